@@ -1,0 +1,21 @@
+"""The errors a user can cause or meet. Each message says what is wrong and what to do about it."""
+
+
+class AlexnetError(Exception):
+    """Base of all errors of this package; the command line prints them in one line and exits with code 2."""
+
+
+class DataError(AlexnetError):
+    """A data set is missing, damaged, of the wrong layout, or cannot be fetched or stored."""
+
+
+class SpecError(AlexnetError):
+    """A run, network, profile or option was asked for that does not exist or makes no sense."""
+
+
+class RecordError(AlexnetError):
+    """A run record, its predictions or a checkpoint is damaged, altered, or of another schema version."""
+
+
+class ReportError(AlexnetError):
+    """A notebook or a page could not be built; the last good report is left in place."""

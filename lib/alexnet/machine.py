@@ -1,0 +1,85 @@
+"""What the machine has, and the settings that follow from it. Recorded with each run, never part of its hash."""
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from .errors import SpecError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed blocks instead of returning them to the kernel; True where that was possible.
+
+    Each training step frees and takes back the same tens of megabytes. By default glibc maps every large block anew,
+    and the page faults of those maps took two fifths of a training step of the four-layer net. Must be called before
+    the memory is taken; other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc" or not sys.platform.startswith("linux"):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    megabyte = 1 << 20
+    return all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 64 * megabyte)])
+
+
+@functools.cache
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX), or the GPU does."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return "avx512_bf16" in processor_flags() or "amx_bf16" in processor_flags()
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty elsewhere."""
+    return frozenset(_processor_info().get("flags", "").split())
+
+
+def _processor_info() -> dict[str, str]:
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return {}
+    pairs = (line.split(":", 1) for line in file.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def default_device() -> torch.device:
+    """The GPU when there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def default_precision() -> str:
+    """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
+    named = os.environ.get("ALEXNET_PRECISION")
+    if named is None:
+        return "bfloat16" if has_fast_bfloat16() else "float32"
+    if named not in PRECISIONS:
+        raise SpecError(f"ALEXNET_PRECISION={named!r} is not a precision; use one of {', '.join(PRECISIONS)}.")
+    return named
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> dict[str, str | int]:
+    """Hardware and versions, as they stand in a run record."""
+    device = default_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"
+    return {
+        "cpu": _processor_info().get("model name", platform.processor() or "unknown"),
+        "cores": cores(),
+        "gpu": name,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,32 @@
+"""Where things are: every path of the project in one place."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+REPORTS = ROOT / "reports"
+RUNS = REPORTS / "runs"
+BENCH = REPORTS / "bench"
+AUDITS = REPORTS / "audits"
+BUILD = ROOT / "build"
+SMOKE = BUILD / "smoke"
+
+
+def data_folder() -> Path:
+    """The folder of verified data: `ALEXNET_DATA` if set, else the user's cache folder, which clones share."""
+    named = os.environ.get("ALEXNET_DATA")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("alexnet-report"))
+
+
+def runs_folder(profile: str) -> Path:
+    """Where the records of a profile lie: smoke runs are thrown away, all others are committed."""
+    return SMOKE / "runs" if profile == "smoke" else RUNS
+
+
+def pages_folder(profile: str) -> Path:
+    """Where the pages of a profile are built."""
+    return SMOKE / "pages" if profile == "smoke" else REPORTS
