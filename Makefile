@@ -1,0 +1,152 @@
+# Every command of the project; `make` alone lists them. Needs GNU make and Python 3.11 or newer.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+# ---------------------------------------------------------------------------------------------------------------
+# Settings, each as NAME=value after make
+PROFILE ?= cpu#      what to run: cpu (the default; has committed records), smoke (live, on a subset) or gpu
+SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
+FRESH ?=#            1: ignore the committed records
+DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
+LOCAL ?=#            folder with a copy of the data sets, tried before any download
+WORKERS ?=#          runs trained side by side
+MINUTES ?=#          stop starting new runs after so many minutes; the next call goes on
+SCHEDULER ?=#        address of a dask scheduler that trains the runs
+PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
+UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
+
+PYTHONS := python3 python3.13 python3.12 python3.11
+PROFILES := cpu smoke gpu
+profile := $(strip $(PROFILE))
+ifneq ($(words $(profile))-$(filter $(PROFILES),$(profile)),1-$(profile))
+$(error PROFILE=$(profile) is not a profile; use one of: $(PROFILES))
+endif
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+ALEXNET := $(RUN) -m alexnet
+on = $(filter-out 0 no false,$(strip $(1)))
+absolute = $(if $(filter /%,$(firstword $(1))),$(1),$(CURDIR)/$(1))
+
+# This clone's library, even where .venv was copied along from another clone.
+export PYTHONPATH := $(CURDIR)/lib
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ifneq ($(strip $(DATA)),)
+export ALEXNET_DATA := $(call absolute,$(strip $(DATA)))
+endif
+ifneq ($(strip $(LOCAL)),)
+export ALEXNET_LOCAL := $(call absolute,$(strip $(LOCAL)))
+endif
+
+choice = --profile $(profile) $(if $(strip $(SEEDS)),--seeds $(strip $(SEEDS))) $(if $(call on,$(FRESH)),--fresh)
+labour = $(if $(strip $(WORKERS)),--workers $(strip $(WORKERS))) \
+	$(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES))) \
+	$(if $(strip $(SCHEDULER)),--scheduler $(strip $(SCHEDULER)))
+
+# ---------------------------------------------------------------------------------------------------------------
+.PHONY: report test runs audit lab bench data notebooks lint unit notebooks-check lock clean help
+
+report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
+	@$(ALEXNET) report $(choice)
+
+test: $(STAMP) ## Check everything: lint, unit tests, and every notebook's output against the committed one
+	@summary=; failed=0; \
+	for step in lint notebooks-check unit; do \
+		printf '\n== make %s\n' "$$step"; \
+		start=$$(date +%s); \
+		if $(MAKE) "$$step"; then outcome=passed; else outcome=FAILED; failed=1; fi; \
+		summary="$$summary$$(printf '%-16s %-7s %4d s' "$$step" "$$outcome" $$(($$(date +%s) - start)))|"; \
+	done; \
+	printf '\n== make test\n'; printf '%s' "$$summary" | tr '|' '\n'; \
+	exit $$failed
+
+runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it was stopped
+	@$(ALEXNET) runs $(choice) $(labour)
+
+audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
+	@$(ALEXNET) audit --profile $(profile)
+
+lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
+	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+bench: $(STAMP) ## Measure images per second and memory of each network on this machine
+	@$(ALEXNET) bench
+
+data: $(STAMP) ## Fetch and verify the data sets, and say which source answered
+	@$(ALEXNET) data
+
+notebooks: $(STAMP) ## Execute notebooks/*.py and write the paired .ipynb
+	@$(ALEXNET) notebooks --profile $(profile)
+
+lint: $(STAMP) ## Check style (ruff) and types (mypy)
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy
+
+unit: $(STAMP) ## Run the unit tests (pytest)
+	@$(RUN) -m pytest --quiet
+
+notebooks-check: $(STAMP) ## Execute each committed notebook and compare every output, strictly
+	@failed=0; \
+	for notebook in notebooks/*.ipynb; do \
+		$(RUN) -m pytest --quiet --nbval --nbval-current-env "$$notebook" || failed=1; \
+	done; \
+	exit $$failed
+
+# CUDA packages are left out: the CPU build of torch wants none, and the CUDA build pins its own exactly.
+lock: $(RUN) ## Pin all dependencies anew from pyproject.toml; UPGRADE=1 takes newer versions
+	@$(RUN) -m pip install --quiet uv
+	@mkdir -p build && cp requirements.lock build/requirements.lock 2>/dev/null || true
+	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--extra test --extra dev --no-header --no-annotate $(if $(call on,$(UPGRADE)),--upgrade) \
+		--output-file build/requirements.lock pyproject.toml
+	@{ echo "# Every dependency, pinned; written by make lock from pyproject.toml. Install with pip."; \
+		echo "# The CUDA packages are missing on purpose: torch's own build pins the ones it needs."; \
+		grep -vE '^(nvidia-|cuda-|triton=)' build/requirements.lock | sed 's/+cpu//'; } > build/requirements.new
+	@mv build/requirements.new requirements.lock
+
+clean: ## Remove build/, checkpoints and caches; keeps .venv, the data sets and the committed records
+	@rm -rf build checkpoints .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache lib/*.egg-info
+	@find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@echo "make TARGET [NAME=value ...]"
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@echo
+	@sed -nE 's/^([A-Z]+) [?]=[^#]*# *(.*)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+# ---------------------------------------------------------------------------------------------------------------
+# .venv is made when missing, and brought up to date when the lock file or pyproject.toml changed. The stamp is
+# written last, so that an installation that failed is taken up again by the next make.
+$(STAMP): requirements.lock pyproject.toml $(RUN)
+	@rm -f $@
+	@echo "Installing the pinned dependencies into $(VENV); the first time takes some minutes."
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip --upgrade
+	@test -t 1 || quiet="--quiet --quiet"; \
+	$(RUN) -m pip install $$quiet --requirement requirements.lock && \
+	$(RUN) -m pip install --quiet --quiet --no-deps --no-build-isolation --editable . || { \
+		echo "make: the installation failed, see above; make again takes it up where it stopped." >&2; exit 1; }
+	@touch $@
+
+$(RUN):
+	@chosen=; \
+	for candidate in $(if $(strip $(PYTHON)),"$(strip $(PYTHON))",$(PYTHONS)); do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			chosen="$$candidate"; break; \
+		fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+		echo "make: Python 3.11 or newer is needed; tried $(if $(strip $(PYTHON)),$(PYTHON),$(PYTHONS))." \
+			"Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+		exit 1; \
+	fi; \
+	rm -rf $(VENV); \
+	"$$chosen" -m venv $(VENV) || { \
+		rm -rf $(VENV); \
+		echo "make: $$chosen cannot make a virtual environment." \
+			"On Debian and Ubuntu: apt-get install python3-venv. Then make again." >&2; \
+		exit 1; \
+	}
