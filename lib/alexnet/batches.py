@@ -1,0 +1,319 @@
+"""uint8 images in memory -> augmented float batches, as fastai DataLoaders.
+
+Images stay uint8 [N, H, W, C] on the training device and become float only as a batch. Everything random about an
+epoch (order, crops, reflections, colour) is drawn at its start from (seed, epoch), on the CPU: runs that share a seed
+see the same images in the same order, on every device, and a resumed run needs no generator state.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from torch import Tensor
+
+from . import data
+from .data import Dataset
+from .specs import ImageSpec, RunSpec
+
+WEIGHTS_STREAM, ORDER_STREAM, DROPOUT_STREAM = 1, 2, 3  # what a run's seed is used for, each its own random stream
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the training split's pixels are like; nothing of it comes from validation or test images."""
+
+    mean_image: Tensor  # float32 [H, W, C], 0..255
+    spread: float  # standard deviation of all pixels less the mean image
+    channel_mean: Tensor  # float32 [C]
+    channel_std: Tensor  # float32 [C]
+    colour_axes: Tensor  # float32 [C, C]: principal components of the RGB values in columns, times their std
+
+
+@functools.lru_cache(maxsize=4)
+def split_of(name: str, train_size: int | None = None) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """A data set with the indices of its training split (or a stratified subset) and its validation split."""
+    dataset = data.load(name)
+    train, valid = data.split(dataset.train_labels)
+    if train_size is not None:
+        train = data.subset(train, dataset.train_labels, train_size)
+    return dataset, train, valid
+
+
+@functools.lru_cache(maxsize=4)
+def statistics(name: str, train_size: int | None = None) -> Statistics:
+    """Pixel statistics of the training split, accumulated in float64."""
+    dataset, train, _ = split_of(name, train_size)
+    images = dataset.train_images[train]
+    mean_image = data.mean_image(images)
+    squares, outer = 0.0, np.zeros((images.shape[-1],) * 2)
+    for chunk in np.array_split(images, max(1, len(images) // 5000)):
+        pixels = chunk.astype(np.float32)
+        outer += np.einsum("nhwc,nhwd->cd", pixels, pixels, optimize=True)
+        squares += float(np.square(pixels - mean_image).sum(dtype=np.float64))
+    mean = mean_image.astype(np.float64).mean(axis=(0, 1))
+    covariance = outer / (images.size / images.shape[-1]) - np.outer(mean, mean)
+    values, axes = np.linalg.eigh(covariance)
+    return Statistics(
+        mean_image=torch.from_numpy(mean_image),
+        spread=(squares / images.size) ** 0.5,
+        channel_mean=torch.tensor(mean, dtype=torch.float32),
+        channel_std=torch.tensor(covariance.diagonal() ** 0.5, dtype=torch.float32),
+        colour_axes=torch.tensor(axes * np.sqrt(values.clip(0)), dtype=torch.float32),
+    )
+
+
+@dataclass
+class Images:
+    """Labelled images in memory: uint8 [N, H, W, C] and int64 [N], on one device."""
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.pixels[index], self.labels[index]
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], device: torch.device) -> "Images":
+        """Copy arrays to the device; grey images are repeated over three channels."""
+        pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else np.array(pixels)
+        to = functools.partial(torch.as_tensor, device=device)
+        return cls(to(pixels), to(np.array(labels, dtype=np.int64)), tuple(classes))
+
+
+@dataclass
+class Draws:
+    """The random part of an epoch's augmentation, one row an image: crop corner, reflection, colour coefficients."""
+
+    rows: Tensor  # int64 [N]
+    columns: Tensor  # int64 [N]
+    flips: Tensor  # bool [N]
+    colours: Tensor | None  # float32 [N, C]
+
+    def part(self, chosen: slice) -> "Draws":
+        """The draws of one batch."""
+        colours = None if self.colours is None else self.colours[chosen]
+        return Draws(self.rows[chosen], self.columns[chosen], self.flips[chosen], colours)
+
+
+@dataclass
+class Preparation:
+    """uint8 batch [B, H, W, C] -> float32 batch [B, C, S, S] in channels-last format (sections 2 and 4.1)."""
+
+    spec: ImageSpec
+    statistics: Statistics
+    device: torch.device
+    _mean: Tensor = field(init=False)
+    _scale: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        statistics, standardised = self.statistics, self.spec.scaling == "standardised"
+        mean = statistics.channel_mean.expand_as(statistics.mean_image) if standardised else statistics.mean_image
+        scale = {
+            "mean-image": torch.tensor(1.0),
+            "mean-image-unit": torch.tensor(1 / statistics.spread),
+            "standardised": 1 / statistics.channel_std,
+        }[self.spec.scaling]
+        self._mean, self._scale = mean.to(self.device), scale.to(self.device)
+        original = mean.shape[0]
+        self.side = self.spec.side(original)
+        resized = self.spec.resize or original
+        self._room = resized + 2 * self.spec.padding - self.side  # pixels by which a crop can be moved
+        self._resizing = resizing_matrix(original, resized, self.spec.padding).to(self.device)
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        """Random crops, reflections and colours for `count` images. Every option draws, used or not, so that arms
+        which differ in one of them share all others."""
+        corners = torch.rand(2, count, generator=generator)
+        flips = torch.rand(count, generator=generator) < 0.5
+        colours = torch.randn(count, self._mean.shape[-1], generator=generator)
+        rows, columns = (corners * (self._room + 1)).long().clamp_(max=self._room)
+        return Draws(
+            rows.to(self.device),
+            columns.to(self.device),
+            (flips & self.spec.flip).to(self.device),
+            (colours * self.spec.colour).to(self.device) if self.spec.colour else None,
+        )
+
+    def centre(self, count: int) -> Draws:
+        """The centre crop without reflection, as at test time."""
+        return self.fixed(count, self._room // 2, self._room // 2, flip=False)
+
+    def fixed(self, count: int, row: int, column: int, flip: bool) -> Draws:
+        """One crop for all images of a batch."""
+        whole = torch.full((2, count), 0, device=self.device)
+        return Draws(whole[0] + row, whole[1] + column, whole[0].bool() | flip, None)
+
+    def ten_crops(self, count: int) -> list[Draws]:
+        """The four corners and the centre, each with its reflection (section 4.1)."""
+        corners = [(0, 0), (0, self._room), (self._room, 0), (self._room, self._room)]
+        places = [*corners, (self._room // 2, self._room // 2)]
+        return [self.fixed(count, row, column, flip) for row, column in places for flip in (False, True)]
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Scale, colour, resize, crop and reflect a batch."""
+        images = (pixels.float() - self._mean) * self._scale
+        if draws.colours is not None:
+            noise = draws.colours @ self.statistics.colour_axes.to(self.device).T
+            images += (noise * self._scale)[:, None, None, :]
+        if self.spec.resize is not None:
+            images = self._resize_and_crop(images, draws)
+        elif self._room:
+            images = self._crop(F.pad(images, (0, 0) + (self.spec.padding,) * 4), draws)
+        elif self.spec.flip:
+            images = torch.where(draws.flips[:, None, None, None], images.flip(2), images)
+        return images.permute(0, 3, 1, 2)
+
+    def _places(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Rows [B, S] and columns [B, S] of the crops; reflected crops read their columns backwards."""
+        steps = torch.arange(self.side, device=self.device)
+        columns = torch.where(draws.flips[:, None], steps.flip(0), steps) + draws.columns[:, None]
+        return draws.rows[:, None] + steps, columns
+
+    def _crop(self, images: Tensor, draws: Draws) -> Tensor:
+        rows, columns = self._places(draws)
+        batch, height, width, channels = images.shape
+        first = torch.arange(batch, device=self.device)[:, None, None] * (height * width)
+        places = (first + rows[:, :, None] * width + columns[:, None, :]).flatten()
+        return images.view(-1, channels).index_select(0, places).view(batch, self.side, self.side, channels)
+
+    def _resize_and_crop(self, images: Tensor, draws: Draws) -> Tensor:
+        """Bilinear resizing is linear in the pixels: crop, reflection and resizing are two matrix products."""
+        rows, columns = (self._resizing[places].to(images.dtype) for places in self._places(draws))
+        batch, height, _, channels = images.shape
+        across = torch.bmm(columns, images.transpose(1, 2).flatten(2))  # [B, S, H*C]
+        across = across.view(batch, self.side, height, channels).transpose(1, 2).flatten(2)  # [B, H, S*C]
+        return torch.bmm(rows, across).view(batch, self.side, self.side, channels)
+
+
+def resizing_matrix(original: int, resized: int, padding: int = 0) -> Tensor:
+    """float32 [resized + 2*padding, original]: row i holds the weights that make pixel i of a resized line.
+
+    Bilinear, as `torch.nn.functional.interpolate` does it (half-pixel centres); padded rows are zero.
+    """
+    lines = torch.eye(original)[None]
+    matrix = F.interpolate(lines, size=resized, mode="linear", align_corners=False)[0].T
+    return F.pad(matrix, (0, 0, padding, padding)).contiguous()
+
+
+class Batches(DataLoader):
+    """A fastai DataLoader over images in memory that prepares whole batches at once."""
+
+    def __init__(
+        self,
+        dataset: Images,  # all images, of which `indices` are used
+        preparation: Preparation,
+        bs: int = 128,
+        indices: Tensor | None = None,  # int64 [n], places in the data set
+        shuffle: bool = False,  # a new order each epoch; also switches random augmentation on
+        drop_last: bool = False,
+        seed: int = 0,
+    ):
+        indices = torch.arange(len(dataset)) if indices is None else torch.as_tensor(indices)
+        super().__init__(dataset, bs=bs, shuffle=shuffle, drop_last=drop_last, n=len(indices), device=preparation.device)
+        self.preparation, self.indices, self.seed, self.epoch = preparation, indices, seed, 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by label."""
+        return self.dataset.classes
+
+    def order(self, epoch: int) -> tuple[Tensor, torch.Generator]:
+        """The places [n] in the data set that an epoch visits, and the generator for its augmentation."""
+        generator = torch.Generator().manual_seed(seed_of(ORDER_STREAM, self.seed, epoch))
+        if not self.shuffle:
+            return self.indices, generator
+        return self.indices[torch.randperm(len(self.indices), generator=generator)], generator
+
+    def get_idxs(self) -> list[int]:
+        """Positions in the order of iteration, as fastai wants them to put predictions back in order."""
+        return list(range(self.n))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        places, generator = self.order(self.epoch)
+        random = self.shuffle
+        draws = self.preparation.draw(self.n, generator) if random else self.preparation.centre(self.n)
+        places = places.to(self.device)
+        for start in range(0, len(self) * self.bs, self.bs):
+            batch = slice(start, min(start + self.bs, self.n))
+            chosen = places[batch]
+            pixels = self.dataset.pixels.index_select(0, chosen)
+            yield self.preparation(pixels, draws.part(batch)), self.dataset.labels.index_select(0, chosen)
+
+    def one_batch(self) -> tuple[Tensor, Tensor]:
+        """The first batch."""
+        return next(iter(self))
+
+    def new(self, dataset: Images | None = None, cls: type | None = None, **changes: object) -> "Batches":
+        """A copy with other options, as fastai asks for when it predicts or shows."""
+        fields = {"bs": self.bs, "indices": self.indices, "shuffle": self.shuffle, "drop_last": self.drop_last}
+        known = {name: value for name, value in changes.items() if name in fields}
+        return Batches(dataset or self.dataset, self.preparation, seed=self.seed, **{**fields, **known})
+
+    def decode(self, batch: Tensor) -> Tensor:
+        """Float batch [B, C, S, S] -> images [B, S, S, C] in 0..1, brought to each image's own range for showing."""
+        images = batch.detach().float().cpu().permute(0, 2, 3, 1)
+        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+        return (images - low) / (high - low).clamp(min=1e-6)
+
+    def show_batch(self, b: tuple | None = None, max_n: int = 9, **options: object) -> None:
+        """Show images with their labels."""
+        images, labels = b or self.one_batch()
+        show_images(self.decode(images[:max_n]), [self.classes[label] for label in labels[:max_n].tolist()])
+
+    def show_results(self, b: tuple, out: Tensor, max_n: int = 9, **options: object) -> None:
+        """Show images with label and prediction, one above the other."""
+        pairs = zip(b[1][:max_n].tolist(), out[:max_n].tolist(), strict=False)
+        titles = [f"{self.classes[label]}\n{self.classes[predicted]}" for label, predicted in pairs]
+        show_images(self.decode(b[0][:max_n]), titles)
+
+
+def show_images(images: Tensor, titles: list[str]) -> None:
+    """A grid of images [N, S, S, C] in 0..1 with titles."""
+    import matplotlib.pyplot as plt  # slow to import, and training needs none of it
+
+    columns = min(len(images), 5)
+    rows = -(-len(images) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.4 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image.squeeze(-1).numpy())
+        axis.set_title(title, fontsize=9)
+
+
+def seed_of(*numbers: int) -> int:
+    """One generator seed from several numbers, such as a run's seed and an epoch, without collisions in practice."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def loaders(spec: RunSpec, device: torch.device) -> DataLoaders:
+    """Training and validation batches of a run; training drops the last, incomplete batch."""
+    dataset, train, valid = split_of(spec.dataset, spec.images.train_size)
+    images = _in_memory(spec.dataset, "train", device)
+    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
+    make: Callable[..., Batches] = functools.partial(Batches, images, preparation)
+    recipe = spec.recipe
+    training = make(bs=recipe.batch_size, indices=train, shuffle=True, drop_last=True, seed=spec.seed)
+    return DataLoaders(training, make(bs=500, indices=valid), device=device)
+
+
+def test_batches(spec: RunSpec, device: torch.device) -> Batches:
+    """The test set, in its own order, centre crops."""
+    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
+    return Batches(_in_memory(spec.dataset, "test", device), preparation, bs=500)
+
+
+@functools.lru_cache(maxsize=4)
+def _in_memory(name: str, part: str, device: torch.device) -> Images:
+    dataset = data.load(name)
+    pixels, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
+    return Images.of(pixels, labels, dataset.classes, device)

@@ -1,0 +1,133 @@
+"""Which runs each claim needs, per profile.
+
+An experiment may have stages: the runs of a later stage depend on the records of an earlier one, as when a grid
+chooses the learning rate. `plan` gives the runs that can be named now; `chosen_rate` says what a grid chose.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .errors import SpecError
+from .records import RunRecord, Store
+from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+
+PROFILES = ("smoke", "cpu", "gpu")
+GRID_SEED = 1000  # a seed of its own, so that no seed that counts has a part in choosing
+ARMS = ("relu", "tanh")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run and its place in an experiment."""
+
+    claim: str
+    condition: str
+    stage: str  # "grid" chooses a learning rate, "seeds" counts
+    arm: str
+    seed: int
+    spec: RunSpec = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """What a progress bar says of it."""
+        rate = f" lr {self.spec.recipe.learning_rate:g}"
+        return f"{self.claim}/{self.condition} {self.stage}: {self.arm}{rate} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A setting under which ReLU and tanh are compared."""
+
+    name: str
+    scaling: str
+    init: str
+    bias_learning_rate_factor: float
+    rates: tuple[float, ...]  # the grid, the same for both activations
+    grid_epochs: int  # cap of a grid run
+    epochs: int  # cap of a run that counts; one that has not arrived by then is censored
+
+
+@dataclass(frozen=True)
+class ReluSpeed:
+    """Section 3.1 and figure 1: epochs to 25% training error, ReLU against tanh, in the four-layer net."""
+
+    conditions: tuple[Condition, ...]
+    seeds: int
+    train_size: int | None  # training images; None: all 45,000
+    target: float = 0.25
+
+    def spec(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> RunSpec:
+        """One run. No regularisation: no weight decay, no dropout, no augmentation (figure 1's caption)."""
+        grid = stage == "grid"
+        return RunSpec(
+            images=ImageSpec(train_size=self.train_size, scaling=condition.scaling),
+            net=NetSpec(name="four-layer", activation=arm, norm="none", dropout=0.0, init=condition.init),
+            recipe=RecipeSpec(
+                learning_rate=rate,
+                bias_learning_rate_factor=condition.bias_learning_rate_factor,
+                weight_decay=0.0,
+                epochs=condition.grid_epochs if grid else condition.epochs,
+                stop_at_train_error=self.target,
+            ),
+            test=not grid,
+            seed=seed,
+        )
+
+    def grid(self, condition: Condition, arm: str) -> list[Planned]:
+        """The runs that choose an activation's learning rate."""
+        return [self._planned(condition, arm, rate, "grid", GRID_SEED) for rate in condition.rates]
+
+    def seed_runs(self, condition: Condition, arm: str, rate: float, seeds: int) -> list[Planned]:
+        """The runs that count."""
+        return [self._planned(condition, arm, rate, "seeds", seed) for seed in range(seeds)]
+
+    def _planned(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> Planned:
+        spec = self.spec(condition, arm, rate, stage, seed)
+        return Planned("relu-speed", condition.name, stage, arm, seed, spec)
+
+    def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
+        """The runs that can be named now: all grids, and the seeds whose grid is complete."""
+        for condition in self.conditions:
+            for arm in ARMS:
+                grid = self.grid(condition, arm)
+                yield from grid
+                records = [store.get(planned.spec) for planned in grid]
+                if all(records):
+                    rate = chosen_rate(record for record in records if record)
+                    yield from self.seed_runs(condition, arm, rate, seeds or self.seeds)
+
+
+def chosen_rate(records: Iterable[RunRecord]) -> float:
+    """The learning rate whose run came first to the target; if none came, the one with the lowest training error.
+
+    A diverged run is never chosen. Ties go to the smaller rate. Only training errors are looked at.
+    Raises `SpecError` when every run diverged.
+    """
+
+    def rank(record: RunRecord) -> tuple[float, float, float]:
+        arrived = record.final.epochs_to_target or float("inf")
+        return arrived, record.final.train_error, record.spec.recipe.learning_rate
+
+    sound = [record for record in records if record.final.outcome != "diverged"]
+    if not sound:
+        raise SpecError("Every learning rate of the grid diverged; widen the grid towards smaller rates.")
+    return min(sound, key=rank).spec.recipe.learning_rate
+
+
+# Pixels 0..255 less the mean image, cuda-convnet's initial weights, biases at twice the rate: the paper's setting
+# as its code has it. Rates: powers of two around the layer file's 0.001.
+ORIGINAL = Condition("original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), 15, 60)
+# Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
+MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 12, 60)
+
+RELU_SPEED = {
+    "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
+    "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
+}
+
+
+def check_profile(profile: str) -> str:
+    """The profile itself. Raises `SpecError` for an unknown one."""
+    if profile not in PROFILES:
+        raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
+    return profile

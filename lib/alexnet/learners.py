@@ -1,0 +1,278 @@
+"""fastai Learners for the paper's recipe, and the small callbacks it is made of (section 5)."""
+
+import math
+from contextlib import ExitStack
+from functools import partial
+
+import fastai.callback.hook  # noqa: F401  gives every Learner its summary()
+import fastai.callback.schedule  # noqa: F401  gives every Learner its lr_find()
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.progress import ProgressCallback
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.metrics import error_rate
+from fastai.optimizer import OptimWrapper
+from torch import Tensor, nn
+
+from . import machine, models
+from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, loaders, seed_of
+from .specs import RecipeSpec, RunSpec
+
+DROP = 10.0  # each drop divides the learning rate by this (section 5)
+
+
+class EpochSeeds(Callback):
+    """Start every epoch from its own seed, so that a resumed run repeats what an uninterrupted one does.
+
+    Epochs are counted by the history, over all calls of `fit`.
+    """
+
+    order = -20
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def before_train(self) -> None:
+        """Dropout follows torch's generator; order and augmentation follow the loader's epoch."""
+        epoch = len(self.history.rows)
+        torch.manual_seed(seed_of(DROPOUT_STREAM, self.seed, epoch))
+        self.dls.train.epoch = epoch
+
+
+class Precision(Callback):
+    """Run the forward pass in bfloat16 where the hardware is fast at it; weights and their updates stay float32."""
+
+    order = 5
+
+    def __init__(self, precision: str):
+        self.precision = precision
+
+    def before_batch(self) -> None:
+        """Enter autocast for the model and the loss."""
+        self._stack = ExitStack()
+        device = self.dls.device.type
+        self._stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"))
+
+    def after_pred(self) -> None:
+        """The softmax and the loss are computed in float32 on every path."""
+        self._stack.close()
+        self.learn.pred = self.pred.float()
+
+
+class History(Callback):
+    """One row an epoch: learning rate, running training loss and error, validation loss and error.
+
+    The training figures are means over the epoch's batches while the weights move, as the original code printed
+    them. Sums stay on the device until the epoch ends. `fresh` tells whether this epoch has added a row: validation
+    on its own, as `learn.validate()` does it, adds none.
+    """
+
+    order = 10
+
+    def __init__(self, rows: list[dict] | None = None):
+        self.rows, self.fresh = list(rows or []), False
+        self._reset()
+
+    def before_epoch(self) -> None:
+        """Nothing has been trained yet."""
+        self.fresh, self._train = False, None
+
+    def before_train(self) -> None:
+        """Start the sums."""
+        self._reset()
+
+    def before_validate(self) -> None:
+        """Keep the training sums aside."""
+        if self._count:
+            self._train = self._means()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._loss, self._wrong, self._count = 0.0, 0.0, 0
+
+    def after_loss(self) -> None:
+        """Add a batch, unless it has no labels."""
+        if self.yb:
+            labels = self.yb[0]
+            self._loss = self._loss + self.loss.detach() * len(labels)
+            self._wrong = self._wrong + (self.pred.detach().argmax(1) != labels).sum()
+            self._count += len(labels)
+
+    def _means(self) -> tuple[float, float]:
+        return float(self._loss) / self._count, float(self._wrong) / self._count
+
+    def after_validate(self) -> None:
+        """Write the epoch's row."""
+        if self._train is not None:
+            names = ("epoch", "learning_rate", "train_loss", "train_error", "valid_loss", "valid_error")
+            rate = self.opt.hypers[0]["lr"]
+            self.rows.append(dict(zip(names, (len(self.rows) + 1, rate, *self._train, *self._means()), strict=True)))
+            self.fresh = True
+        self._reset()
+
+
+class StopWhenDiverged(Callback):
+    """End a run whose loss is no longer a number. The record says so; it is a result."""
+
+    order = 50
+
+    def after_epoch(self) -> None:
+        """Look at the last row once an epoch."""
+        if self.history.fresh and diverged(self.history.rows):
+            raise CancelFitException
+
+
+def diverged(rows: list[dict]) -> bool:
+    """Whether the last epoch's training or validation loss is infinite or not a number."""
+    return bool(rows) and not (math.isfinite(rows[-1]["train_loss"]) and math.isfinite(rows[-1]["valid_loss"]))
+
+
+class StopAtTrainError(Callback):
+    """End the run once an epoch's running training error is at the target (section 3.1, figure 1)."""
+
+    order = 51
+
+    def __init__(self, target: float):
+        self.target = target
+
+    def after_epoch(self) -> None:
+        """Compare the last row."""
+        if self.history.fresh and self.history.rows[-1]["train_error"] <= self.target:
+            raise CancelFitException
+
+
+class Drops(Callback):
+    """Divide the learning rate by 10 at chosen epochs, or when validation stops improving (section 5).
+
+    What has happened is read from the history alone, so a resumed run drops where it would have dropped.
+    """
+
+    order = 52
+
+    def __init__(self, recipe: RecipeSpec):
+        self.recipe = recipe
+
+    def before_fit(self) -> None:
+        """Note the rates that `fit` was called with."""
+        if self.opt is not None:
+            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
+
+    def before_train(self) -> None:
+        """Set the rates of this epoch; a plateau after the last drop ends the run."""
+        drops = drops_before(self.recipe, self.history.rows)
+        if drops > self.recipe.most_drops and self.recipe.schedule == "plateau":
+            raise CancelFitException
+        self.opt.set_hypers(lr=[rate / DROP**drops for rate in self._rates])
+        drops_now = drops - drops_before(self.recipe, self.history.rows[:-1])
+        if drops_now:
+            self._keep_velocity(DROP**drops_now)
+
+    def _keep_velocity(self, factor: float) -> None:
+        """The paper's velocity contains the learning rate, torch's momentum buffer does not: a drop must not shrink
+        the step already under way."""
+        for state in self.opt.opt.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"].mul_(factor)
+
+
+def drops_before(recipe: RecipeSpec, rows: list[dict]) -> int:
+    """How many times the learning rate has been divided before the epoch that follows these rows."""
+    if recipe.schedule == "constant":
+        return 0
+    if recipe.schedule == "steps":
+        return sum(len(rows) >= epoch for epoch in recipe.drops)
+    drops, best, waited = 0, math.inf, 0
+    for row in rows:
+        waited = 0 if row["valid_error"] < best else waited + 1
+        best = min(best, row["valid_error"])
+        if waited == recipe.patience:
+            drops, waited = drops + 1, 0
+    return drops
+
+
+def learning_rates(recipe: RecipeSpec) -> list[float]:
+    """The first rates of the two parameter groups: weights, biases."""
+    return [recipe.learning_rate, recipe.learning_rate * recipe.bias_learning_rate_factor]
+
+
+def weights_and_biases(model: nn.Module) -> list[list[nn.Parameter]]:
+    """fastai splitter: two parameter groups, since cuda-convnet gives biases a rate of their own."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [[p for name, p in named if name.endswith("bias") == biases] for biases in (False, True)]
+
+
+def optimiser(recipe: RecipeSpec) -> partial:
+    """SGD with momentum, and weight decay as L2 inside the velocity (section 5)."""
+    options = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "fused": True}
+    return partial(OptimWrapper, opt=torch.optim.SGD, **options)
+
+
+class CoupledLearner(Learner):
+    """A Learner whose `fit` trains as its recipe says unless told otherwise."""
+
+    recipe: RecipeSpec
+
+    def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:  # type: ignore[override]
+        """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
+        rates = learning_rates(self.recipe) if lr is None else lr
+        super().fit(n_epoch or self.recipe.epochs, rates, self.recipe.weight_decay if wd is None else wd, **options)
+
+
+def learner(
+    spec: RunSpec,
+    device: torch.device | None = None,  # None: the GPU if there is one
+    precision: str | None = None,  # "float32" or "bfloat16"; None: what the hardware is fast at
+    progress: bool = True,  # fastai's progress bar and table
+    history: list[dict] | None = None,  # rows of the epochs already done, when resuming
+) -> CoupledLearner:
+    """A fastai Learner ready to train the run `spec` describes: `learner(spec).fit()`.
+
+    `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
+    """
+    device = device or machine.default_device()
+    dls = loaders(spec, device)
+    model = models.build(spec.net, dls.train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
+    recipe = spec.recipe
+    callbacks = [EpochSeeds(spec.seed), Precision(precision or machine.default_precision()), History(history)]
+    callbacks += [StopWhenDiverged(), Drops(recipe)]
+    if recipe.stop_at_train_error is not None:
+        callbacks.append(StopAtTrainError(recipe.stop_at_train_error))
+    learn = CoupledLearner(
+        dls,
+        model,
+        loss_func=CrossEntropyLossFlat(),
+        opt_func=optimiser(recipe),
+        splitter=weights_and_biases,
+        metrics=error_rate,
+        lr=recipe.learning_rate,
+        wd=recipe.weight_decay,
+        wd_bn_bias=True,
+        cbs=callbacks,
+    )
+    learn.recipe = recipe
+    if not progress:
+        learn.remove_cb(ProgressCallback)
+        learn.logger = lambda *_: None
+    return learn
+
+
+def log_probabilities(
+    model: nn.Module, batches: Batches, precision: str = "float32", ten_crop: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Log softmax [N, classes] in float32 and labels [N], on the CPU, dropout off.
+
+    With `ten_crop`, the log of the mean softmax over ten crops (section 4.1).
+    """
+    model.eval()
+    device, prepare = batches.device, batches.preparation
+    found, labels = [], []
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        for chosen in batches.indices.split(batches.bs):
+            chosen = chosen.to(device)
+            pixels = batches.dataset.pixels[chosen]
+            views = prepare.ten_crops(len(chosen)) if ten_crop else [prepare.centre(len(chosen))]
+            scores = torch.stack([model(prepare(pixels, view)).float().log_softmax(1) for view in views])
+            found.append((scores.logsumexp(0) - math.log(len(views))).cpu())
+            labels.append(batches.dataset.labels[chosen].cpu())
+    return torch.cat(found), torch.cat(labels)

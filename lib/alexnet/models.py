@@ -1,0 +1,253 @@
+"""Every network as a readable list of layers.
+
+`build` gives an `nn.Sequential` whose layers carry the paper's names (conv1, norm1, pool1, ... fc8).
+Input: float [N, 3, S, S] (N images, 3 channels, S pixels a side); output: scores [N, classes] before the softmax.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+import torchinfo
+from torch import Tensor, nn
+
+from .errors import SpecError
+from .layers import LocallyConnected2d, LocalResponseNorm, SpatialResponseNorm
+from .specs import NetSpec
+
+Layers = OrderedDict[str, nn.Module]
+
+FILTERS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}  # section 3.5, both towers together
+TORCHVISION_FILTERS = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
+HIDDEN = {"fc6": 4096, "fc7": 4096}
+BIAS_ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5
+CUDA_CONVNET_STD = {"conv1": 1e-4}  # the four-layer nets' layer files; 0.01 for all other layers
+AS_RUN_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}  # the released layer files of the ImageNet run
+
+
+class TowerNorm(LocalResponseNorm):
+    """Local response normalisation within each tower: windows do not reach across (section 3.5).
+
+    The towers sat on two GPUs, and each normalised its own kernel maps. Only pixels and channels matter to the
+    norm, so each tower's channels become pixels of their own: in the channels-last format that is a view.
+    """
+
+    def __init__(self, towers: int, **options: float):
+        super().__init__(**options)
+        self.towers = towers
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise [N, C, H, W], C divisible by the number of towers."""
+        if self.towers == 1:
+            return super().forward(images)
+        n, channels, height, width = images.shape
+        pixels = images.permute(0, 2, 3, 1).reshape(n, height, width * self.towers, channels // self.towers)
+        normed = super().forward(pixels.permute(0, 3, 1, 2))
+        return normed.permute(0, 2, 3, 1).reshape(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def build(net: NetSpec, side: int, seed: int = 0, channels: int = 3) -> nn.Sequential:
+    """The network `net` for images of `side` pixels a side, its weights drawn from `seed`.
+
+    The draw happens on the CPU, so that it is the same whatever device trains. Memory format: channels last.
+    Raises `SpecError` when the options do not go together or the images are too small.
+    """
+    makers = {"alexnet": _alexnet, "four-layer": _four_layer, "four-layer-local": _four_layer_local}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Sequential(makers[net.name](net, side, channels))
+        initialise(model, net)
+    return model.to(memory_format=torch.channels_last)
+
+
+def initialise(model: nn.Module, net: NetSpec) -> None:
+    """Draw the weights in place as `net.init` says; the draw uses torch's global generator."""
+    if net.init == "torch":
+        return
+    layers = [(name, layer) for name, layer in model.named_modules() if getattr(layer, "weight", None) is not None]
+    for name, layer in layers:
+        if net.init == "kaiming":
+            gain = "linear" if name == layers[-1][0] else net.activation
+            fan_in = layer.weight[0].numel() if not isinstance(layer, LocallyConnected2d) else layer.fan_in
+            std = nn.init.calculate_gain(gain) / fan_in**0.5
+        else:
+            exceptions = {"as-run": AS_RUN_STD, "cuda-convnet": CUDA_CONVNET_STD}.get(net.init, {})
+            std = exceptions.get(name, 0.01)
+        nn.init.normal_(layer.weight, std=std)
+        ones = net.bias_ones and net.init in ("paper", "as-run") and name in BIAS_ONES
+        nn.init.constant_(layer.bias, 1.0 if ones else 0.0)
+
+
+def activation(net: NetSpec) -> nn.Module:
+    """max(0, x) or tanh(x) (section 3.1)."""
+    return nn.ReLU() if net.activation == "relu" else nn.Tanh()
+
+
+def _scaled(filters: int, net: NetSpec) -> int:
+    """A width under the multiplier, even so that two towers can share it; half of it for one tower of half width."""
+    even = max(2, 2 * round(filters * net.width / 2))
+    return even // 2 if net.towers == "half" else even
+
+
+def _pool(net: NetSpec) -> nn.Module:
+    return nn.MaxPool2d(3, 2) if net.pooling == "overlapping" else nn.MaxPool2d(2, 2)
+
+
+def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
+    """AlexNet (section 3.5): five convolutional and three fully connected layers.
+
+    Conv2, conv4 and conv5 see only their own tower's maps; conv3 and the fully connected layers see both.
+    The 32-pixel form starts with 5x5 kernels of stride 1, since 11x11 of stride 4 would leave 7x7 pixels.
+    """
+    torchvision = net.variant == "torchvision"
+    if torchvision and (net.towers == "two" or net.norm != "none"):
+        raise SpecError('The torchvision variant has one tower and no norm: set towers="full", norm="none".')
+    filters = {name: _scaled(f, net) for name, f in (TORCHVISION_FILTERS if torchvision else FILTERS).items()}
+    groups = 2 if net.towers == "two" else 1
+    first = (11, 4, 2 if torchvision else 0) if net.form == "227" else (5, 1, 2)
+    shapes = {  # kernel, stride, padding, groups
+        "conv1": (*first, 1), "conv2": (5, 1, 2, groups), "conv3": (3, 1, 1, 1),
+        "conv4": (3, 1, 1, groups), "conv5": (3, 1, 1, groups),
+    }  # fmt: skip
+    layers: Layers = OrderedDict()
+    previous = channels
+    for name, (kernel, stride, padding, split) in shapes.items():
+        if name != net.without:
+            layers[name] = nn.Conv2d(previous, filters[name], kernel, stride, padding, groups=split)
+            previous = filters[name]
+        layers.update(_after_convolution(name, net, groups))
+    features = previous * _side_after(layers, side, channels) ** 2
+    if torchvision:
+        layers["drop5"] = nn.Dropout(net.dropout)
+    layers["flatten"] = nn.Flatten()
+    for name, width in HIDDEN.items():
+        if name == net.without:
+            continue
+        hidden = _scaled(width, net)
+        layers[name] = nn.Linear(features, hidden)
+        layers[name.replace("fc", net.activation)] = activation(net)
+        if not (torchvision and name == "fc7"):
+            layers[name.replace("fc", "drop")] = nn.Dropout(net.dropout)
+        features = hidden
+    layers["fc8"] = nn.Linear(features, net.classes)
+    return layers
+
+
+def _after_convolution(name: str, net: NetSpec, towers: int) -> Layers:
+    """What follows a convolution; it stays when the convolution itself is removed, except its activation."""
+    number = name[-1]
+    nonlinear = {f"{net.activation}{number}": activation(net)} if name != net.without else {}
+    norm: dict[str, nn.Module] = {}
+    if name in ("conv1", "conv2") and net.norm != "none":
+        norm[f"norm{number}"] = TowerNorm(towers, divide=net.norm == "mean")
+    pool = {f"pool{number}": _pool(net)} if name in ("conv1", "conv2", "conv5") else {}
+    if net.variant == "as-run" and name == "conv1":
+        return OrderedDict(**norm, **pool, **nonlinear)
+    if net.variant == "as-run" and name == "conv2" and norm:
+        norm["spatialnorm2"] = SpatialResponseNorm(size=5, scale=0.001, power=0.75)
+    return OrderedDict(**nonlinear, **norm, **pool)
+
+
+def _four_layer(net: NetSpec, side: int, channels: int) -> Layers:
+    """The four-layer CIFAR-10 net of section 3.1 and figure 1, after cuda-convnet's layer files.
+
+    Pooling rounds up as cuda-convnet does (32, 16, 8, 4 pixels). The first activation follows the pooling: a
+    monotone function commutes with the maximum, and there it costs a quarter.
+    """
+    narrow, wide = _scaled(32, net), _scaled(64, net)
+    layers: Layers = OrderedDict()
+    layers["conv1"] = nn.Conv2d(channels, narrow, 5, padding=2)
+    layers["pool1"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers[f"{net.activation}1"] = activation(net)
+    for name, before, after in (("conv2", narrow, narrow), ("conv3", narrow, wide)):
+        layers[name] = nn.Conv2d(before, after, 5, padding=2)
+        layers[name.replace("conv", net.activation)] = activation(net)
+        layers[name.replace("conv", "pool")] = nn.AvgPool2d(3, 2, ceil_mode=True)
+    pixels = _side_after(layers, side, channels)
+    layers["flatten"] = nn.Flatten()
+    layers["fc4"] = nn.Linear(wide * pixels**2, net.classes)
+    return layers
+
+
+def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
+    """The four-layer CIFAR-10 net of section 3.3: two convolutions, two layers with unshared weights.
+
+    With `norm`, LRN of size 9, scale 0.001 follows pool1 and conv2 and nothing else changes; cuda-convnet divides
+    the scale by the window size. The released 11% net also widens local3 and raises a weight decay.
+    """
+    filters, local = _scaled(64, net), _scaled(32, net)
+
+    def norm(number: int) -> Layers:
+        if net.norm == "none":
+            return OrderedDict()
+        return OrderedDict({f"norm{number}": LocalResponseNorm(9, 0.001, 0.75, k=1.0, divide=net.norm == "mean")})
+
+    layers: Layers = OrderedDict()
+    layers["conv1"] = nn.Conv2d(channels, filters, 5, padding=2)
+    layers["pool1"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers[f"{net.activation}1"] = activation(net)
+    layers.update(norm(1))
+    layers["conv2"] = nn.Conv2d(filters, filters, 5, padding=2)
+    layers[f"{net.activation}2"] = activation(net)
+    layers.update(norm(2))
+    layers["pool2"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+    pixels = _side_after(layers, side, channels)
+    for name, before in (("local3", filters), ("local4", local)):
+        layers[name] = LocallyConnected2d(before, local, 3, pixels, padding=1)
+        layers[name.replace("local", net.activation)] = activation(net)
+    layers["flatten"] = nn.Flatten()
+    layers["fc5"] = nn.Linear(local * pixels**2, net.classes)
+    return layers
+
+
+def _side_after(layers: Layers, side: int, channels: int) -> int:
+    """Pixels a side after the layers, found by sending one blank image through them."""
+    try:
+        with torch.no_grad():
+            maps = nn.Sequential(layers)(torch.zeros(1, channels, side, side))
+    except RuntimeError as error:
+        raise SpecError(f"Images of {side} pixels are too small for this network; use larger ones.") from error
+    return maps.shape[-1]
+
+
+def parameter_count(model: nn.Module) -> int:
+    """The number of trainable numbers."""
+    return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+
+
+def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
+    """One row a layer: name, kind, output shape (C, H, W), neurons, parameters, multiply-adds for one image."""
+    summary = torchinfo.summary(
+        model, (1, channels, side, side), verbose=0, depth=1, col_names=(), device="cpu", mode="eval"
+    )
+    rows = [
+        {
+            "layer": info.var_name,
+            "kind": info.class_name,
+            "output": tuple(info.output_size[1:]),
+            "neurons": math.prod(info.output_size[1:]),
+            "parameters": info.num_params,
+            "multiply-adds": info.total_mult_adds,
+        }
+        for info in summary.summary_list
+        if info.depth == 1
+    ]
+    return pd.DataFrame(rows)
+
+
+def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The convolutional part of torchvision's AlexNet under our names (features.0.weight becomes conv1.weight).
+
+    Load it with `model.load_state_dict(..., strict=False)` into the torchvision variant. Raises `SpecError` when
+    a layer is missing.
+    """
+    renamed = {}
+    for number, index in enumerate((0, 3, 6, 8, 10), start=1):
+        for kind in ("weight", "bias"):
+            name = f"features.{index}.{kind}"
+            if name not in weights:
+                raise SpecError(f"These are not torchvision's AlexNet weights: {name} is missing.")
+            renamed[f"conv{number}.{kind}"] = weights[name]
+    return renamed

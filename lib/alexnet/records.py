@@ -1,0 +1,224 @@
+"""Run records: what a run gave, where, and what proves that it belongs to this code.
+
+A record is a JSON file named by the hash of its spec, with a small .npz of test predictions beside it. Both are
+written to a temporary name and renamed; the JSON comes last, so a record that exists is complete.
+"""
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import RecordError
+from .specs import RunSpec
+
+SCHEMA_VERSION = 1
+
+
+class Part(BaseModel):
+    """Base of the parts of a record: immutable, and unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Epoch(Part):
+    """One epoch. Errors are fractions; the training figures are means over the epoch's batches as they came."""
+
+    epoch: int  # from 1
+    learning_rate: float
+    train_loss: float
+    train_error: float
+    valid_loss: float
+    valid_error: float
+    seconds: float
+
+
+class Final(Part):
+    """How a run ended."""
+
+    outcome: Literal["reached", "censored", "completed", "diverged"]
+    # reached: the training error came to its target; censored: it did not within the cap; completed: no target was
+    # set; diverged: the loss was no longer a number
+    epochs: int
+    epochs_to_target: float | None  # interpolated linearly between epochs; None unless reached
+    train_error: float
+    valid_error: float
+    test_error: float | None  # None for runs that choose something
+    test_loss: float | None
+
+
+class Probe(Part):
+    """What a fresh build of the spec gives before training; it does not depend on the device."""
+
+    parameters: int
+    weights_sum: float
+    weights_norm: float
+    first_batch_sha256: str  # of the int64 places in the training set of the first batch
+    loss: float  # float32, on the first batch, dropout off
+    gradient_norm: float
+
+
+class Environment(Part):
+    """Where a run happened."""
+
+    device: str
+    precision: str
+    threads: int
+    cpu: str
+    cores: int
+    gpu: str
+    system: str
+    python: str
+    torch: str
+
+
+class DataUsed(Part):
+    """Which arrays were used."""
+
+    name: str
+    source: str
+    hashes: dict[str, str]
+
+
+class Predictions(Part):
+    """The file of test predictions beside the record."""
+
+    file: str
+    sha256: str
+
+
+class RunRecord(Part):
+    """All that is known of one run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    hash: str
+    spec: RunSpec
+    history: list[Epoch]
+    final: Final
+    wall_seconds: float
+    images_per_second: float  # training images, while training
+    environment: Environment
+    data: DataUsed
+    probe: Probe
+    predictions: Predictions | None
+    weights_sha256: str
+    created: str  # UTC, ISO 8601
+
+
+class Store:
+    """A folder of run records."""
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self.work = self.folder / ".work"  # checkpoints, locks and logs of runs under way; never committed
+
+    def path(self, run_hash: str) -> Path:
+        """Where the record of that hash lies."""
+        return self.folder / f"{run_hash}.json"
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        """The record of a spec, or None when it has not been run."""
+        return self.load(spec.hash) if self.path(spec.hash).exists() else None
+
+    def load(self, run_hash: str) -> RunRecord:
+        """The record of that hash. Raises `RecordError` when it is damaged or its spec does not hash to its name."""
+        path = self.path(run_hash)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecordError(f"{path} cannot be read ({error}); delete it and run `make runs`.") from error
+        record = read_record(text, path)
+        if not run_hash == record.hash == record.spec.hash:
+            raise RecordError(
+                f"{path}: the spec inside hashes to {record.spec.hash}, but the record calls itself {record.hash}. "
+                "It was altered or belongs to another version of the code; delete it and run `make runs`."
+            )
+        return record
+
+    def hashes(self) -> list[str]:
+        """The names of all records, sorted."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def all(self) -> Iterator[RunRecord]:
+        """Every record, in the order of the hashes."""
+        return map(self.load, self.hashes())
+
+    def predictions(self, record: RunRecord) -> dict[str, np.ndarray]:
+        """`predicted` uint8 [N] and `true_log_probability` float16 [N] on the test set, in its order.
+
+        Raises `RecordError` when the file is missing or is not the one that was recorded.
+        """
+        if record.predictions is None:
+            raise RecordError(f"Run {record.hash} did not use the test set, so it has no predictions.")
+        path = self.folder / record.predictions.file
+        if not path.exists():
+            raise RecordError(f"{path} is missing; restore it, or delete {record.hash}.json and run `make runs`.")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
+            raise RecordError(f"{path} is not the file that was recorded; delete {record.hash}.json and `make runs`.")
+        with np.load(io.BytesIO(content)) as arrays:
+            return dict(arrays)
+
+    def put_predictions(self, run_hash: str, predicted: np.ndarray, true_log_probability: np.ndarray) -> Predictions:
+        """Store test predictions and say what to record of them."""
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            predicted=predicted.astype(np.uint8),
+            true_log_probability=true_log_probability.astype(np.float16),
+        )
+        write_atomically(self.folder / f"{run_hash}.npz", content.getvalue())
+        return Predictions(file=f"{run_hash}.npz", sha256=hashlib.sha256(content.getvalue()).hexdigest())
+
+    def put(self, record: RunRecord) -> Path:
+        """Store a record; its predictions must be there already."""
+        path = self.path(record.hash)
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+        return path
+
+    def lock(self, run_hash: str) -> FileLock:
+        """The lock a process holds while it executes that run."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.work / f"{run_hash}.lock")
+
+
+def read_record(text: str, path: Path | str) -> RunRecord:
+    """Parse a record. Raises `RecordError` that tells a newer schema from damage."""
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("schema_version",):
+            raise RecordError(
+                f"{path} has schema version {first['input']!r}; this code reads version {SCHEMA_VERSION}. "
+                "Update the code, or delete the record and run `make runs`."
+            ) from error
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise RecordError(
+            f"{path} is not a run record: {place}: {first['msg']}. Restore it, or delete it and run `make runs`."
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there. Raises `RecordError` when the disk does not take it."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise RecordError(f"{path} cannot be written: {error.strerror}. Free the disk or check its rights.") from error

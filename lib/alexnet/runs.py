@@ -1,0 +1,193 @@
+"""RunSpec -> RunRecord: probe, train with a checkpoint an epoch, evaluate, record; resume where a run was killed."""
+
+import hashlib
+import io
+import pickle
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback
+from torch import nn
+
+from . import batches, learners, machine, models
+from .batches import WEIGHTS_STREAM, seed_of
+from .records import DataUsed, Environment, Epoch, Final, Predictions, Probe, RunRecord, Store, write_atomically
+from .specs import RunSpec
+
+Report = Callable[[Epoch], None]
+
+
+def probe(spec: RunSpec) -> Probe:
+    """What a fresh build of the spec gives before training, on the CPU in float32 with dropout off (a second)."""
+    cpu = torch.device("cpu")
+    training = batches.loaders(spec, cpu).train
+    places, _ = training.order(epoch=0)
+    images, labels = training.one_batch()
+    model = models.build(spec.net, training.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed))
+    weights = [p.detach().double() for p in model.parameters()]
+    model.eval()
+    loss = nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    gradients = [p.grad.double() for p in model.parameters() if p.grad is not None]
+    return Probe(
+        parameters=models.parameter_count(model),
+        weights_sum=float(sum(w.sum() for w in weights)),
+        weights_norm=float(sum(w.square().sum() for w in weights)) ** 0.5,
+        first_batch_sha256=hashlib.sha256(places[: training.bs].numpy().tobytes()).hexdigest(),
+        loss=loss.item(),
+        gradient_norm=float(sum(g.square().sum() for g in gradients)) ** 0.5,
+    )
+
+
+class Checkpoint(Callback):
+    """Store model, optimiser and history after every epoch."""
+
+    order = 40  # after the history has its row, before anything ends the run
+
+    def __init__(self, path: Path, run_hash: str, seconds: list[float], report: Report | None):
+        self.path, self.run_hash, self.seconds, self.report = path, run_hash, seconds, report
+
+    def before_train(self) -> None:
+        """Start the clock of the epoch."""
+        self._start = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        """Stop the clock and write the checkpoint."""
+        rows = self.history.rows
+        if not self.history.fresh:
+            return
+        if self.dls.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self._start)
+        content = io.BytesIO()
+        state = {"hash": self.run_hash, "rows": rows, "seconds": self.seconds}
+        state |= {"model": self.model.state_dict(), "optimiser": self.opt.opt.state_dict()}
+        torch.save(state, content)
+        write_atomically(self.path, content.getvalue())
+        if self.report:
+            self.report(Epoch(**rows[-1], seconds=self.seconds[-1]))
+
+
+def read_checkpoint(path: Path, run_hash: str) -> dict | None:
+    """The state a killed run left, or None: a damaged or foreign checkpoint is as good as none."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    return state if isinstance(state, dict) and state.get("hash") == run_hash else None
+
+
+def execute(spec: RunSpec, store: Store, precision: str | None = None, report: Report | None = None) -> RunRecord:
+    """Run `spec` unless its record exists; resume from its checkpoint if there is one; store and return the record.
+
+    A second process that asks for the same run waits for the first and takes its record.
+    """
+    with store.lock(spec.hash):
+        record = store.get(spec)
+        if record is None:
+            record = _execute(spec, store, precision or machine.default_precision(), report)
+            store.put(record)
+        _checkpoint_path(store, spec.hash).unlink(missing_ok=True)
+    return record
+
+
+def _checkpoint_path(store: Store, run_hash: str) -> Path:
+    return store.work / f"{run_hash}.checkpoint"
+
+
+def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
+    machine.keep_freed_memory()
+    path = _checkpoint_path(store, spec.hash)
+    state = read_checkpoint(path, spec.hash) or {"rows": [], "seconds": []}
+    learn = learners.learner(spec, precision=precision, progress=False, history=state["rows"])
+    rows, seconds = learn.history.rows, list(state["seconds"])
+    if "model" in state:
+        learn.model.load_state_dict(state["model"])
+        learn.create_opt()
+        learn.opt.opt.load_state_dict(state["optimiser"])
+    remaining = spec.recipe.epochs - len(rows)
+    if remaining > 0 and not finished(spec, rows):
+        learn.fit(remaining, cbs=Checkpoint(path, spec.hash, seconds, report))
+    history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
+    outcome, epochs_to_target = ending(spec, rows)
+    predictions, test_error, test_loss = _evaluate(spec, learn, store) if spec.test else (None, None, None)
+    dataset, train, _ = batches.split_of(spec.dataset, spec.images.train_size)
+    images = len(train) // spec.recipe.batch_size * spec.recipe.batch_size * len(rows)
+    device = learn.dls.device
+    threads = torch.get_num_threads()
+    return RunRecord(
+        hash=spec.hash,
+        spec=spec,
+        history=history,
+        final=Final(
+            outcome=outcome,
+            epochs=len(rows),
+            epochs_to_target=epochs_to_target,
+            train_error=rows[-1]["train_error"],
+            valid_error=rows[-1]["valid_error"],
+            test_error=test_error,
+            test_loss=test_loss,
+        ),
+        wall_seconds=sum(seconds),
+        images_per_second=images / sum(seconds),
+        environment=Environment(device=device.type, precision=precision, threads=threads, **machine.describe()),
+        data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes),
+        probe=probe(spec),
+        predictions=predictions,
+        weights_sha256=weights_sha256(learn.model),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def finished(spec: RunSpec, rows: list[dict]) -> bool:
+    """Whether a history needs no further epoch, whatever the cap."""
+    target = spec.recipe.stop_at_train_error
+    return learners.diverged(rows) or (target is not None and bool(rows) and rows[-1]["train_error"] <= target)
+
+
+def ending(spec: RunSpec, rows: list[dict]) -> tuple[str, float | None]:
+    """The outcome of a history, and the epochs to the target if it was reached."""
+    if learners.diverged(rows):
+        return "diverged", None
+    if spec.recipe.stop_at_train_error is None:
+        return "completed", None
+    reached = epochs_to(spec.recipe.stop_at_train_error, [row["train_error"] for row in rows])
+    return ("censored", None) if reached is None else ("reached", reached)
+
+
+def epochs_to(target: float, errors: list[float]) -> float | None:
+    """Epochs until the error falls to `target`, linear between the ends of epochs; None if it never does.
+
+    An error at or below the target in the first epoch counts as one epoch.
+    """
+    for place, error in enumerate(errors):
+        if error <= target:
+            before = errors[place - 1] if place else target
+            return place + 1.0 if before <= target else place + (before - target) / (before - error)
+    return None
+
+
+def _evaluate(
+    spec: RunSpec, learn: learners.CoupledLearner, store: Store
+) -> tuple[Predictions, float, float]:
+    """Test predictions, error and loss in float32. A diverged net predicts class 0 with no confidence."""
+    found, labels = learners.log_probabilities(learn.model, batches.test_batches(spec, learn.dls.device))
+    true = found.gather(1, labels[:, None])[:, 0].numpy()
+    predicted = found.argmax(1).numpy()
+    predictions = store.put_predictions(spec.hash, predicted, true)
+    return predictions, float(np.mean(predicted != labels.numpy())), float(-true.mean(dtype=np.float64))
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """The hash of all weights and buffers, in the model's order."""
+    digest = hashlib.sha256()
+    for name, weights in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(weights.detach().cpu().contiguous().numpy()).tobytes())
+    return digest.hexdigest()

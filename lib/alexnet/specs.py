@@ -1,0 +1,117 @@
+"""What determines a result: images, network, recipe and seed. The hash of a `RunSpec` names its record.
+
+Where a run happens (device, precision, threads) is recorded with it and not part of the spec.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import SpecError
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, and a misspelt or unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSpec(Spec):
+    """Which images a network sees, and in what form."""
+
+    train_size: int | None = Field(None, gt=0)  # training images, a stratified subset; None: all of the training split
+    scaling: Literal["mean-image", "mean-image-unit", "standardised"] = "mean-image-unit"
+    # mean-image: pixels 0..255 less the training mean image (section 2); -unit: the same over its standard deviation;
+    # standardised: each channel less its mean, over its standard deviation
+    resize: int | None = Field(None, gt=0)  # pixels a side after bilinear resizing; None: the data set's own size
+    padding: int = Field(0, ge=0)  # pixels of mean colour added on each side before cropping
+    crop: int | None = Field(None, gt=0)  # side of the square a random crop takes in training, the centre crop in tests
+    flip: bool = False  # horizontal reflection of half the training images (section 4.1)
+    colour: float = Field(0.0, ge=0)  # standard deviation of the PCA colour noise, 0.1 in section 4.1
+
+    def side(self, original: int) -> int:
+        """Pixels a side at the network's input, for images of `original` pixels a side."""
+        resized = self.resize or original
+        side = self.crop or resized + 2 * self.padding
+        if side > resized + 2 * self.padding:
+            raise SpecError(f"A crop of {side} pixels does not fit images of {resized}+2*{self.padding} pixels.")
+        return side
+
+
+class NetSpec(Spec):
+    """A network and its options; `alexnet.models` builds it."""
+
+    name: Literal["alexnet", "four-layer", "four-layer-local"] = "alexnet"
+    variant: Literal["as-written", "as-run", "torchvision"] = "as-written"  # the paper's text, its code, or torchvision
+    form: Literal["227", "32"] = "227"  # first layers for 227-pixel images, or the small form for CIFAR's 32 pixels
+    classes: int = Field(10, gt=1)
+    activation: Literal["relu", "tanh"] = "relu"
+    towers: Literal["two", "full", "half"] = "two"  # two towers; one ungrouped of full width; one of half the kernels
+    width: float = Field(1.0, gt=0)  # multiplies every hidden width
+    pooling: Literal["overlapping", "plain"] = "overlapping"  # window 3 stride 2, or window 2 stride 2 (section 3.4)
+    norm: Literal["sum", "mean", "none"] = "sum"  # LRN's alpha times the sum as printed, or over the window size as run
+    dropout: float = Field(0.5, ge=0, lt=1)
+    without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one layer removed (section 7)
+    init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
+    bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); only with init paper, as-run
+
+
+class RecipeSpec(Spec):
+    """How a network is trained, and when that ends."""
+
+    learning_rate: float = Field(0.01, gt=0)
+    bias_learning_rate_factor: float = Field(1.0, gt=0)  # cuda-convnet's layer files give biases twice the rate
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0005, ge=0)  # L2, inside the velocity (section 5)
+    batch_size: int = Field(128, gt=0)
+    epochs: int = Field(90, gt=0)  # the cap
+    schedule: Literal["constant", "plateau", "steps"] = "constant"
+    drops: tuple[int, ...] = ()  # epochs after which the learning rate is divided by 10, for schedule "steps"
+    patience: int = Field(3, gt=0)  # epochs without a better validation error before a drop, for schedule "plateau"
+    most_drops: int = Field(3, ge=0)  # drops before a plateau ends the run ("plateau")
+    stop_at_train_error: float | None = Field(None, gt=0, lt=1)  # ends when the epoch's running training error is there
+
+    @model_validator(mode="after")
+    def _drops_need_steps(self) -> "RecipeSpec":
+        if bool(self.drops) != (self.schedule == "steps"):
+            raise ValueError('drops belong to schedule "steps", which needs at least one')
+        return self
+
+
+class RunSpec(Spec):
+    """All that determines the result of one training run."""
+
+    dataset: Literal["cifar10", "mnist"] = "cifar10"
+    images: ImageSpec = ImageSpec()
+    net: NetSpec = NetSpec()
+    recipe: RecipeSpec = RecipeSpec()
+    test: bool = True  # False for runs that choose something: they never see the test set
+    seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that name the record.
+
+        Fields at their defaults are left out, so that an option added later does not rename old records; a changed
+        default is caught because records keep the full spec and are hashed again when read.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def with_(self, **changes: object) -> "RunSpec":
+        """A copy with some fields changed; dictionaries change fields inside images, net or recipe."""
+        fields = self.model_dump()
+        for name, change in changes.items():
+            fields[name] = {**fields[name], **change} if isinstance(change, dict) else change
+        return parse(fields)
+
+
+def parse(fields: dict) -> RunSpec:
+    """The `RunSpec` a dictionary describes. Raises `SpecError` naming each wrong field."""
+    try:
+        return RunSpec.model_validate(fields)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
+        raise SpecError(f"Not a valid run specification: {reasons}.") from error
