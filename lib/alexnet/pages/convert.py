@@ -1,0 +1,173 @@
+"""From an executed notebook to the body of an article (nbconvert with a template of ours)."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import latex2mathml.converter
+from bs4 import BeautifulSoup, Tag
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from ..errors import ReportError
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHOWN = [  # the first of these that an output has is what the page shows
+    "image/png",
+    "image/svg+xml",
+    "image/jpeg",
+    "text/html",
+    "text/markdown",
+    "text/latex",
+    "text/plain",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A second-level heading of a page."""
+
+    title: str
+    anchor: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Article:
+    """The body of a page, before navigation is put around it."""
+
+    name: str  # of the notebook, and of the page: 03_relu_vs_tanh
+    title: str
+    body: str  # HTML
+    sections: tuple[Section, ...]
+
+
+class Renderer(IPythonRenderer):
+    """Markdown with its formulas as MathML, which browsers show without a script."""
+
+    def block_math(self, body: str) -> str:
+        """A displayed formula."""
+        return mathml(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        """A formula in a line of text."""
+        return mathml(body, "inline")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        """A LaTeX environment such as `align`, displayed."""
+        return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
+
+
+def mathml(formula: str, display: str) -> str:
+    """A LaTeX formula as MathML. Raises ReportError when it cannot be read."""
+    try:
+        return latex2mathml.converter.convert(formula.strip(), display=display)
+    except Exception as error:  # the library raises a class of its own for each kind of mistake
+        raise ReportError(f"The formula {formula.strip()!r} cannot be set: {type(error).__name__}.") from error
+
+
+class Exporter(HTMLExporter):
+    """nbconvert's HTML exporter, with our template and formulas."""
+
+    def markdown2html(self, context: Any, source: str) -> str:
+        """Markdown to HTML, with the attachments of the cell it stands in."""
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = Renderer(escape=False, attachments=attachments, exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg  # type: ignore[attr-defined]
+
+
+def exporter() -> Exporter:
+    """The exporter of the pages; one can convert any number of notebooks."""
+    config = Config({"NbConvertBase": {"display_data_priority": SHOWN}})
+    return Exporter(config=config, template_name="notebook", extra_template_basedirs=[str(TEMPLATES)])
+
+
+def article(name: str, notebook: NotebookNode, folder: Path, out: Path, using: Exporter | None = None) -> Article:
+    """Convert an executed notebook that lies in `folder` for a page in `out`; relative links are rewritten."""
+    html, _ = (using or exporter()).from_notebook_node(notebook)
+    soup = BeautifulSoup(html, "html.parser")
+    title, sections = finish(soup)
+    rewrite_links(soup, folder, out)
+    return Article(name, title or name, str(soup), sections)
+
+
+def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
+    """Give headings anchors and tables room to scroll; return the title and the sections."""
+    taken: set[str] = {str(tag["id"]) for tag in soup.find_all(id=True)}
+    title, sections = "", []
+    for heading in soup.find_all(["h1", "h2", "h3", "h4"]):
+        text = heading.get_text(" ", strip=True)
+        anchor = str(heading.get("id") or unused(slug(text), taken))
+        taken.add(anchor)
+        heading["id"] = anchor
+        if heading.name == "h1" and not title:
+            title = text
+        if heading.name in ("h2", "h3"):
+            link = soup.new_tag("a", href=f"#{anchor}", attrs={"class": "anchor", "aria-label": f"Link to {text}"})
+            link.string = "#"
+            heading.append(link)
+        if heading.name == "h2":
+            sections.append(Section(text, anchor))
+    for table in soup.find_all("table"):
+        _make_scroll(soup, table)
+    for block in soup.find_all("pre"):
+        block["tabindex"] = "0"  # a wide one scrolls, and must do so from the keyboard
+    return title, tuple(sections)
+
+
+def _make_scroll(soup: BeautifulSoup, table: Tag) -> None:
+    parent = table.parent
+    if parent is not None and "scroll" in parent.get("class", []):
+        return
+    for attribute in ("border", "style"):
+        table.attrs.pop(attribute, None)
+    for cell in table.find_all(["th", "td"]):  # Markdown tables align through style attributes
+        if "right" in str(cell.attrs.pop("style", "")):
+            cell["class"] = "number"
+    for cell in table.select("thead th"):
+        cell["scope"] = "col"
+        if not cell.get_text(strip=True):
+            cell.name = "td"  # an empty header cell names nothing
+            del cell["scope"]
+    label = table.caption.get_text(" ", strip=True) if table.caption else _preceding_heading(table)
+    box = soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label})
+    table.wrap(box)
+
+
+def _preceding_heading(table: Tag) -> str:
+    heading = table.find_previous(["h1", "h2", "h3", "h4"])
+    return f"Table: {heading.get_text(' ', strip=True).rstrip('# ')}" if heading else "Table"
+
+
+def slug(text: str) -> str:
+    """A heading as an anchor: lower case, words joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
+
+
+def unused(anchor: str, taken: Iterable[str]) -> str:
+    """The anchor, with a number when it is taken."""
+    candidate, number = anchor, 2
+    while candidate in taken:
+        candidate, number = f"{anchor}-{number}", number + 1
+    return candidate
+
+
+def rewrite_links(soup: BeautifulSoup, folder: Path, out: Path) -> None:
+    """Point links at other notebooks to their pages, and links at files of the repository to where `out` sees them."""
+    for link in soup.find_all("a", href=True):
+        href = str(link["href"])
+        if re.match(r"[a-z][a-z0-9+.-]*:|#|//", href):
+            continue
+        target, mark, anchor = href.partition("#")
+        if target.endswith((".ipynb", ".py")) and "/" not in target:
+            link["href"] = str(Path(target).with_suffix(".html")) + mark + anchor
+            continue
+        if target.endswith(".html") and "/" not in target:
+            continue
+        link["href"] = os.path.relpath(folder / target, out).replace(os.sep, "/") + mark + anchor

@@ -1,0 +1,81 @@
+"""Show a table in a notebook: clean HTML for the page, aligned text for the terminal, nothing that changes by chance."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import pandas
+
+VERDICTS = ("reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested")
+
+
+def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> None:
+    """Display a data frame as a table.
+
+    `caption` says what the table shows; `formats` maps a column to a format specification, such as
+    `{"error": ".1%", "parameters": ",d"}`. Numbers are aligned right, a column named `verdict` gets its colours, and
+    an index with a name becomes the first column. Missing values are shown as a dash.
+    """
+    from IPython.display import display
+
+    cells = formatted(frame, formats or {})
+    display({"text/html": html(cells, frame, caption), "text/plain": plain(cells, caption)}, raw=True)
+
+
+def formatted(frame: pandas.DataFrame, formats: Mapping[str, str]) -> pandas.DataFrame:
+    """The frame with every value as the text that is shown; a named index becomes a column."""
+    if frame.index.name or frame.index.nlevels > 1:
+        frame = frame.reset_index()
+    columns = {str(name): [_text(value, formats.get(str(name), "")) for value in frame[name]] for name in frame}
+    return pandas.DataFrame(columns, dtype=object)
+
+
+def _text(value: Any, specification: str) -> str:
+    if value is None or value is pandas.NA or (isinstance(value, float) and value != value):
+        return "–"
+    if specification:
+        return format(value, specification)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def plain(cells: pandas.DataFrame, caption: str) -> str:
+    """The table as aligned text."""
+    table = cells.to_string(index=False) if len(cells) else ", ".join(cells.columns) + ": no rows"
+    return f"{caption}\n{table}" if caption else table
+
+
+def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
+    """The table as HTML: a caption, column headers, and row headers in the first column."""
+    if frame.index.name or frame.index.nlevels > 1:
+        frame = frame.reset_index()
+    numeric = {str(name) for name in frame if pandas.api.types.is_numeric_dtype(frame[name].dtype)}
+    numeric -= {str(name) for name in frame if pandas.api.types.is_bool_dtype(frame[name].dtype)}
+
+    def opening(tag: str, name: str, more: str = "") -> str:
+        return f'<{tag}{more} class="number">' if name in numeric else f"<{tag}{more}>"
+
+    head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in cells)
+    rows = []
+    for _, row in cells.iterrows():
+        first = True
+        parts = []
+        for name, value in row.items():
+            name = str(name)
+            content = verdict_chip(value) if name.lower() == "verdict" else escape(value)
+            tag, more = ("th", ' scope="row"') if first and name not in numeric else ("td", "")
+            parts.append(opening(tag, name, more) + content + f"</{tag}>")
+            first = False
+        rows.append("<tr>" + "".join(parts) + "</tr>")
+    title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
+    body = "\n".join(rows)
+    return f'<table class="data">\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def verdict_chip(verdict: str) -> str:
+    """A verdict as a coloured label; the word carries the meaning, the colour only repeats it."""
+    kind = verdict.lower().replace(" ", "-") if verdict.lower() in VERDICTS else "other"
+    return f'<span class="verdict verdict-{kind}">{escape(verdict)}</span>'
