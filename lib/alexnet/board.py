@@ -1,0 +1,203 @@
+"""Run records -> effects -> the verdict board.
+
+The thin layer between the records of `alexnet.experiments` and the numbers of `alexnet.effects`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import pandas
+
+from . import effects
+from .claims import Measure, Question, claims
+from .effects import Effect, Label, Verdict
+from .errors import SpecError
+from .records import RunRecord
+
+
+class PlannedRun(Protocol):
+    """A run and its place in an experiment, as `alexnet.experiments` plans it."""
+
+    @property
+    def claim(self) -> str:
+        """The claim it is for."""
+
+    @property
+    def condition(self) -> str:
+        """The condition of the claim."""
+
+    @property
+    def stage(self) -> str:
+        """"grid" for a run that chooses a setting, "seeds" for one that counts."""
+
+    @property
+    def arm(self) -> str:
+        """The arm of the comparison."""
+
+    @property
+    def seed(self) -> int:
+        """The seed, by which runs are paired."""
+
+
+Runs = Iterable[tuple[PlannedRun, RunRecord | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of the board: a question, what came out, and how to run it again."""
+
+    question: Question
+    effect: Effect | float | None  # a number for exact questions; None where nothing was run
+    verdict: Verdict
+    planned: int  # pairs of runs that the profile plans; more than the effect's n while records are missing
+    command: str  # runs the row again
+
+    @property
+    def link(self) -> str:
+        """The row's anchor on a page."""
+        return f"{self.question.claim}-{self.question.condition}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a run contributes to an effect."""
+
+    value: float
+    censored: bool  # it was stopped at its cap before its target, or diverged
+
+
+def epochs_to_target(record: RunRecord) -> Reading:
+    """Epochs until the target, or the cap for a run that never arrived there, diverged ones included."""
+    reached = record.final.epochs_to_target
+    if record.final.outcome == "reached" and reached is not None:
+        return Reading(reached, censored=False)
+    return Reading(float(record.spec.recipe.epochs), censored=True)
+
+
+def test_error(record: RunRecord) -> Reading:
+    """Test error in percent; that of blind guessing for a diverged run."""
+    if record.final.outcome == "diverged":
+        return Reading(100.0 * (1 - 1 / record.spec.net.classes), censored=True)
+    if record.final.test_error is None:
+        raise SpecError(f"Run {record.hash} did not use the test set, so it has no test error.")
+    return Reading(100.0 * record.final.test_error, censored=False)
+
+
+MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
+    "epochs-to-target": epochs_to_target,
+    "test-error": test_error,
+}
+
+
+def paired_records(question: Question, runs: Runs) -> dict[int, tuple[RunRecord | None, RunRecord | None]]:
+    """The runs that count for a question, by seed, in the order of its arms; None for a run not in the records."""
+    if question.arms is None:
+        return {}
+    found: dict[int, dict[str, RunRecord | None]] = {}
+    for planned, record in runs:
+        if (planned.claim, planned.condition, planned.stage) == (question.claim, question.condition, "seeds"):
+            if planned.arm not in question.arms:
+                raise SpecError(f"{question.id} compares {' and '.join(question.arms)}; a run is of {planned.arm!r}.")
+            found.setdefault(planned.seed, {})[planned.arm] = record
+    first, second = question.arms
+    return {seed: (arms.get(first), arms.get(second)) for seed, arms in sorted(found.items())}
+
+
+def effect_of(question: Question, runs: Runs) -> Effect | None:
+    """The effect over the complete pairs, or None when there is none.
+
+    A pair is left out only while one of its runs is missing. Runs that diverged or never arrived are kept, censored.
+    """
+    pairs = [pair for pair in paired_records(question, runs).values() if pair[0] is not None and pair[1] is not None]
+    if not pairs or question.null is None:
+        return None
+    if question.measure not in MEASURES:
+        raise SpecError(f"{question.id}: its measure, {question.measure}, cannot be taken from run records.")
+    read = MEASURES[question.measure]
+    first = [read(record) for record, _ in pairs if record is not None]
+    second = [read(record) for _, record in pairs if record is not None]
+    values = [[reading.value for reading in arm] for arm in (first, second)]
+    censored = [[reading.censored for reading in arm] for arm in (first, second)]
+    if question.effect == "ratio":
+        return effects.paired_ratio(
+            *values,
+            numerator_censored=censored[0],
+            denominator_censored=censored[1],
+            null=question.null,
+            confidence=question.confidence,
+        )
+    diverged = [one or other for one, other in zip(*censored, strict=True)]
+    return effects.paired_difference(
+        *values, diverged=diverged, unit=question.unit, null=question.null, confidence=question.confidence
+    )
+
+
+def command(question: Question) -> str:
+    """The command that runs a question's runs again, whatever the records say."""
+    return "" if question.profile == "none" else f"make runs CLAIM={question.claim} FRESH=1"
+
+
+def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
+    """The board's row for a question, from its runs, or from a count for an exact question."""
+    runs = list(runs)
+    planned = len(paired_records(question, runs))
+    effect = count if question.effect == "exact" else effect_of(question, runs)
+    found = effects.verdict(question, effect)
+    if isinstance(effect, Effect) and effect.n < planned:
+        missing = f" {planned - effect.n} of {planned} planned pairs of runs are not in the records yet."
+        found = dataclasses.replace(found, reason=found.reason + missing)
+    return Row(question, effect, found, planned, command(question))
+
+
+def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bool = False) -> list[Row]:
+    """The board: a row a question, in the order of `claims.toml`.
+
+    `counts` holds the numbers of the exact questions, by their measure ("parameters", "neurons", ...).
+    """
+    runs, counts = list(runs), counts or {}
+    return [row(question, runs, counts.get(question.measure or "")) for question in claims().questions(primary_only)]
+
+
+def adjusted_labels(found: Sequence[Row]) -> list[Label]:
+    """The labels under a Holm correction over all rows that are tests, in the order of the rows."""
+    p_values = [entry.effect.p_value if isinstance(entry.effect, Effect) else float("nan") for entry in found]
+    return effects.holm_labels([entry.verdict for entry in found], p_values, claims().rule.confidence)
+
+
+def ours(entry: Row) -> str:
+    """What came out, as the board shows it: "6.1 times [5.2, 7.1], n = 5"."""
+    if entry.effect is None or entry.verdict.label == "not tested" and not isinstance(entry.effect, Effect):
+        return "–"
+    if isinstance(entry.effect, Effect):
+        return f"{entry.effect.text}"
+    return f"{entry.effect:,.0f}"
+
+
+def paper(question: Question) -> str:
+    """The paper's figure, as the board shows it, marked where it was measured on another scale."""
+    if question.figure is None:
+        return "–"
+    elsewhere = question.scale == "other" and question.figure.value is not None
+    return question.figure.text + (" (another scale)" if elsewhere else "")
+
+
+def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
+    """The board as a table: claim, condition, section, paper, ours, unit, verdict, why, command."""
+    return pandas.DataFrame(
+        [
+            {
+                "claim": entry.question.claim,
+                "condition": entry.question.condition_title,
+                "section": entry.question.section,
+                "paper": paper(entry.question),
+                "ours": ours(entry),
+                "unit": entry.question.unit if entry.effect is not None else "–",
+                "verdict": entry.verdict.label,
+                "why": entry.verdict.reason,
+                "command": entry.command,
+            }
+            for entry in found
+        ],
+        columns=["claim", "condition", "section", "paper", "ours", "unit", "verdict", "why", "command"],
+    )

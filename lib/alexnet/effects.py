@@ -1,0 +1,614 @@
+"""Numbers of paired runs -> effect, interval, verdict.
+
+Everything here works on plain numbers; `alexnet.board` takes them from run records. The rule that gives a verdict
+stands in words in `claims.toml`, was fixed before the runs, and is applied by one vectorised function, `decide`: the
+same code judges the experiments and is put through the simulation that says how often it errs.
+
+Each pair of runs (same seed, two arms) gives one value: a difference, or a ratio, which is handled as its logarithm.
+The interval is Student's t interval of the mean over pairs.
+
+Censored runs. A run that does not reach its target within its cap, or diverges, enters at its cap. Its pair's log
+ratio is then known on one side only, so a pair has a lowest and a highest value, equal unless a run was censored, and
+infinite on the side about which nothing is known. The lower limit of the interval is the t limit of the lowest
+values, the upper limit that of the highest values.
+
+Why that is sound. The mean of the lowest values estimates the *restricted mean*, the mean of log min(time, cap) in
+place of log time (as restricted mean survival time does in survival analysis). It cannot exceed the mean of log time,
+so a lower limit of the one is a lower limit of the other, however large the unseen times are: the spread that matters
+is that of the restricted values, which is what the t limit uses. What remains is the t interval's own assumption. A
+cap makes the restricted values lean to the left, and when every slower run is at its cap, their spread is that of the
+faster arm alone; if the few seeds all miss a quick run, that spread is too small. Three things guard against it. With
+any run censored a side is granted only if every single pair is on it, which has a probability of at most 2^-n when
+the arms do not differ (1 in 32 at five seeds), whatever the distribution. A censored effect is never more than
+"direction reproduced". And its size is given as a bound, never as an estimate. `false_positive_rates` measures what
+is left.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+from .claims import Question, claims
+from .errors import SpecError
+
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+Label = Literal["reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested"]
+Noise = Literal["normal", "heavy", "skewed", "two-point"]
+LABELS: tuple[Label, ...] = ("reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested")
+REPRODUCED, DIRECTION_REPRODUCED, INCONCLUSIVE, CONTRADICTED, NOT_TESTED = range(len(LABELS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """The effect of one arm against another over paired seeds, in its own unit (ratios not as logarithms).
+
+    `estimate` is the mean difference or geometric mean ratio. With censored runs it is a bound (see `lower_bound`,
+    `upper_bound`), and NaN where nothing is known on either side. `low` and `high` are infinite (0 and infinity for a
+    ratio) where the interval has no limit.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int  # pairs
+    kind: Literal["difference", "ratio"]
+    unit: str
+    null: float
+    confidence: float
+    p_value: float  # two-sided, against the null; 1 where censoring hides the answer; NaN for fewer than two pairs
+    lowest: tuple[float, ...]  # each pair's value, or its lower bound
+    highest: tuple[float, ...]  # each pair's value, or its upper bound
+    censored: tuple[bool, ...]  # pairs with a run that was censored or diverged
+
+    @property
+    def scale(self) -> Literal["linear", "log"]:
+        """The scale on which pairs are averaged and the interval is symmetric."""
+        return "log" if self.kind == "ratio" else "linear"
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Each pair's value, censored runs at their cap; NaN where both runs were censored."""
+        nothing = 0.0 if self.kind == "ratio" else -math.inf
+        pairs = zip(self.lowest, self.highest, strict=True)
+        return tuple(
+            low if low > nothing else high if high < math.inf else math.nan for low, high in pairs
+        )
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether the true effect may be larger than the estimate without limit."""
+        return self.highest_open and not self.lowest_open
+
+    @property
+    def upper_bound(self) -> bool:
+        """Whether the true effect may be smaller than the estimate without limit."""
+        return self.lowest_open and not self.highest_open
+
+    @property
+    def highest_open(self) -> bool:
+        """Whether some pair has no upper bound."""
+        return any(value == math.inf for value in self.highest)
+
+    @property
+    def lowest_open(self) -> bool:
+        """Whether some pair has no lower bound."""
+        nothing = 0.0 if self.kind == "ratio" else -math.inf
+        return any(value == nothing for value in self.lowest)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the interval has a limit on at least one side."""
+        return self.low > (0.0 if self.kind == "ratio" else -math.inf) or self.high < math.inf
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over pairs (of the natural logarithm, for ratios); NaN if censored or fewer than two."""
+        if self.n < 2 or any(self.censored):
+            return math.nan
+        return float(np.std(_scaled(self.lowest, self.kind), ddof=1))
+
+    @property
+    def text(self) -> str:
+        """The estimate and its interval: "6.1 [5.2, 7.1], n = 5", or "≥ 6.8 [≥ 6.5], n = 5" for a bound."""
+        number = self.number
+        if self.n == 0:
+            return "no runs"
+        if math.isnan(self.estimate):
+            return f"unknown, n = {self.n}"
+        sign = "≥ " if self.lower_bound else "≤ " if self.upper_bound else ""
+        below, above = self.low > (0.0 if self.kind == "ratio" else -math.inf), self.high < math.inf
+        if below and above:
+            interval = f" [{number(self.low)}, {number(self.high)}]"
+        elif below:
+            interval = f" [≥ {number(self.low)}]"
+        elif above:
+            interval = f" [≤ {number(self.high)}]"
+        else:
+            interval = ""
+        return f"{sign}{number(self.estimate)}{interval}, n = {self.n}"
+
+    def number(self, value: float) -> str:
+        """A value of this effect as it is printed."""
+        return f"{value:.2f}" if self.kind == "difference" else f"{value:.3g}"
+
+    def smallest_detectable(self, power: float = 0.8) -> float:
+        """The smallest effect that this many pairs with this spread show with that probability, as a distance.
+
+        Of a difference: how far from the null, in its unit; of a ratio: how many times the null. NaN if censored.
+        """
+        if not self.spread > 0:
+            return math.nan
+        distance = smallest_detectable(self.n, power, self.confidence) * self.spread
+        return math.exp(distance) if self.kind == "ratio" else distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A label and the sentence that says why, with its numbers."""
+
+    label: Label
+    reason: str
+
+
+def _scaled(values: ArrayLike, kind: str) -> Floats:
+    """The values on the scale on which they are averaged: logarithms of ratios."""
+    found = np.asarray(values, dtype=np.float64)
+    if kind != "ratio":
+        return found
+    with np.errstate(divide="ignore"):
+        return np.log(found)
+
+
+def _numbers(values: ArrayLike, what: str) -> Floats:
+    found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if found.ndim != 1:
+        raise SpecError(f"The {what} must be a list of numbers, one a seed; it has the shape {found.shape}.")
+    if not np.isfinite(found).all():
+        raise SpecError(
+            f"The {what} holds a value that is not a finite number. Give a run that diverged or never arrived its cap "
+            "(or the error of blind guessing) and flag it as censored; do not leave it out."
+        )
+    return found
+
+
+def _flags(flags: ArrayLike | None, n: int, what: str) -> Booleans:
+    found = np.zeros(n, dtype=bool) if flags is None else np.atleast_1d(np.asarray(flags, dtype=bool))
+    if found.shape != (n,):
+        raise SpecError(f"{n} pairs need {n} flags for the {what}, one each; there are {found.size}.")
+    return found
+
+
+def _same_length(first: Floats, second: Floats) -> None:
+    if len(first) != len(second):
+        raise SpecError(f"Pairs need as many values in both arms; there are {len(first)} and {len(second)}.")
+
+
+def paired_difference(
+    first: ArrayLike,  # [n] one value a seed
+    second: ArrayLike,  # [n] the same seeds in the other arm, or one number to compare with
+    *,
+    diverged: ArrayLike | None = None,  # [n] pairs in which a run diverged and stands at the value of blind guessing
+    unit: str = "percentage points",
+    null: float = 0.0,
+    confidence: float | None = None,  # by default that of the rule in claims.toml
+) -> Effect:
+    """Mean of `first` less `second` over paired seeds, with its t interval. Raises `SpecError` for bad numbers."""
+    first, second = _numbers(first, "first arm"), _numbers(second, "second arm")
+    if len(second) == 1:
+        second = np.repeat(second, len(first))
+    _same_length(first, second)
+    found = first - second
+    return _effect(found, found, _flags(diverged, len(found), "diverged runs"), "difference", unit, null, confidence)
+
+
+def paired_ratio(
+    numerator: ArrayLike,  # [n] positive, one value a seed; a censored run's is its cap
+    denominator: ArrayLike,  # [n] the same seeds in the other arm
+    *,
+    numerator_censored: ArrayLike | None = None,  # [n] runs that had not arrived at their cap, or diverged
+    denominator_censored: ArrayLike | None = None,  # [n]
+    unit: str = "times",
+    null: float = 1.0,
+    confidence: float | None = None,  # by default that of the rule in claims.toml
+) -> Effect:
+    """Geometric mean of `numerator` over `denominator` over paired seeds, with the t interval of its logarithm.
+
+    Raises `SpecError` for numbers that are not positive.
+    """
+    top, bottom = _numbers(numerator, "numerator"), _numbers(denominator, "denominator")
+    _same_length(top, bottom)
+    if (top <= 0).any() or (bottom <= 0).any() or null <= 0:
+        raise SpecError("A ratio needs positive numbers in both arms and a positive null.")
+    top_censored = _flags(numerator_censored, len(top), "numerator")
+    bottom_censored = _flags(denominator_censored, len(top), "denominator")
+    lowest, highest = censored_bounds(np.log(top) - np.log(bottom), top_censored, bottom_censored)
+    return _effect(lowest, highest, top_censored | bottom_censored, "ratio", unit, null, confidence)
+
+
+def censored_bounds(
+    values: Floats,  # log ratios with censored runs at their caps
+    numerator_censored: Booleans,
+    denominator_censored: Booleans,
+) -> tuple[Floats, Floats]:
+    """The lowest and the highest log ratio each pair may have."""
+    return np.where(denominator_censored, -np.inf, values), np.where(numerator_censored, np.inf, values)
+
+
+def limits(lowest: Floats, highest: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """The t interval of the mean over the last axis, [..., n] -> two of [...]; infinite where there is no limit.
+
+    There is none for fewer than two pairs, on a side on which a pair is unbounded, and where all values are equal: a
+    spread of zero over a few seeds says that the measure is too coarse, not that the effect is known exactly.
+    """
+    return _limit(lowest, confidence, -1.0), _limit(highest, confidence, 1.0)
+
+
+def _limit(values: Floats, confidence: float, side: float) -> Floats:
+    n = values.shape[-1]
+    nowhere = np.full(values.shape[:-1], side * np.inf)
+    if n < 2:
+        return nowhere
+    known = np.isfinite(values).all(axis=-1)
+    finite = np.where(known[..., None], values, 0.0)
+    mean, spread, varied = _mean_and_spread(finite)
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * spread / math.sqrt(n)
+    return np.where(known & varied, mean + side * reach, nowhere)
+
+
+def _mean_and_spread(values: Floats) -> tuple[Floats, Floats, Booleans]:
+    """Mean and standard deviation over the last axis, and whether the values differ by more than rounding."""
+    spread = values.std(axis=-1, ddof=1)
+    return values.mean(axis=-1), spread, spread > 1e-9 * np.abs(values).max(axis=-1)
+
+
+def sides(lowest: Floats, highest: Floats, censored: Booleans, null: float, confidence: float) -> NDArray[np.int8]:
+    """The side of the null on which the whole interval lies, [..., n] -> [...]: 1 above, -1 below, 0 neither.
+
+    With any run censored, every single pair must be on that side as well.
+    """
+    low, high = limits(lowest, highest, confidence)
+    sound = ~censored.any(axis=-1)
+    above = (low > null) & (sound | (lowest > null).all(axis=-1))
+    below = (high < null) & (sound | (highest < null).all(axis=-1))
+    return above.astype(np.int8) - below.astype(np.int8)
+
+
+def decide(
+    lowest: Floats,  # [..., n] each pair's value or lower bound, logarithms for ratios
+    highest: Floats,  # [..., n] each pair's value or upper bound
+    censored: Booleans,  # [..., n]
+    *,
+    null: float,
+    claimed_side: int,  # 1 above, -1 below
+    figure: float | None,  # the paper's figure if the scales match, on the same scale as the values
+    qualitative: bool,  # whether the side is all that is claimed
+    confidence: float,
+) -> NDArray[np.int8]:
+    """The verdict rule of `claims.toml`: places in `LABELS`, [..., n] -> [...]."""
+    if lowest.shape[-1] < 2:
+        return np.full(lowest.shape[:-1], NOT_TESTED, dtype=np.int8)
+    side = sides(lowest, highest, censored, null, confidence)
+    low, high = limits(lowest, highest, confidence)
+    if figure is not None:
+        sized = (low <= figure) & (figure <= high)
+    else:
+        sized = np.full(side.shape, qualitative)
+    full = sized & ~censored.any(axis=-1)
+    found = np.where(full, REPRODUCED, DIRECTION_REPRODUCED)
+    return np.select([side == claimed_side, side == -claimed_side], [found, CONTRADICTED], INCONCLUSIVE).astype(np.int8)
+
+
+def _effect(
+    lowest: Floats,
+    highest: Floats,
+    censored: Booleans,
+    kind: Literal["difference", "ratio"],
+    unit: str,
+    null: float,
+    confidence: float | None,
+) -> Effect:
+    confidence = claims().rule.confidence if confidence is None else confidence
+    if not 0 < confidence < 1:
+        raise SpecError(f"The confidence must lie between 0 and 1; {confidence} does not.")
+    if len(lowest) == 0:
+        raise SpecError("An effect needs at least one pair of runs.")
+    low, high = limits(lowest, highest, confidence)
+    # Which bound to show: the values themselves, unless they are unbounded below but not above.
+    if np.isfinite(lowest).all():
+        estimate = float(lowest.mean())
+    else:
+        estimate = float(highest.mean()) if np.isfinite(highest).all() else math.nan
+    scaled_null = float(_scaled(null, kind))
+    back = np.exp if kind == "ratio" else np.asarray
+    return Effect(
+        estimate=float(back(estimate)),
+        low=float(back(low)),
+        high=float(back(high)),
+        n=len(lowest),
+        kind=kind,
+        unit=unit,
+        null=null,
+        confidence=confidence,
+        p_value=_p_value(lowest, highest, censored, scaled_null),
+        lowest=tuple(float(value) for value in back(lowest)),
+        highest=tuple(float(value) for value in back(highest)),
+        censored=tuple(bool(flag) for flag in censored),
+    )
+
+
+def _p_value(lowest: Floats, highest: Floats, censored: Booleans, null: float) -> float:
+    """Two-sided p-value of the t test, below 1 - confidence exactly where `sides` finds a side."""
+    n = len(lowest)
+    if n < 2:
+        return math.nan
+    for values, side in ((lowest, 1.0), (highest, -1.0)):
+        if not np.isfinite(values).all():
+            continue
+        mean, spread, varied = _mean_and_spread(values)
+        away = side * (mean - null)
+        if varied and away > 0 and (not censored.any() or (side * (values - null) > 0).all()):
+            return float(2 * stats.t.sf(away / spread * math.sqrt(n), n - 1))
+    return 1.0
+
+
+def verdict(question: Question, effect: Effect | float | None) -> Verdict:
+    """The verdict on a question, from its effect, from a count (exact questions), or from nothing (None)."""
+    if question.not_tested:
+        return Verdict("not tested", question.not_tested)
+    if effect is None:
+        return Verdict("not tested", "None of its runs is among the records.")
+    if question.effect == "exact":
+        return _exact_verdict(question, effect)
+    if not isinstance(effect, Effect) or effect.kind != question.effect or effect.null != question.null:
+        raise SpecError(f"{question.id} asks for a {question.effect} against {question.null}; another effect was given.")
+    figure = question.figure
+    code = decide(
+        _scaled(effect.lowest, effect.kind),
+        _scaled(effect.highest, effect.kind),
+        np.array(effect.censored),
+        null=float(_scaled(effect.null, effect.kind)),
+        claimed_side=1 if question.direction == "above" else -1,
+        figure=None if question.comparable is None else float(_scaled(question.comparable, effect.kind)),
+        qualitative=figure is not None and figure.kind == "qualitative",
+        confidence=question.confidence,
+    )
+    label = LABELS[int(code)]
+    return Verdict(label, _reason(question, effect, label))
+
+
+def _exact_verdict(question: Question, count: Effect | float) -> Verdict:
+    figure = question.figure
+    if isinstance(count, Effect) or figure is None or figure.value is None or figure.last_digit is None:
+        raise SpecError(f"{question.id} asks for a count.")
+    digits = count / figure.last_digit
+    agrees = figure.value in (round(digits) * figure.last_digit, math.floor(digits) * figure.last_digit)
+    if agrees:
+        relation = "exactly the paper's figure" if count == figure.value else "the paper's figure, rounded or cut off, is"
+        end = "." if count == figure.value else f" {figure.value:,.0f}."
+        return Verdict("reproduced", f"{count:,.0f} {figure.unit} counted; {relation}{end}")
+    return Verdict("contradicted", f"{count:,.0f} {figure.unit} counted; the paper prints {figure.value:,.0f}.")
+
+
+def _reason(question: Question, effect: Effect, label: Label) -> str:
+    """One sentence or two that say with numbers why the label holds."""
+    if label == "not tested":
+        return "One seed gives no interval."
+    seeds = f"over {effect.n} seeds"
+    null, unit = f"{effect.null:g}", _unit(effect)
+    censored = _censoring(effect)
+    if not effect.has_interval:
+        cause = censored or "every seed gave the same value, so there is no spread to build an interval from"
+        return f"There is no interval {seeds}: {cause}."
+    bounds = _interval(effect)
+    after = f" {censored[0].upper()}{censored[1:]}." if censored else ""
+    if label == "inconclusive":
+        inside = effect.low <= effect.null <= effect.high
+        why = f"contains {null}" if inside else f"leaves out {null}, but not every pair does"
+        return f"The interval, {bounds} {unit} {seeds}, {why}.{after}"
+    side = "above" if (label == "contradicted") != (question.direction == "above") else "below"
+    start = f"The interval, {bounds} {unit} {seeds}, lies {side} {null}"
+    if label == "contradicted":
+        return f"{start}, against the claim.{after}"
+    figure = question.figure
+    if figure is None:
+        return f"{start}; the paper gives no figure for this.{after}"
+    if figure.value is None:
+        return f"{start}, as claimed.{after}"
+    if question.comparable is None:
+        return f"{start}; the size of the paper's effect ({figure.text}) was measured on another scale.{after}"
+    where = "holds" if effect.low <= figure.value <= effect.high else "leaves out"
+    return f"{start} and {where} the paper's {figure.text}.{after}"
+
+
+def _unit(effect: Effect) -> str:
+    return {"percentage points": "points"}.get(effect.unit, effect.unit)
+
+
+def _interval(effect: Effect) -> str:
+    if math.isinf(effect.high):
+        return f"at least {effect.number(effect.low)}"
+    if effect.low == (0.0 if effect.kind == "ratio" else -math.inf):
+        return f"at most {effect.number(effect.high)}"
+    return f"{effect.number(effect.low)} to {effect.number(effect.high)}"
+
+
+def _censoring(effect: Effect) -> str:
+    """How many pairs were censored and what that does to the estimate, or nothing."""
+    pairs = sum(effect.censored)
+    if not pairs:
+        return ""
+    start = f"in {pairs} of {effect.n} pairs a run did not reach its target or diverged"
+    if effect.lower_bound:
+        return f"{start}, so the figures are lower bounds"
+    if effect.upper_bound:
+        return f"{start}, so the figures are upper bounds"
+    return f"{start}, so the size is unknown" if effect.lowest_open else start
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of a family of p-values; NaN (no test) stays NaN and is not counted."""
+    found = np.asarray(p_values, dtype=np.float64)
+    if ((found < 0) | (found > 1)).any():
+        raise SpecError("A p-value lies between 0 and 1.")
+    adjusted = np.full(found.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(found))
+    order = tested[np.argsort(found[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(found[order] * factors))
+    return [float(value) for value in adjusted]
+
+
+def holm_labels(verdicts: Sequence[Verdict], p_values: Sequence[float], confidence: float) -> list[Label]:
+    """The labels that remain when the family of tests is corrected after Holm: a lost side is inconclusive."""
+    return [
+        "inconclusive" if adjusted > 1 - confidence and found.label in (LABELS[0], LABELS[1], LABELS[3]) else found.label
+        for found, adjusted in zip(verdicts, holm(p_values), strict=True)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """How often each label was given in a simulation."""
+
+    repeats: int
+    reproduced: float
+    direction_reproduced: float
+    inconclusive: float
+    contradicted: float
+
+    @property
+    def claimed(self) -> float:
+        """How often the claimed side was granted, in either form."""
+        return self.reproduced + self.direction_reproduced
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `claimed`."""
+        return math.sqrt(self.claimed * (1 - self.claimed) / self.repeats)
+
+
+def false_positive_rates(
+    n: int,  # pairs
+    *,
+    repeats: int = 20_000,
+    noise: Noise = "normal",
+    numerator_censored: float = 0.0,  # share of the slower arm's runs that lie beyond their cap
+    denominator_censored: float = 0.0,  # share of the faster arm's
+    spread_ratio: float = 1.0,  # standard deviation of the numerator's noise over the denominator's
+    confidence: float | None = None,
+    seed: int = 2012,
+) -> Rates:
+    """How often the rule gives each label when the two arms have the same mean, by simulation.
+
+    Log times of both arms are drawn independently around the same mean, cut off at caps that the given shares exceed,
+    and judged by `decide` as a qualitative claim, for which "reproduced" is easiest to get. `noise` is normal; heavy
+    (t with three degrees of freedom); skewed (exponential, a few slow runs); or two-point (each run one of two values,
+    near the worst case of the t interval).
+    """
+    random = np.random.default_rng(seed)
+    confidence = claims().rule.confidence if confidence is None else confidence
+    numerator = spread_ratio * _noise(random, noise, (repeats, n))
+    denominator = _noise(random, noise, (repeats, n))
+    late = _beyond(numerator, numerator_censored)
+    late_too = _beyond(denominator, denominator_censored)
+    numerator = np.minimum(numerator, _cap(numerator, numerator_censored))
+    denominator = np.minimum(denominator, _cap(denominator, denominator_censored))
+    lowest, highest = censored_bounds(numerator - denominator, late, late_too)
+    found = decide(
+        lowest, highest, late | late_too, null=0.0, claimed_side=1, figure=None, qualitative=True, confidence=confidence
+    )
+    share = [float(np.mean(found == code)) for code in (REPRODUCED, DIRECTION_REPRODUCED, INCONCLUSIVE, CONTRADICTED)]
+    return Rates(repeats, *share)
+
+
+def _noise(random: np.random.Generator, noise: Noise, shape: tuple[int, int]) -> Floats:
+    """Draws with mean 0 and standard deviation 1 (heavy: that of t with three degrees of freedom)."""
+    if noise == "normal":
+        return random.standard_normal(shape)
+    if noise == "heavy":
+        return random.standard_t(3, shape)
+    if noise == "skewed":
+        return random.standard_exponential(shape) - 1.0
+    # two-point: a little jitter, because a spread of exactly zero gives no interval at all
+    return random.choice([-1.0, 1.0], shape) + 1e-3 * random.standard_normal(shape)
+
+
+def _cap(values: Floats, censored: float) -> float:
+    return float(np.quantile(values, 1 - censored)) if censored else math.inf
+
+
+def _beyond(values: Floats, censored: float) -> Booleans:
+    return values > _cap(values, censored)
+
+
+def power(n: int, distance: float, confidence: float = 0.95) -> float:
+    """Probability that the interval over `n` pairs lies on the side of a true effect.
+
+    `distance` of the effect from the null is in standard deviations of the pairs' values.
+    """
+    if n < 2:
+        return 0.0
+    critical = stats.t.ppf((1 + confidence) / 2, n - 1)
+    return float(stats.nct.sf(critical, n - 1, abs(distance) * math.sqrt(n)))
+
+
+def smallest_detectable(n: int, wanted: float = 0.8, confidence: float = 0.95) -> float:
+    """The distance from the null, in standard deviations of the pairs' values, found with that probability.
+
+    Infinite for fewer than two pairs.
+    """
+    if not (1 - confidence) / 2 < wanted < 1:
+        raise SpecError(f"A power of {wanted} cannot be asked for; give one between {(1 - confidence) / 2:g} and 1.")
+    if n < 2:
+        return math.inf
+    return float(optimize.brentq(lambda distance: power(n, distance, confidence) - wanted, 0.0, 100.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingNoise:
+    """What another test set of the same size could have changed: accuracy of two arms on the same images."""
+
+    difference: float  # error of the first less error of the second, percentage points
+    low: float
+    high: float
+    p_value: float  # exact McNemar test for one pair of runs, normal approximation over several
+    images: int
+    pairs: int
+
+
+def sampling_noise(
+    first_correct: ArrayLike,  # [images] or [pairs, images] whether the first arm's prediction is right
+    second_correct: ArrayLike,  # the same for the second arm
+    confidence: float | None = None,
+) -> SamplingNoise:
+    """Difference in test error and its interval over test images, for fixed trained networks.
+
+    Seed noise is not in this interval, and test-set noise is not in that over seeds: report both. The interval is
+    normal over the per-image differences, averaged over pairs of runs. For one pair, the p-value is that of the exact
+    McNemar test, a binomial test on the images that only one of the two gets right.
+    """
+    first, second = np.atleast_2d(np.asarray(first_correct)), np.atleast_2d(np.asarray(second_correct))
+    if first.shape != second.shape or first.ndim != 2:
+        raise SpecError(f"Both arms need predictions for the same images; shapes are {first.shape} and {second.shape}.")
+    if first.dtype != bool or second.dtype != bool:
+        raise SpecError("Give for each prediction whether it is right (True) or wrong (False).")
+    pairs, images = first.shape
+    if images < 2:
+        raise SpecError("An interval over test images needs at least two of them.")
+    confidence = claims().rule.confidence if confidence is None else confidence
+    each = 100.0 * (second.astype(np.int8) - first.astype(np.int8)).mean(axis=0)
+    mean, error = float(each.mean()), float(each.std(ddof=1)) / math.sqrt(images)
+    reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    if pairs == 1:
+        only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+        discordant = only_first + only_second
+        p_value = float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    else:
+        p_value = float(2 * stats.norm.sf(abs(mean) / error)) if error else 1.0
+    return SamplingNoise(mean, mean - reach, mean + reach, p_value, images, pairs)
