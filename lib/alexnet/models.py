@@ -4,6 +4,7 @@
 Input: float [N, 3, S, S] (N images, 3 channels, S pixels a side); output: scores [N, classes] before the softmax.
 """
 
+import functools
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -66,18 +67,29 @@ def initialise(model: nn.Module, net: NetSpec) -> None:
     """Draw the weights in place as `net.init` says; the draw uses torch's global generator."""
     if net.init == "torch":
         return
-    layers = [(name, layer) for name, layer in model.named_modules() if getattr(layer, "weight", None) is not None]
-    for name, layer in layers:
-        if net.init == "kaiming":
-            gain = "linear" if name == layers[-1][0] else net.activation
-            fan_in = layer.weight[0].numel() if not isinstance(layer, LocallyConnected2d) else layer.fan_in
-            std = nn.init.calculate_gain(gain) / fan_in**0.5
-        else:
-            exceptions = {"as-run": AS_RUN_STD, "cuda-convnet": CUDA_CONVNET_STD}.get(net.init, {})
-            std = exceptions.get(name, 0.01)
-        nn.init.normal_(layer.weight, std=std)
+    layers = weight_layers(model)
+    for name, layer in layers.items():
+        nn.init.normal_(layer.weight, std=initial_std(name, layer, net, last=name == next(reversed(layers))))
         ones = net.bias_ones and net.init in ("paper", "as-run") and name in BIAS_ONES
         nn.init.constant_(layer.bias, 1.0 if ones else 0.0)
+
+
+def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that have weights, by name, in order."""
+    return {name: layer for name, layer in model.named_modules() if getattr(layer, "weight", None) is not None}
+
+
+def fan_in(layer: nn.Module) -> int:
+    """How many inputs each of the layer's neurons sees."""
+    return layer.fan_in if isinstance(layer, LocallyConnected2d) else layer.weight[0].numel()
+
+
+def initial_std(name: str, layer: nn.Module, net: NetSpec, last: bool) -> float:
+    """The standard deviation from which `net.init` (any but "torch") draws a layer's weights (section 5)."""
+    if net.init == "kaiming":
+        return nn.init.calculate_gain("linear" if last else net.activation) / fan_in(layer) ** 0.5
+    exceptions = {"as-run": AS_RUN_STD, "cuda-convnet": CUDA_CONVNET_STD}.get(net.init, {})
+    return exceptions.get(name, 0.01)
 
 
 def activation(net: NetSpec) -> nn.Module:
@@ -85,10 +97,10 @@ def activation(net: NetSpec) -> nn.Module:
     return nn.ReLU() if net.activation == "relu" else nn.Tanh()
 
 
-def _scaled(filters: int, net: NetSpec) -> int:
+def _scaled(filters: int, net: NetSpec, halve: bool = True) -> int:
     """A width under the multiplier, even so that two towers can share it; half of it for one tower of half width."""
     even = max(2, 2 * round(filters * net.width / 2))
-    return even // 2 if net.towers == "half" else even
+    return even // 2 if halve and net.towers == "half" else even
 
 
 def _pool(net: NetSpec) -> nn.Module:
@@ -100,11 +112,14 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
 
     Conv2, conv4 and conv5 see only their own tower's maps; conv3 and the fully connected layers see both.
     The 32-pixel form starts with 5x5 kernels of stride 1, since 11x11 of stride 4 would leave 7x7 pixels.
+    The net of one tower with half the kernels keeps all of conv5 and of the fully connected layers (footnote to
+    section 3.2), so that both have about as many parameters.
     """
     torchvision = net.variant == "torchvision"
-    if torchvision and (net.towers == "two" or net.norm != "none"):
+    if torchvision and (net.towers != "full" or net.norm != "none"):
         raise SpecError('The torchvision variant has one tower and no norm: set towers="full", norm="none".')
-    filters = {name: _scaled(f, net) for name, f in (TORCHVISION_FILTERS if torchvision else FILTERS).items()}
+    all_filters = TORCHVISION_FILTERS if torchvision else FILTERS
+    filters = {name: _scaled(number, net, halve=name != "conv5") for name, number in all_filters.items()}
     groups = 2 if net.towers == "two" else 1
     first = (11, 4, 2 if torchvision else 0) if net.form == "227" else (5, 1, 2)
     shapes = {  # kernel, stride, padding, groups
@@ -125,7 +140,7 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
     for name, width in HIDDEN.items():
         if name == net.without:
             continue
-        hidden = _scaled(width, net)
+        hidden = _scaled(width, net, halve=False)
         layers[name] = nn.Linear(features, hidden)
         layers[name.replace("fc", net.activation)] = activation(net)
         if not (torchvision and name == "fc7"):
@@ -218,9 +233,13 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
-    """One row a layer: name, kind, output shape (C, H, W), neurons, parameters, multiply-adds for one image."""
+    """One row a layer: name, kind, output shape (C, H, W), neurons, parameters, multiply-adds for one image.
+
+    Adding a bias counts as a multiply-add, as torchinfo has it. A model on torch's "meta" device will do.
+    """
+    device = next(model.parameters()).device
     summary = torchinfo.summary(
-        model, (1, channels, side, side), verbose=0, depth=1, col_names=(), device="cpu", mode="eval"
+        model, (1, channels, side, side), verbose=0, depth=1, col_names=(), device=device, mode="eval"
     )
     rows = [
         {
@@ -229,12 +248,18 @@ def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
             "output": tuple(info.output_size[1:]),
             "neurons": math.prod(info.output_size[1:]),
             "parameters": info.num_params,
-            "multiply-adds": info.total_mult_adds,
+            "multiply-adds": info.macs,
         }
         for info in summary.summary_list
         if info.depth == 1
     ]
     return pd.DataFrame(rows)
+
+
+@functools.lru_cache(maxsize=64)
+def multiply_adds(net: NetSpec, side: int) -> int:
+    """Multiply-adds of one forward pass for one image of `side` pixels a side."""
+    return int(layer_table(build(net, side), side)["multiply-adds"].sum())
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
