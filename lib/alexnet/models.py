@@ -70,8 +70,7 @@ def initialise(model: nn.Module, net: NetSpec) -> None:
     layers = weight_layers(model)
     for name, layer in layers.items():
         nn.init.normal_(layer.weight, std=initial_std(name, layer, net, last=name == next(reversed(layers))))
-        ones = net.bias_ones and net.init in ("paper", "as-run") and name in BIAS_ONES
-        nn.init.constant_(layer.bias, 1.0 if ones else 0.0)
+        nn.init.constant_(layer.bias, initial_bias(name, net))
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -90,6 +89,11 @@ def initial_std(name: str, layer: nn.Module, net: NetSpec, last: bool) -> float:
         return nn.init.calculate_gain("linear" if last else net.activation) / fan_in(layer) ** 0.5
     exceptions = {"as-run": AS_RUN_STD, "cuda-convnet": CUDA_CONVNET_STD}.get(net.init, {})
     return exceptions.get(name, 0.01)
+
+
+def initial_bias(name: str, net: NetSpec) -> float:
+    """The value at which a layer's biases start, for any init but "torch" (section 5)."""
+    return 1.0 if net.bias_ones and net.init in ("paper", "as-run") and name in BIAS_ONES else 0.0
 
 
 def activation(net: NetSpec) -> nn.Module:
