@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-# Both operators have this signature; torchvision's Python files register fake implementations for them on import.
+# Of both operators; torchvision's Python files register fake implementations of them on import.
 _SUPPRESSION_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _declarations: list[torch.library.Library] = []  # a declaration lives as long as its Library object
 
@@ -16,9 +16,10 @@ _declarations: list[torch.library.Library] = []  # a declaration lives as long a
 def import_torchvision() -> ModuleType:
     """Import torchvision, declaring its operators first where its compiled library cannot load.
 
-    The registry's torchvision wheel is built against CUDA. Beside a CPU build of torch its library does not load, and
-    `import torchvision` stops with "operator torchvision::nms does not exist". With the two schemas declared
-    everything but those two operators works. Nothing is declared where the library loads or torchvision is imported.
+    The registry's torchvision wheel is built against CUDA. Beside a CPU build of torch its library does not load,
+    and `import torchvision` stops with "operator torchvision::nms does not exist". With the two schemas declared
+    it imports, and all that this project uses works. Nothing is declared where the library loads, or where
+    torchvision has been imported before.
     """
     if "torchvision" not in sys.modules and not _declarations and not _operators_load():
         library = torch.library.Library("torchvision", "DEF")
@@ -29,7 +30,7 @@ def import_torchvision() -> ModuleType:
 
 
 def _operators_load() -> bool:
-    """Whether torchvision's compiled operators load into this torch; True also where there is no torchvision."""
+    """Whether torchvision's compiled operators load into this torch; also True without any torchvision."""
     package = importlib.util.find_spec("torchvision")
     if package is None or package.origin is None:
         return True

