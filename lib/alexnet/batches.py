@@ -21,6 +21,7 @@ from .data import Dataset
 from .specs import ImageSpec, RunSpec
 
 WEIGHTS_STREAM, ORDER_STREAM, DROPOUT_STREAM = 1, 2, 3  # what a run's seed is used for, each its own random stream
+PIXELS = {"cifar10": 32, "mnist": 28}  # a side, of each data set's images
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ chooses the learning rate. `plan` gives the runs that can be named now; `chosen_
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import SpecError
 from .records import RunRecord, Store
@@ -120,10 +120,27 @@ ORIGINAL = Condition("original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.0
 # Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
 MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 12, 60)
 
+# A first look on a tenth of the images: the same experiment, the same code, an easier target.
+SMOKE = {
+    "original": replace(ORIGINAL, rates=(0.002, 0.004), grid_epochs=6, epochs=10),
+    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=4, epochs=8),
+}
+
 RELU_SPEED = {
+    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.6),
     "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
     "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
 }
+
+
+def relu_speed(profile: str) -> ReluSpeed:
+    """The ReLU against tanh experiment of a profile."""
+    return RELU_SPEED[check_profile(profile)]
+
+
+def plan(profile: str, store: Store, seeds: int | None = None) -> Iterator[Planned]:
+    """All runs of a profile that can be named now."""
+    yield from relu_speed(profile).plan(store, seeds)
 
 
 def check_profile(profile: str) -> str:
@@ -131,3 +148,4 @@ def check_profile(profile: str) -> str:
     if profile not in PROFILES:
         raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
     return profile
+

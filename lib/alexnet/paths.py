@@ -22,11 +22,15 @@ def data_folder() -> Path:
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("alexnet-report"))
 
 
-def runs_folder(profile: str) -> Path:
-    """Where the records of a profile lie: smoke runs are thrown away, all others are committed."""
-    return SMOKE / "runs" if profile == "smoke" else RUNS
+def runs_folder(profile: str, fresh: bool = False) -> Path:
+    """Where the records of a profile lie. Smoke runs and fresh ones are made anew and never committed."""
+    return _temporary(profile, fresh) / "runs" if fresh or profile == "smoke" else RUNS
 
 
-def pages_folder(profile: str) -> Path:
+def pages_folder(profile: str, fresh: bool = False) -> Path:
     """Where the pages of a profile are built."""
-    return SMOKE / "pages" if profile == "smoke" else REPORTS
+    return _temporary(profile, fresh) / "pages" if fresh or profile == "smoke" else REPORTS
+
+
+def _temporary(profile: str, fresh: bool) -> Path:
+    return BUILD / "fresh" / profile if fresh else SMOKE
