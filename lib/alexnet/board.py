@@ -29,7 +29,7 @@ class PlannedRun(Protocol):
 
     @property
     def stage(self) -> str:
-        """"grid" for a run that chooses a setting, "seeds" for one that counts."""
+        """The stage: "grid" for a run that chooses a setting, "seeds" for one that counts."""
 
     @property
     def arm(self) -> str:
@@ -110,7 +110,7 @@ def effect_of(question: Question, runs: Runs) -> Effect | None:
     A pair is left out only while one of its runs is missing. Runs that diverged or never arrived are kept, censored.
     """
     pairs = [pair for pair in paired_records(question, runs).values() if pair[0] is not None and pair[1] is not None]
-    if not pairs or question.null is None:
+    if not pairs or question.null is None or question.measure is None:
         return None
     if question.measure not in MEASURES:
         raise SpecError(f"{question.id}: its measure, {question.measure}, cannot be taken from run records.")
@@ -134,14 +134,22 @@ def effect_of(question: Question, runs: Runs) -> Effect | None:
 
 
 def command(question: Question) -> str:
-    """The command that runs a question's runs again, whatever the records say."""
-    return "" if question.profile == "none" else f"make runs CLAIM={question.claim} FRESH=1"
+    """The command that computes a row anew: its runs, whatever the records say; counts are part of every report."""
+    if question.effect == "none":
+        return ""
+    return "make report" if question.effect == "exact" else f"make runs CLAIM={question.claim} FRESH=1"
 
 
 def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
-    """The board's row for a question, from its runs, or from a count for an exact question."""
+    """The board's row for a question, from its runs, or from a count for an exact question.
+
+    Runs on a part of the images (the smoke profile) are on another scale than the paper's, whatever the question says.
+    """
     runs = list(runs)
-    planned = len(paired_records(question, runs))
+    pairs = paired_records(question, runs).values()
+    if any(record is not None and record.spec.images.train_size is not None for pair in pairs for record in pair):
+        question = question.model_copy(update={"scale": "other"})
+    planned = len(pairs)
     effect = count if question.effect == "exact" else effect_of(question, runs)
     found = effects.verdict(question, effect)
     if isinstance(effect, Effect) and effect.n < planned:
@@ -166,12 +174,10 @@ def adjusted_labels(found: Sequence[Row]) -> list[Label]:
 
 
 def ours(entry: Row) -> str:
-    """What came out, as the board shows it: "6.1 times [5.2, 7.1], n = 5"."""
-    if entry.effect is None or entry.verdict.label == "not tested" and not isinstance(entry.effect, Effect):
+    """What came out, as the board shows it: "6.1 [5.2, 7.1], n = 5"."""
+    if entry.effect is None:
         return "–"
-    if isinstance(entry.effect, Effect):
-        return f"{entry.effect.text}"
-    return f"{entry.effect:,.0f}"
+    return entry.effect.text if isinstance(entry.effect, Effect) else f"{entry.effect:,.0f}"
 
 
 def paper(question: Question) -> str:

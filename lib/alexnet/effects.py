@@ -76,9 +76,7 @@ class Effect:
         """Each pair's value, censored runs at their cap; NaN where both runs were censored."""
         nothing = 0.0 if self.kind == "ratio" else -math.inf
         pairs = zip(self.lowest, self.highest, strict=True)
-        return tuple(
-            low if low > nothing else high if high < math.inf else math.nan for low, high in pairs
-        )
+        return tuple(low if low > nothing else high if high < math.inf else math.nan for low, high in pairs)
 
     @property
     def lower_bound(self) -> bool:
@@ -254,7 +252,7 @@ def _limit(values: Floats, confidence: float, side: float) -> Floats:
     nowhere = np.full(values.shape[:-1], side * np.inf)
     if n < 2:
         return nowhere
-    known = np.isfinite(values).all(axis=-1)
+    known: Booleans = np.asarray(np.isfinite(values).all(axis=-1))
     finite = np.where(known[..., None], values, 0.0)
     mean, spread, varied = _mean_and_spread(finite)
     reach = stats.t.ppf((1 + confidence) / 2, n - 1) * spread / math.sqrt(n)
@@ -295,10 +293,7 @@ def decide(
         return np.full(lowest.shape[:-1], NOT_TESTED, dtype=np.int8)
     side = sides(lowest, highest, censored, null, confidence)
     low, high = limits(lowest, highest, confidence)
-    if figure is not None:
-        sized = (low <= figure) & (figure <= high)
-    else:
-        sized = np.full(side.shape, qualitative)
+    sized = np.full(side.shape, qualitative) if figure is None else (low <= figure) & (figure <= high)
     full = sized & ~censored.any(axis=-1)
     found = np.where(full, REPRODUCED, DIRECTION_REPRODUCED)
     return np.select([side == claimed_side, side == -claimed_side], [found, CONTRADICTED], INCONCLUSIVE).astype(np.int8)
@@ -366,7 +361,7 @@ def verdict(question: Question, effect: Effect | float | None) -> Verdict:
     if question.effect == "exact":
         return _exact_verdict(question, effect)
     if not isinstance(effect, Effect) or effect.kind != question.effect or effect.null != question.null:
-        raise SpecError(f"{question.id} asks for a {question.effect} against {question.null}; another effect was given.")
+        raise SpecError(f"{question.id} asks for a {question.effect} against {question.null}, not for what was given.")
     figure = question.figure
     code = decide(
         _scaled(effect.lowest, effect.kind),
@@ -388,11 +383,10 @@ def _exact_verdict(question: Question, count: Effect | float) -> Verdict:
         raise SpecError(f"{question.id} asks for a count.")
     digits = count / figure.last_digit
     agrees = figure.value in (round(digits) * figure.last_digit, math.floor(digits) * figure.last_digit)
-    if agrees:
-        relation = "exactly the paper's figure" if count == figure.value else "the paper's figure, rounded or cut off, is"
-        end = "." if count == figure.value else f" {figure.value:,.0f}."
-        return Verdict("reproduced", f"{count:,.0f} {figure.unit} counted; {relation}{end}")
-    return Verdict("contradicted", f"{count:,.0f} {figure.unit} counted; the paper prints {figure.value:,.0f}.")
+    printed = f"{count:,.0f} {figure.unit} counted; the paper prints {figure.value:,.0f}"
+    if not agrees:
+        return Verdict("contradicted", f"{printed}.")
+    return Verdict("reproduced", f"{printed}{'' if count == figure.value else ', the same number in fewer digits'}.")
 
 
 def _reason(question: Question, effect: Effect, label: Label) -> str:
@@ -467,7 +461,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def holm_labels(verdicts: Sequence[Verdict], p_values: Sequence[float], confidence: float) -> list[Label]:
     """The labels that remain when the family of tests is corrected after Holm: a lost side is inconclusive."""
     return [
-        "inconclusive" if adjusted > 1 - confidence and found.label in (LABELS[0], LABELS[1], LABELS[3]) else found.label
+        found.label if math.isnan(adjusted) or adjusted <= 1 - confidence else "inconclusive"
         for found, adjusted in zip(verdicts, holm(p_values), strict=True)
     ]
 

@@ -1,0 +1,134 @@
+"""The verdict board in README.md: written between two marks from the committed records, never by hand."""
+
+import argparse
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import board, experiments, figures, paths
+from .anatomy import exact_counts
+from .board import Row
+from .effects import LABELS
+from .errors import ReportError
+from .figures_display import describe
+from .records import Store, write_atomically
+
+BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
+PROFILE = "cpu"  # the profile whose records are committed
+README = paths.ROOT / "README.md"
+FOREST = Path("reports") / "forest.svg"  # relative to the README
+
+
+def committed_rows() -> list[Row]:
+    """The board of the committed records."""
+    store = Store(paths.runs_folder(PROFILE))
+    runs = [(planned, store.get(planned.spec)) for planned in experiments.plan(PROFILE, store)]
+    return board.rows(runs, exact_counts())
+
+
+def block(rows: Sequence[Row]) -> tuple[str, bytes | None]:
+    """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
+    tested = [row for row in rows if row.verdict.label != "not tested"]
+    parts = (
+        [_tally(rows), _table(tested)] if tested else ["No claim has been tested yet; `make runs` makes the records."]
+    )
+    picture = None
+    if any(isinstance(row.effect, board.Effect) for row in tested):
+        picture, alt, digest = _forest(tested)
+        parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
+    untested = _claims_in([row for row in rows if row not in tested and row.question.primary])
+    if untested:
+        parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
+    return "\n\n".join(parts), picture
+
+
+def _tally(rows: Sequence[Row]) -> str:
+    found = [row.verdict.label for row in rows if row.question.primary]
+    counts = [f"{found.count(label)} {label}" for label in LABELS if label in found]
+    return f"Of the paper's {len(found)} claims: {', '.join(counts)}."
+
+
+def _claims_in(rows: Sequence[Row]) -> str:
+    return ", ".join(f"`{row.question.claim}`" for row in rows)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    table = board.verdict_board(rows)
+    cells = [
+        [
+            f"{row.question.title}: {row.question.condition_title}",
+            row.question.section,
+            board.paper(row.question),
+            f"{ours} {'' if unit == '–' else unit}".strip(),
+            f"**{row.verdict.label}**",
+        ]
+        for row, ours, unit in zip(rows, table["ours"], table["unit"], strict=True)
+    ]
+    head = ["claim", "section", "the paper", "ours, with 95% interval", "verdict"]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break a table or an image's brackets."""
+    return re.sub(r"([|\[\]])", r"\\\1", text)
+
+
+def _forest(rows: Sequence[Row]) -> tuple[bytes, str, str]:
+    """The forest plot as SVG, its alt text, and a digest of what it draws, which the SVG holds as well."""
+    figure, alt = figures.forest_plot(rows)
+    digest = describe(figure)
+    content = io.BytesIO()
+    with figures.themed():
+        figure.savefig(content, format="svg", facecolor="white", metadata={"Date": None, "Description": digest})
+    return content.getvalue(), alt, digest
+
+
+def replaced(text: str, inside: str) -> str:
+    """The README with new text between its marks. Raises `ReportError` when the marks are not there once each."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ReportError(f"The README needs one line {BEGIN} and after it one line {END}; put them back.")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{inside}\n{END}{rest.split(END)[1]}"
+
+
+def update(readme: Path = README, rows: Sequence[Row] | None = None, check: bool = False) -> bool:
+    """Write the board into the README and the forest plot beside the report; say whether anything was out of step.
+
+    With `check` nothing is written. Raises `ReportError` when the README cannot be read or has lost its marks.
+    """
+    try:
+        old = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(f"{readme} cannot be read: {error}. Restore it with `git checkout README.md`.") from error
+    inside, picture = block(committed_rows() if rows is None else rows)
+    new = replaced(old, inside)
+    forest = readme.parent / FOREST
+    stale = new != old or (picture is not None and not _draws_the_same(forest, inside))
+    if stale and not check:
+        if picture is not None:
+            write_atomically(forest, picture)
+        write_atomically(readme, new.encode())
+    return stale
+
+
+def _draws_the_same(forest: Path, inside: str) -> bool:
+    """Whether the SVG holds the digest that the README names; its bytes may differ between versions of matplotlib."""
+    digest = re.search(r"<!-- forest: (.*) -->", inside)
+    return digest is not None and forest.exists() and digest[1] in forest.read_text(encoding="utf-8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m alexnet readme`."""
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the board is out of step")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`python -m alexnet readme`: bring the board in step with the committed records, or check that it is."""
+    stale = update(check=arguments.check)
+    if arguments.check and stale:
+        print("README.md is out of step with the records; `python -m alexnet readme` writes its board anew.")
+        return 1
+    print("README.md: " + ("board written." if stale else "in step with the records."))
+    return 0

@@ -1,0 +1,80 @@
+"""Run records made up for tests: valid in form, with the training errors that a test asks for."""
+
+from collections.abc import Sequence
+
+from alexnet.experiments import Planned
+from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, RunRecord
+from alexnet.runs import ending
+from alexnet.specs import RunSpec
+
+
+def spec(arm: str = "relu", seed: int = 0, rate: float = 0.001, cap: int = 60, **images: object) -> RunSpec:
+    return RunSpec().with_(
+        images=images,
+        net={"name": "four-layer", "activation": arm, "norm": "none", "dropout": 0.0, "init": "cuda-convnet"},
+        recipe={"learning_rate": rate, "epochs": cap, "stop_at_train_error": 0.25, "weight_decay": 0.0},
+        seed=seed,
+    )
+
+
+def record(of: RunSpec, train_errors: Sequence[float], test_error: float | None = 0.3) -> RunRecord:
+    rows = [
+        {
+            "epoch": number,
+            "learning_rate": of.recipe.learning_rate,
+            "train_loss": 3 * error,
+            "train_error": error,
+            "valid_loss": 3 * error,
+            "valid_error": error,
+        }
+        for number, error in enumerate(train_errors, start=1)
+    ]
+    outcome, reached = ending(of, rows)
+    return RunRecord(
+        hash=of.hash,
+        spec=of,
+        history=[Epoch(**row, seconds=1.0) for row in rows],
+        final=Final(
+            outcome=outcome,
+            epochs=len(rows),
+            epochs_to_target=reached,
+            train_error=train_errors[-1],
+            valid_error=train_errors[-1],
+            test_error=test_error,
+            test_loss=None if test_error is None else 1.0,
+        ),
+        wall_seconds=float(len(rows)),
+        images_per_second=1000.0,
+        environment=Environment(
+            device="cpu", precision="float32", threads=1, cpu="none", cores=1, gpu="", system="", python="", torch=""
+        ),
+        data=DataUsed(name="cifar10", source="made up", hashes={}),
+        probe=Probe(
+            parameters=1, weights_sum=0.0, weights_norm=1.0, first_batch_sha256="0", loss=2.3, gradient_norm=1.0
+        ),
+        predictions=None,
+        weights_sha256="0",
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def curve(epochs: float, cap: int = 60, start: float = 0.7, target: float = 0.25) -> list[float]:
+    """A straight line from `start` before the first epoch that comes to the target after `epochs`; cut at the cap."""
+    errors = []
+    while len(errors) < cap and (not errors or errors[-1] > target):
+        errors.append(start - (start - target) * (len(errors) + 1) / epochs)
+    return errors
+
+
+def planned(arm: str, seed: int, epochs: float, condition: str = "original", stage: str = "seeds", **more: object):
+    """A planned run of relu-speed and its record, whose training error comes to 25% after `epochs`."""
+    of = spec(arm, seed, **more)
+    return Planned("relu-speed", condition, stage, arm, seed, of), record(of, curve(epochs, of.recipe.epochs))
+
+
+def speed_runs(tanh: Sequence[float], relu: Sequence[float], condition: str = "original", **more: object):
+    """Paired seeds of relu-speed with the given epochs to the target; beyond 60 they are censored."""
+    found = []
+    for seed, (slow, fast) in enumerate(zip(tanh, relu, strict=True)):
+        found += [planned("tanh", seed, slow, condition, **more), planned("relu", seed, fast, condition, **more)]
+    return found
