@@ -8,6 +8,7 @@ import functools
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +36,7 @@ class TowerNorm(LocalResponseNorm):
     norm, so each tower's channels become pixels of their own: in the channels-last format that is a view.
     """
 
-    def __init__(self, towers: int, **options: float):
+    def __init__(self, towers: int, **options: Any):
         super().__init__(**options)
         self.towers = towers
 
@@ -60,7 +61,7 @@ def build(net: NetSpec, side: int, seed: int = 0, channels: int = 3) -> nn.Seque
         torch.manual_seed(seed)
         model = nn.Sequential(makers[net.name](net, side, channels))
         initialise(model, net)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def initialise(model: nn.Module, net: NetSpec) -> None:
@@ -69,8 +70,9 @@ def initialise(model: nn.Module, net: NetSpec) -> None:
         return
     layers = weight_layers(model)
     for name, layer in layers.items():
-        nn.init.normal_(layer.weight, std=initial_std(name, layer, net, last=name == next(reversed(layers))))
-        nn.init.constant_(layer.bias, initial_bias(name, net))
+        std = initial_std(name, layer, net, last=name == next(reversed(layers)))
+        nn.init.normal_(layer.get_parameter("weight"), std=std)
+        nn.init.constant_(layer.get_parameter("bias"), initial_bias(name, net))
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -80,7 +82,7 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def fan_in(layer: nn.Module) -> int:
     """How many inputs each of the layer's neurons sees."""
-    return layer.fan_in if isinstance(layer, LocallyConnected2d) else layer.weight[0].numel()
+    return layer.fan_in if isinstance(layer, LocallyConnected2d) else layer.get_parameter("weight")[0].numel()
 
 
 def initial_std(name: str, layer: nn.Module, net: NetSpec, last: bool) -> float:
