@@ -6,9 +6,11 @@ written to a temporary name and renamed; the JSON comes last, so a record that e
 
 import hashlib
 import io
+import math
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +66,26 @@ class Probe(Part):
     loss: float  # float32, on the first batch, dropout off
     gradient_norm: float
 
+    def differences(self, other: "Probe") -> Iterator[str]:
+        """What another probe of the same spec has otherwise, beyond rounding; each difference in words.
+
+        The draw is the same everywhere up to the last bit of a logarithm or cosine. Sums over the weights lose at most
+        that, so 1e-6 is generous, and another draw moves the norm by more, whatever the size of the network. Loss and
+        gradient depend on the order of float32 sums: with one thread, two threads and without oneDNN they differed
+        by up to 1e-7 and 1e-5 (cuda-convnet's initial weights of 1e-4 make the gradient the most sensitive).
+        """
+        for name in ("parameters", "first_batch_sha256"):
+            if getattr(self, name) != getattr(other, name):
+                yield f"{name} is {getattr(self, name)}, recomputed {getattr(other, name)}"
+        # The sum of n weights around zero is itself like one draw: its rounding is measured by what it adds up.
+        sum_tolerance = 1e-6 * self.weights_norm * math.sqrt(max(self.parameters, 1))
+        tolerances = {"weights_sum": (0.0, sum_tolerance), "weights_norm": (1e-6, 0.0)}
+        tolerances |= {"loss": (1e-4, 0.0), "gradient_norm": (1e-3, 0.0)}
+        for name, (relative, absolute) in tolerances.items():
+            here, there = getattr(self, name), getattr(other, name)
+            if not math.isclose(here, there, rel_tol=relative, abs_tol=absolute):
+                yield f"{name} is {here:.9g}, recomputed {there:.9g}"
+
 
 class Environment(Part):
     """Where a run happened."""
@@ -110,6 +132,9 @@ class RunRecord(Part):
     predictions: Predictions | None
     weights_sha256: str
     created: str  # UTC, ISO 8601
+
+
+TEMPORARY = ".tmp-"  # what the names of unfinished files begin with; the name they shall have follows
 
 
 class Store:
@@ -184,9 +209,48 @@ class Store:
         return path
 
     def lock(self, run_hash: str) -> FileLock:
-        """The lock a process holds while it executes that run."""
-        self.work.mkdir(parents=True, exist_ok=True)
+        """The lock a process holds while it executes that run. Raises `RecordError` where none can be kept."""
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(self.work, error) from error
         return FileLock(self.work / f"{run_hash}.lock")
+
+    @contextmanager
+    def hold(self, run_hash: str) -> Iterator[None]:
+        """Wait for the lock of a run and hold it. Raises `RecordError` where the folder does not take it."""
+        lock = self.lock(run_hash)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise _not_writable(self.work, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def checkpoint(self, run_hash: str) -> Path:
+        """Where a run under way keeps its last epoch."""
+        return self.work / f"{run_hash}.checkpoint"
+
+    def leftovers(self, run_hash: str = "*") -> list[Path]:
+        """Checkpoints and unfinished files of a run, or of all."""
+        unfinished = f"{TEMPORARY}{run_hash}.*"
+        return sorted(
+            [*self.folder.glob(unfinished), *self.work.glob(unfinished), *self.work.glob(f"{run_hash}.checkpoint")]
+        )
+
+    def remove_leftovers(self, run_hash: str) -> None:
+        """Delete a run's leftovers; only for the holder of its lock, when its record is complete."""
+        for path in self.leftovers(run_hash):
+            path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Delete what killed processes left of runs whose records are complete; runs under way are not touched."""
+        names = {path.name.removeprefix(TEMPORARY).split(".")[0] for path in self.leftovers()}
+        for run_hash in sorted(names & set(self.hashes())):
+            with suppress(OSError), self.lock(run_hash).acquire(timeout=0):  # held by another process: its business
+                self.remove_leftovers(run_hash)
 
 
 def read_record(text: str, path: Path | str) -> RunRecord:
@@ -211,7 +275,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{TEMPORARY}{path.name}-", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -221,4 +285,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise RecordError(f"{path} cannot be written: {error.strerror}. Free the disk or check its rights.") from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> RecordError:
+    return RecordError(f"{path} cannot be written: {error.strerror or error}. Free the disk or check its rights.")

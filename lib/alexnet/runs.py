@@ -48,8 +48,8 @@ class Checkpoint(Callback):
 
     order = 40  # after the history has its row, before anything ends the run
 
-    def __init__(self, path: Path, run_hash: str, seconds: list[float], report: Report | None):
-        self.path, self.run_hash, self.seconds, self.report = path, run_hash, seconds, report
+    def __init__(self, path: Path, run_hash: str, probe: Probe, seconds: list[float], report: Report | None):
+        self.path, self.run_hash, self.probe, self.seconds, self.report = path, run_hash, probe, seconds, report
 
     def before_train(self) -> None:
         """Start the clock of the epoch."""
@@ -64,47 +64,54 @@ class Checkpoint(Callback):
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self._start)
         content = io.BytesIO()
-        state = {"hash": self.run_hash, "rows": rows, "seconds": self.seconds}
+        state = {"hash": self.run_hash, "probe": self.probe.model_dump(), "rows": rows, "seconds": self.seconds}
         state |= {"model": self.model.state_dict(), "optimiser": self.opt.opt.state_dict()}
         torch.save(state, content)
-        write_atomically(self.path, content.getvalue())
+        # torch reads a file whose weights have a flipped bit without a word, so the file starts with its own hash.
+        digest = hashlib.sha256(content.getbuffer()).hexdigest().encode()
+        write_atomically(self.path, digest + b"\n" + content.getvalue())
         if self.report:
             self.report(Epoch(**rows[-1], seconds=self.seconds[-1]))
 
 
-def read_checkpoint(path: Path, run_hash: str) -> dict | None:
-    """The state a killed run left, or None: a damaged or foreign checkpoint is as good as none."""
-    if not path.exists():
-        return None
+def read_checkpoint(path: Path, run_hash: str, probe: Probe) -> dict | None:
+    """The state a killed run left, or None: a damaged or foreign checkpoint is as good as none.
+
+    Foreign is what belongs to another spec, or to code whose networks or batches are others: its probe tells.
+    """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError):
-        return None
-    return state if isinstance(state, dict) and state.get("hash") == run_hash else None
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            return None
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        own = state["hash"] == run_hash and not any(probe.differences(Probe(**state["probe"])))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError):
+        return None  # not there, or of another form, as another version of torch or of this code writes it
+    return state if own else None
 
 
 def execute(spec: RunSpec, store: Store, precision: str | None = None, report: Report | None = None) -> RunRecord:
     """Run `spec` unless its record exists; resume from its checkpoint if there is one; store and return the record.
 
-    A second process that asks for the same run waits for the first and takes its record.
+    A second process that asks for the same run waits for the first and takes its record. Raises `RecordError` when
+    the store cannot be written; all that it holds by then stays.
     """
-    with store.lock(spec.hash):
-        record = store.get(spec)
-        if record is None:
-            record = _execute(spec, store, precision or machine.default_precision(), report)
-            store.put(record)
-        _checkpoint_path(store, spec.hash).unlink(missing_ok=True)
+    record = store.get(spec)
+    if record is None:
+        with store.hold(spec.hash):
+            record = store.get(spec)
+            if record is None:
+                record = _execute(spec, store, precision or machine.default_precision(), report)
+                store.put(record)
+            store.remove_leftovers(spec.hash)
     return record
-
-
-def _checkpoint_path(store: Store, run_hash: str) -> Path:
-    return store.work / f"{run_hash}.checkpoint"
 
 
 def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
     machine.keep_freed_memory()
-    path = _checkpoint_path(store, spec.hash)
-    state = read_checkpoint(path, spec.hash) or {"rows": [], "seconds": []}
+    fresh = probe(spec)
+    path = store.checkpoint(spec.hash)
+    state = read_checkpoint(path, spec.hash, fresh) or {"rows": [], "seconds": []}
     learn = learners.learner(spec, precision=precision, progress=False, history=state["rows"])
     rows, seconds = learn.history.rows, list(state["seconds"])
     if "model" in state:
@@ -113,7 +120,7 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         learn.opt.opt.load_state_dict(state["optimiser"])
     remaining = spec.recipe.epochs - len(rows)
     if remaining > 0 and not finished(spec, rows):
-        learn.fit(remaining, cbs=Checkpoint(path, spec.hash, seconds, report))
+        learn.fit(remaining, cbs=Checkpoint(path, spec.hash, fresh, seconds, report))
     history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
     outcome, epochs_to_target = ending(spec, rows)
     predictions, test_error, test_loss = _evaluate(spec, learn, store) if spec.test else (None, None, None)
@@ -138,7 +145,7 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         images_per_second=images / sum(seconds),
         environment=Environment(device=device.type, precision=precision, threads=threads, **machine.describe()),
         data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes),
-        probe=probe(spec),
+        probe=fresh,
         predictions=predictions,
         weights_sha256=weights_sha256(learn.model),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
