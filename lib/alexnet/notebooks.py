@@ -110,7 +110,7 @@ def with_stable_ids(notebook: NotebookNode, previous: NotebookNode | None) -> No
         kept = {cell.id for cell in previous.cells if "id" in cell}
         previous.nbformat_minor = notebook.nbformat_minor = 5
         notebook = combine_inputs_with_outputs(notebook, previous, fmt="py:percent")
-    taken = set()
+    taken: set[str] = set()
     for cell in notebook.cells:
         if cell.get("id") not in kept or cell.id in taken:
             cell["id"] = _id_from_text(cell, taken)
@@ -129,9 +129,13 @@ def _id_from_text(cell: NotebookNode, taken: set[str]) -> str:
 
 def parameters_of(notebook: NotebookNode) -> dict[str, Any]:
     """The parameters that a notebook declares: name to papermill's description (default, type, help)."""
-    from papermill.inspection import _infer_parameters  # inspect_notebook wants a file; this takes the notebook
+    from papermill import inspect_notebook
 
-    return {parameter.name: parameter._asdict() for parameter in _infer_parameters(notebook, name="python3")}
+    notebook.metadata["kernelspec"] = dict(KERNEL)
+    notebook.metadata["language_info"] = dict(LANGUAGE)
+    with tempfile.TemporaryDirectory(prefix="alexnet-notebook-") as folder:
+        nbformat.write(notebook, Path(folder) / "given.ipynb")
+        return inspect_notebook(Path(folder) / "given.ipynb")
 
 
 def check_parameters(source: Path, notebook: NotebookNode, parameters: Mapping[str, Any]) -> None:
@@ -162,8 +166,6 @@ def execute(source: Path, parameters: Mapping[str, Any] | None = None, limit: fl
     """
     notebook = read_source(source)
     check_parameters(source, notebook, parameters or {})
-    notebook.metadata["kernelspec"] = dict(KERNEL)
-    notebook.metadata["language_info"] = dict(LANGUAGE)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alexnet-notebook-") as folder:
         given, result, settings = (Path(folder) / name for name in ("given.ipynb", "result.ipynb", "parameters.yaml"))
@@ -336,8 +338,10 @@ def out_of_step(source: Path, executed: NotebookNode) -> list[str]:
     """Where the text of the pair differs from its source (jupytext's comparison)."""
     from jupytext.compare import NotebookDifference, compare_notebooks
 
+    text = read_source(source)
+    text.metadata = executed.metadata  # written by `clean`, whatever the source's header says
     try:
-        compare_notebooks(executed, read_source(source), fmt="py:percent", compare_outputs=False)
+        compare_notebooks(executed, text, fmt="py:percent", compare_outputs=False)
     except NotebookDifference as difference:
         lines = [line for line in str(difference).splitlines() if line.strip()]
         return [f"{source.name} and its .ipynb differ ({lines[0].strip()}); run `make notebooks`"]
@@ -389,10 +393,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="NN_NAME", help="only this notebook (may be repeated)")
     parser.add_argument("--check", action="store_true", help="execute nothing: check the committed notebooks")
     parser.add_argument("--limit", type=float, default=TIME_LIMIT, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=int, default=None, help="notebooks at a time (default: one a core, at most 2)")
+    parser.add_argument("--workers", type=int, default=None, help="notebooks at a time (default: at most 2)")
 
 
-def command(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """`python -m alexnet notebooks`: execute the sources and write their pairs, or check what is committed."""
     chosen = sources(only=arguments.only)
     if arguments.check:

@@ -18,13 +18,10 @@ from nbformat import NotebookNode
 
 from . import paths
 
-WORDS = dict(
-    zip(
-        "two three four five six seven eight nine ten eleven twelve twenty thirty".split(),
-        [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 30],
-        strict=True,
-    )
-)
+WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "twenty": 20, "thirty": 30,
+}  # fmt: skip
 UNITS = (
     r"%|percent\b|per cent\b|(?:percentage )?points?\b|times\b|-?fold\b|x\b|×|epochs?\b|hours?\b|minutes?\b|seconds?\b"
     r"|ms\b|images (?:per|a) second\b|GB\b|GiB\b|MB\b|MiB\b|parameters\b|million\b|thousand\b"

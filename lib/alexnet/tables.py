@@ -1,4 +1,4 @@
-"""Show a table in a notebook: clean HTML for the page, aligned text for the terminal, nothing that changes by chance."""
+"""Show a table in a notebook: clean HTML for the page, aligned text for the terminal, the same every time."""
 
 from collections.abc import Mapping
 from html import escape
@@ -58,7 +58,7 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
     def opening(tag: str, name: str, more: str = "") -> str:
         return f'<{tag}{more} class="number">' if name in numeric else f"<{tag}{more}>"
 
-    head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in cells)
+    head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in map(str, cells))
     rows = []
     for _, row in cells.iterrows():
         first = True

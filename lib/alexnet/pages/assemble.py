@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import jinja2
 from bs4 import BeautifulSoup
 
-from .convert import TEMPLATES, Article, Section
+from .convert import TEMPLATES, Article, finish
 
 SITE_TITLE = "AlexNet, claim by claim"
-DESCRIPTION = "The claims of the AlexNet paper put to the test: what was claimed, what came out, and how sure one can be."
+DESCRIPTION = "The claims of the AlexNet paper put to the test: what was claimed, what came out, and how sure that is."
 FRONT = "index"
 SINGLE = "report.html"
 
@@ -113,8 +112,6 @@ def _within_one(article: Article, names: set[str]) -> str:
     soup = BeautifulSoup(article.body, "html.parser")
     for tag in soup.find_all(id=True):
         tag["id"] = f"{article.name}--{tag['id']}"
-    for tag in soup.find_all(attrs={"aria-labelledby": True}):
-        tag["aria-labelledby"] = f"{article.name}--{tag['aria-labelledby']}"
     for link in soup.find_all("a", href=True):
         href = str(link["href"])
         if href.startswith("#"):
@@ -127,15 +124,5 @@ def _within_one(article: Article, names: set[str]) -> str:
 def front(title: str, body: str) -> Article:
     """The first page as an article; `body` is HTML from a template."""
     soup = BeautifulSoup(body, "html.parser")
-    from .convert import finish
-
     _, sections = finish(soup)
     return Article(FRONT, title, str(soup), sections)
-
-
-__all__ = ["FRONT", "SINGLE", "SITE_TITLE", "Article", "Section", "asset", "environment", "front", "pages", "single"]
-
-
-def folder_of_templates() -> Path:
-    """Where the templates lie (package data)."""
-    return TEMPLATES

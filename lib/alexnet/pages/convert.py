@@ -123,7 +123,7 @@ def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
 
 def _make_scroll(soup: BeautifulSoup, table: Tag) -> None:
     parent = table.parent
-    if parent is not None and "scroll" in parent.get("class", []):
+    if parent is not None and "scroll" in (parent.get("class") or ""):
         return
     for attribute in ("border", "style"):
         table.attrs.pop(attribute, None)
