@@ -59,6 +59,7 @@ def statistics(name: str, train_size: int | None = None) -> Statistics:
     mean = mean_image.astype(np.float64).mean(axis=(0, 1))
     covariance = outer / (images.size / images.shape[-1]) - np.outer(mean, mean)
     values, axes = np.linalg.eigh(covariance)
+    axes *= np.where(axes.sum(axis=0) < 0, -1.0, 1.0)  # else an axis points where the algebra library likes
     return Statistics(
         mean_image=torch.from_numpy(mean_image),
         spread=(squares / images.size) ** 0.5,
