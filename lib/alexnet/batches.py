@@ -220,7 +220,8 @@ class Batches(DataLoader):
         seed: int = 0,
     ):
         indices = torch.arange(len(dataset)) if indices is None else torch.as_tensor(indices)
-        super().__init__(dataset, bs=bs, shuffle=shuffle, drop_last=drop_last, n=len(indices), device=preparation.device)
+        options = {"bs": bs, "shuffle": shuffle, "drop_last": drop_last, "device": preparation.device}
+        super().__init__(dataset, n=len(indices), **options)
         self.preparation, self.indices, self.seed, self.epoch = preparation, indices, seed, 0
 
     @property
@@ -299,7 +300,7 @@ def seed_of(*numbers: int) -> int:
 
 def loaders(spec: RunSpec, device: torch.device) -> DataLoaders:
     """Training and validation batches of a run; training drops the last, incomplete batch."""
-    dataset, train, valid = split_of(spec.dataset, spec.images.train_size)
+    _, train, valid = split_of(spec.dataset, spec.images.train_size)
     images = _in_memory(spec.dataset, "train", device)
     preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
     make: Callable[..., Batches] = functools.partial(Batches, images, preparation)

@@ -115,8 +115,10 @@ def chosen_rate(records: Iterable[RunRecord]) -> float:
 
 
 # Pixels 0..255 less the mean image, cuda-convnet's initial weights, biases at twice the rate: the paper's setting
-# as its code has it. Rates: powers of two around the layer file's 0.001.
-ORIGINAL = Condition("original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), 15, 60)
+# as its code has it. Rates: powers of two around the layer file's 0.001, up to where both activations get worse.
+ORIGINAL = Condition(
+    "original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), 15, 60
+)
 # Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
 MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 12, 60)
 
@@ -138,9 +140,20 @@ def relu_speed(profile: str) -> ReluSpeed:
     return RELU_SPEED[check_profile(profile)]
 
 
-def plan(profile: str, store: Store, seeds: int | None = None) -> Iterator[Planned]:
-    """All runs of a profile that can be named now."""
+def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Iterator[Planned]:
+    """All runs of a profile (or of one claim) that can be named now. Raises `SpecError` for an unknown claim."""
+    if claim not in (None, "relu-speed"):
+        raise SpecError(f"No runs are planned for a claim {claim!r}; those with runs: relu-speed.")
+    if seeds is not None and seeds < 1:
+        raise SpecError(f"{seeds} seeds make no experiment; give 1 or more.")
     yield from relu_speed(profile).plan(store, seeds)
+
+
+def records(
+    profile: str, store: Store, seeds: int | None = None, claim: str | None = None
+) -> list[tuple[Planned, RunRecord | None]]:
+    """Every run that can be named now with its record, None where it is missing."""
+    return [(planned, store.get(planned.spec)) for planned in plan(profile, store, seeds, claim)]
 
 
 def check_profile(profile: str) -> str:
@@ -148,4 +161,3 @@ def check_profile(profile: str) -> str:
     if profile not in PROFILES:
         raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
     return profile
-

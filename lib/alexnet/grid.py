@@ -43,14 +43,15 @@ class Work:
         yield from (f"run    {p.spec.hash}  {p.title}: no record of this spec" for p in self.missing)
 
 
-def work(profile: str, store: Store, seeds: int | None = None, workers: int | None = None) -> Work:
+def work(
+    profile: str, store: Store, seeds: int | None = None, workers: int | None = None, claim: str | None = None
+) -> Work:
     """The runs that can be named now, split into those that have a record and those that lack one."""
-    planned = list(experiments.plan(profile, store, seeds))
-    missing = [p for p in planned if store.get(p.spec) is None]
-    reused = [p for p in planned if p not in missing]
-    speed = _speed([record for p in reused if (record := store.get(p.spec))])
-    seconds = sum(_flop(p.spec) for p in missing) / speed
-    return Work(missing, reused, seconds / (workers or machine.cores()))
+    found = experiments.records(profile, store, seeds, claim)
+    missing = [planned for planned, record in found if record is None]
+    speed = _speed([record for _, record in found if record is not None])
+    seconds = sum(_flop(planned.spec) for planned in missing) / speed
+    return Work(missing, [p for p, record in found if record is not None], seconds / (workers or machine.cores()))
 
 
 def _flop(spec: RunSpec) -> float:
@@ -77,6 +78,7 @@ def execute_all(
     workers: int | None = None,  # processes of one thread each; None: one a core
     scheduler: str | None = None,  # address of a Dask scheduler to use instead
     minutes: float | None = None,  # start no new run after so long
+    claim: str | None = None,  # only the runs of this claim
 ) -> int:
     """Make the records the profile lacks and return how many were made.
 
@@ -86,7 +88,7 @@ def execute_all(
     deadline = time.monotonic() + 60 * minutes if minutes else None
     made = 0
     with _pool(workers or machine.cores(), scheduler) as pool, _progress() as progress:
-        while missing := work(profile, store, seeds).missing:
+        while missing := work(profile, store, seeds, claim=claim).missing:
             if deadline and time.monotonic() > deadline:
                 progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
                 break
@@ -220,7 +222,10 @@ def _pool(workers: int, scheduler: str | None) -> Iterator[Here | Cluster]:
             return
         with (
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
                 env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             ) as cluster,  # fmt: skip
             Client(cluster) as client,
@@ -261,6 +266,7 @@ def require_records(profile: str, missing: list[Planned]) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `python -m alexnet runs`."""
     parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
+    parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed")
     parser.add_argument("--seeds", type=int, help="seeds an arm, where the profile's own number shall not hold")
     parser.add_argument("--fresh", action="store_true", help="ignore the committed records; keep new ones in build/")
     parser.add_argument("--workers", type=int, help="processes of one thread each (default: one a core)")
@@ -273,12 +279,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """`python -m alexnet runs`: make the records a profile lacks."""
     profile = experiments.check_profile(arguments.profile)
-    if arguments.seeds is not None and arguments.seeds < 1:
-        raise SpecError(f"--seeds {arguments.seeds} makes no experiment; give 1 or more.")
     if arguments.workers is not None and arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers} does nothing; give 1 or more.")
     store = Store(arguments.store or paths.runs_folder(profile, arguments.fresh))
-    todo = work(profile, store, arguments.seeds, arguments.workers)
+    todo = work(profile, store, arguments.seeds, arguments.workers, arguments.claim)
     print("\n".join(todo.reasons()))
     print(announcement(todo))
     if arguments.dry_run or not todo.missing:
@@ -287,7 +291,13 @@ def run(arguments: Namespace) -> int:
     try:
         with stopping_cleanly():
             made = execute_all(
-                profile, store, arguments.seeds, arguments.workers, arguments.scheduler, arguments.minutes
+                profile,
+                store,
+                arguments.seeds,
+                arguments.workers,
+                arguments.scheduler,
+                arguments.minutes,
+                arguments.claim,
             )
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept; the same command goes on from the last epochs.", file=sys.stderr)

@@ -4,7 +4,7 @@ import math
 from contextlib import ExitStack
 from functools import partial
 
-import fastai.callback.hook  # noqa: F401  gives every Learner its summary()
+import fastai.callback.hook  # gives every Learner its summary()
 import fastai.callback.schedule  # noqa: F401  gives every Learner its lr_find()
 import torch
 from fastai.callback.core import Callback, CancelFitException

@@ -109,6 +109,15 @@ class DataUsed(Part):
     hashes: dict[str, str]
 
 
+class Signal(Part):
+    """What a nonlinearity is given on one batch, and how the loss depends on it."""
+
+    layer: str
+    input: float  # standard deviation of its inputs
+    gradient: float  # standard deviation of the derivative of the batch's mean loss by its inputs
+    flat: float  # share of units where its slope is (nearly) zero: ReLU below 0, tanh beyond +-0.95
+
+
 class Predictions(Part):
     """The file of test predictions beside the record."""
 
@@ -130,6 +139,7 @@ class RunRecord(Part):
     data: DataUsed
     probe: Probe
     predictions: Predictions | None
+    signals: list[Signal] | None = None  # after training, on the probe's batch; None in records made before this field
     weights_sha256: str
     created: str  # UTC, ISO 8601
 

@@ -13,9 +13,9 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from . import batches, learners, machine, models
+from . import batches, learners, machine, models, signals
 from .batches import WEIGHTS_STREAM, seed_of
-from .records import DataUsed, Environment, Epoch, Final, Predictions, Probe, RunRecord, Store, write_atomically
+from .records import DataUsed, Environment, Epoch, Final, Predictions, Probe, RunRecord, Signal, Store, write_atomically
 from .specs import RunSpec
 
 Report = Callable[[Epoch], None]
@@ -147,9 +147,17 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes),
         probe=fresh,
         predictions=predictions,
+        signals=_signals(learn),
         weights_sha256=weights_sha256(learn.model),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _signals(learn: learners.CoupledLearner) -> list[Signal]:
+    """The signals after training, on the first batch of the first epoch, as the probe has it."""
+    training = learn.dls.train
+    training.epoch = 0
+    return signals.measure(learn.model, *training.one_batch())
 
 
 def finished(spec: RunSpec, rows: list[dict]) -> bool:

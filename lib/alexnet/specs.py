@@ -51,11 +51,11 @@ class NetSpec(Spec):
     towers: Literal["two", "full", "half"] = "two"  # two towers; one ungrouped of full width; one of half the kernels
     width: float = Field(1.0, gt=0)  # multiplies every hidden width
     pooling: Literal["overlapping", "plain"] = "overlapping"  # window 3 stride 2, or window 2 stride 2 (section 3.4)
-    norm: Literal["sum", "mean", "none"] = "sum"  # LRN's alpha times the sum as printed, or over the window size as run
+    norm: Literal["sum", "mean", "none"] = "sum"  # alpha times the sum as printed, or over the window size as run
     dropout: float = Field(0.5, ge=0, lt=1)
-    without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one layer removed (section 7)
+    without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one removed (section 7)
     init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
-    bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); only with init paper, as-run
+    bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); init paper, as-run
 
 
 class RecipeSpec(Spec):
