@@ -16,6 +16,20 @@ GRID_SEED = 1000  # a seed of its own, so that no seed that counts has a part in
 ARMS = ("relu", "tanh")
 
 
+SCALINGS = {  # in words, for tables
+    "mean-image": "0 to 255, less the mean image",
+    "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
+    "standardised": "each channel less its mean, divided by its standard deviation",
+}
+INITS = {
+    "paper": "normal, 0.01 in every layer",
+    "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
+    "cuda-convnet": "normal, 0.0001 in the first layer, 0.01 in the others",
+    "kaiming": "normal, scaled to the number of inputs and the activation (He, Glorot)",
+    "torch": "uniform, torch's defaults",
+}
+
+
 @dataclass(frozen=True)
 class Planned:
     """One run and its place in an experiment."""
