@@ -207,3 +207,26 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
         ],
         columns=["claim", "condition", "section", "paper", "ours", "unit", "verdict", "why", "command"],
     )
+
+
+def detectable(found: Sequence[Row], power: float = 0.8) -> pandas.DataFrame:
+    """How large each effect had to be for its runs to show it with that probability: what "inconclusive" rules out.
+
+    `smallest` is a distance from the null in the unit of the row, or for ratios how many times the null.
+    """
+    return pandas.DataFrame(
+        [
+            {
+                "claim": entry.question.claim,
+                "condition": entry.question.condition_title,
+                "seeds": entry.effect.n,
+                "smallest": entry.effect.smallest_detectable(power),
+                "unit": entry.question.unit,
+                "paper": paper(entry.question),
+                "verdict": entry.verdict.label,
+            }
+            for entry in found
+            if isinstance(entry.effect, Effect)
+        ],
+        columns=["claim", "condition", "seeds", "smallest", "unit", "paper", "verdict"],
+    )

@@ -27,9 +27,10 @@ is left.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
@@ -519,6 +520,40 @@ def false_positive_rates(
     )
     share = [float(np.mean(found == code)) for code in (REPRODUCED, DIRECTION_REPRODUCED, INCONCLUSIVE, CONTRADICTED)]
     return Rates(repeats, *share)
+
+
+# What may go wrong with runs of two arms that do not differ: how the noise is spread, and how many miss their caps.
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "normal noise": {},
+    "heavy tails": {"noise": "heavy"},
+    "a few slow runs": {"noise": "skewed"},
+    "two values only": {"noise": "two-point"},
+    "30% of the slower arm censored": {"numerator_censored": 0.3},
+    "60% of the slower arm censored": {"numerator_censored": 0.6},
+    "all of the slower arm censored": {"numerator_censored": 1.0},
+    "30% of both arms censored": {"numerator_censored": 0.3, "denominator_censored": 0.3},
+    "a few slow runs, 30% of the slower arm censored": {"noise": "skewed", "numerator_censored": 0.3},
+    "slower arm three times as noisy, 30% censored": {"numerator_censored": 0.3, "spread_ratio": 3.0},
+}
+
+
+def simulated_errors(seeds: Sequence[int] = (3, 5, 10), repeats: int = 20_000) -> pandas.DataFrame:
+    """How often the rule errs when there is no effect: a row a scenario and number of seeds, shares of simulations."""
+    rows = []
+    for name, options in SCENARIOS.items():
+        for n in seeds:
+            rates = false_positive_rates(n, repeats=repeats, **options)
+            rows.append(
+                {
+                    "scenario": name,
+                    "seeds": n,
+                    "reproduced": rates.reproduced,
+                    "direction reproduced": rates.direction_reproduced,
+                    "claimed side in all": rates.claimed,
+                    "contradicted": rates.contradicted,
+                }
+            )
+    return pandas.DataFrame(rows)
 
 
 def _noise(random: np.random.Generator, noise: Noise, shape: tuple[int, int]) -> Floats:

@@ -276,9 +276,8 @@ def _curves_alt(arms: Mapping[str, Sequence[RunRecord]], target: float) -> str:
         said = []
         if arrived:
             spread = f", from {min(arrived):.1f} to {max(arrived):.1f}" if len(arrived) > 1 else ""
-            said.append(
-                f"comes to {target:.0%} after {np.mean(arrived):.1f} epochs on average{spread} ({_counted(len(arrived), 'run')})"
-            )
+            mean = f"{np.mean(arrived):.1f} epochs on average{spread}"
+            said.append(f"comes to {target:.0%} after {mean} ({_counted(len(arrived), 'run')})")
         diverged = sum(record.final.outcome == "diverged" for record in late)
         if len(late) > diverged:
             cap = max(record.spec.recipe.epochs for record in late)

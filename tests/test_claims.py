@@ -1,0 +1,158 @@
+import tomllib
+
+import pytest
+from alexnet import paths
+from alexnet.claims import claims, published
+from alexnet.errors import SpecError
+
+IDS = [
+    "relu-speed",
+    "two-towers",
+    "lrn-cifar",
+    "lrn-alexnet",
+    "overlap-pool",
+    "overlap-overfit",
+    "arch-params",
+    "arch-neurons",
+    "aug-crop-flip",
+    "aug-colour",
+    "ten-crop",
+    "dropout-overfit",
+    "dropout-time",
+    "weight-decay-train",
+    "bias-ones",
+    "init-as-written",
+    "lr-drops",
+    "kernel-towers",
+    "neighbours",
+    "top5-sensible",
+    "depth",
+    "imagenet-2010",
+    "imagenet-2012",
+]
+REIMPLEMENTATIONS = ["mnist-alexnet", "cifar-bn", "cifar-towers", "cifar-transfer", "cifar-lrn"]
+
+
+def test_every_claim_is_there_once():
+    assert [claim.id for claim in claims().claim] == IDS
+
+
+def test_every_claim_says_what_decides_its_verdict():
+    for question in claims().questions():
+        assert question.section and question.estimand and question.run and question.confidence == 0.95
+        if question.effect in ("ratio", "difference"):
+            assert question.null is not None and question.direction and question.measure and question.arms
+        elif question.effect == "none":
+            assert question.not_tested
+
+
+def test_the_paper_figure_of_relu_speed_is_compared_under_the_original_condition_only():
+    assert claims().question("relu-speed").id == "relu-speed/original"
+    assert claims().question("relu-speed", "original").comparable == 6.0
+    assert claims().question("relu-speed", "modern").comparable is None
+    assert claims().question("relu-speed", "original").arms == ("tanh", "relu")
+
+
+def test_figures_from_imagenet_are_never_compared_with_cifar():
+    for question in claims().questions():
+        if question.comparable is not None and question.effect in ("ratio", "difference"):
+            assert question.id in ("relu-speed/original", "lrn-cifar/full-length")
+
+
+def test_a_condition_may_have_its_own_figure_and_measure():
+    total, first = (claims().question("arch-neurons", name) for name in ("total", "first-layer"))
+    assert (total.comparable, first.comparable) == (650_000, 253_440)
+    assert (total.measure, first.measure) == ("neurons", "first-layer-neurons")
+    assert claims().question("two-towers", "full-width").figure is None
+
+
+def test_primary_questions_are_one_a_claim():
+    assert [question.claim for question in claims().questions(primary_only=True)] == IDS
+
+
+@pytest.mark.parametrize(
+    ("claim", "condition", "known"),
+    [("relu-sped", None, "relu-speed"), ("relu-speed", "orignal", "original, modern, alexnet")],
+)
+def test_unknown_ids_are_refused_and_the_known_ones_named(claim, condition, known):
+    with pytest.raises(SpecError, match=known):
+        claims().question(claim, condition)
+
+
+def changed(tmp_path, old, new, name="claims.toml"):
+    text = (paths.PACKAGE / name).read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / name
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('direction = "above"', 'direction = "upwards"', "direction"),
+        ('effect = "ratio"', 'effect = "ratio"\neffcet = "ratio"', "effcet: Extra inputs"),
+        ('measure = "epochs-to-target"\n', "", "needs a measure"),
+        ("null = 1.0", "null = 0.0", "positive"),
+        ('id = "modern"', 'id = "original"', "original more than once"),
+        ('id = "two-towers"', 'id = "relu-speed"', "relu-speed more than once"),
+        ("primary = true", "primary = false", "exactly one primary"),
+        ("without = 13.0", "without = 14.0", "is not 2.0"),
+        ("value = 6.0\n", "", "has a value unless"),
+        ("value = 6.0", "value = nan", "finite"),
+        ("last_digit = 1_000_000\n", "", "last printed digit"),
+        ("confidence = 0.95", "confidence = 95", "less than 1"),
+        ("[rule]", "[rule", "cannot be read"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_name(tmp_path, old, new, reason):
+    with pytest.raises(SpecError, match=reason):
+        claims(changed(tmp_path, old, new))
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path):
+    with pytest.raises(SpecError, match=r"claims\.toml cannot be read"):
+        claims(tmp_path / "claims.toml")
+
+
+def test_reading_twice_gives_the_same_object():
+    assert claims() is claims()
+
+
+def test_all_five_reimplementations_have_their_headline():
+    headlines = {row.id: row.headline.value for row in published().row}
+    assert list(headlines) == REIMPLEMENTATIONS
+    assert headlines == dict(zip(REIMPLEMENTATIONS, (98.87, 76.75, 76.56, 87.18, 80.36), strict=True))
+
+
+def test_published_per_class_figures_are_consistent():
+    per_class = published()["mnist-alexnet"].per_class
+    assert set(per_class) == {"train", "validation", "test"}
+    for figures in per_class.values():
+        assert len(figures.precision) == len(figures.recall) == len(figures.f1) == 10
+        for precision, recall, f1 in zip(figures.precision, figures.recall, figures.f1, strict=True):
+            assert f1 == pytest.approx(2 * precision * recall / (precision + recall), abs=2e-4)
+
+
+def test_the_published_log_agrees_with_the_published_figures():
+    row = published()["cifar-bn"]
+    assert len(row.log.train_loss) == 50
+    figures = {(figure.metric, figure.split): figure.value for figure in row.figures}
+    assert 100 * row.log.train_accuracy[-1] == pytest.approx(figures["accuracy", "train"])
+    assert 100 * row.log.validation_accuracy[-1] == pytest.approx(figures["accuracy", "validation"])
+
+
+def test_a_log_with_a_missing_epoch_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="one value an epoch"):
+        published(changed(tmp_path, "train_loss = [\n  1.9404,", "train_loss = [\n", "published.toml"))
+
+
+def test_an_unknown_reimplementation_is_refused():
+    with pytest.raises(SpecError, match="cifar-towers"):
+        published()["cifar-tower"]
+
+
+def test_tables_hold_plain_text_and_numbers_only():
+    for name in ("claims.toml", "published.toml"):
+        text = (paths.PACKAGE / name).read_text(encoding="utf-8")
+        assert tomllib.loads(text) and text.isascii() and "http" not in text

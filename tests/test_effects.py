@@ -1,0 +1,476 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from alexnet import board, effects
+from alexnet.claims import claims
+from alexnet.effects import LABELS, paired_difference, paired_ratio
+from alexnet.errors import SpecError
+from fabricate import planned, record, spec, speed_runs
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy import stats
+
+ORIGINAL = claims().question("relu-speed", "original")
+MODERN = claims().question("relu-speed", "modern")
+QUALITATIVE = claims().question("dropout-overfit")
+
+
+def ratio(values, censored=None, other_censored=None):
+    """A ratio over seeds against a denominator of exactly one."""
+    ones = np.ones(len(values))
+    return paired_ratio(values, ones, numerator_censored=censored, denominator_censored=other_censored)
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_paired_difference_is_the_t_test_of_the_differences():
+    first, second = [13.1, 12.4, 13.9, 12.8], [11.0, 11.2, 11.9, 10.7]
+    effect = paired_difference(first, second)
+    reference = stats.ttest_rel(first, second)
+    interval = reference.confidence_interval(0.95)
+    assert effect.estimate == pytest.approx(np.mean(first) - np.mean(second))
+    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
+    assert effect.p_value == pytest.approx(reference.pvalue)
+    assert (effect.n, effect.kind, effect.scale, effect.unit) == (4, "difference", "linear", "percentage points")
+    assert not effect.lower_bound and not effect.upper_bound
+
+
+def test_a_paired_ratio_is_the_t_test_of_the_logarithms():
+    top, bottom = [12.0, 14.0, 11.0], [7.0, 6.5, 7.2]
+    effect = paired_ratio(top, bottom)
+    reference = stats.ttest_rel(np.log(top), np.log(bottom))
+    interval = reference.confidence_interval(0.95)
+    assert effect.estimate == pytest.approx(stats.gmean(np.divide(top, bottom)))
+    assert (effect.low, effect.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+    assert effect.p_value == pytest.approx(reference.pvalue)
+    assert effect.values == pytest.approx(np.divide(top, bottom))
+    assert effect.scale == "log"
+
+
+def test_swapping_the_arms_inverts_a_ratio():
+    one = paired_ratio([12, 14, 11], [7, 6, 8], numerator_censored=[False, True, False])
+    other = paired_ratio([7, 6, 8], [12, 14, 11], denominator_censored=[False, True, False])
+    assert (1 / other.estimate, 1 / other.high) == pytest.approx((one.estimate, one.low))
+    assert one.lower_bound and other.upper_bound and one.high == math.inf and other.low == 0
+    assert one.p_value == pytest.approx(other.p_value)
+
+
+def test_a_difference_may_be_against_one_number():
+    effect = paired_difference([30, 32, 31], 90.0, null=-50.0)
+    assert effect.estimate == pytest.approx(-59)
+    assert effect.p_value == pytest.approx(stats.ttest_1samp([-60, -58, -59], -50).pvalue)
+
+
+def test_one_seed_gives_no_interval():
+    effect = paired_ratio([12.0], [2.0])
+    assert effect.estimate == pytest.approx(6) and not effect.has_interval and math.isnan(effect.p_value)
+    found = effects.verdict(ORIGINAL, effect)
+    assert found.label == "not tested" and "One seed" in found.reason
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1.5, 1e6])
+def test_equal_values_give_no_interval_rather_than_a_certain_one(value):
+    effect = paired_difference([value + 0.1, value + 0.2, value + 0.3], [0.1, 0.2, 0.3])
+    assert not effect.has_interval and effect.p_value == 1.0
+    found = effects.verdict(QUALITATIVE, effect)
+    assert found.label == "inconclusive" and "same value" in found.reason
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_value_that_is_no_number_is_refused_not_dropped(bad):
+    with pytest.raises(SpecError, match="flag it as censored"):
+        paired_difference([1.0, bad], [1.0, 2.0])
+    with pytest.raises(SpecError, match="flag it as censored"):
+        paired_ratio([1.0, 2.0], [bad, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: paired_ratio([1.0, 0.0], [1.0, 1.0]), "positive"),
+        (lambda: paired_ratio([1.0, 2.0], [1.0]), "2 and 1"),
+        (lambda: paired_difference([1.0, 2.0, 3.0], [1.0, 2.0]), "3 and 2"),
+        (lambda: paired_difference([], []), "at least one pair"),
+        (lambda: paired_difference([[1.0], [2.0]], [1.0]), "shape"),
+        (lambda: paired_difference([1.0, 2.0], [1.0, 1.0], diverged=[True]), "2 pairs need 2 flags"),
+        (lambda: paired_difference([1.0, 2.0], [1.0, 1.0], confidence=95), "between 0 and 1"),
+    ],
+)
+def test_bad_numbers_get_a_clear_error(call, reason):
+    with pytest.raises(SpecError, match=reason):
+        call()
+
+
+# ---- censoring -------------------------------------------------------------------------------------------------------
+
+
+def test_a_censored_slower_run_makes_a_lower_bound():
+    effect = ratio([5.0, 6.0, 7.0], censored=[False, False, True])
+    plain = ratio([5.0, 6.0, 7.0])
+    assert (effect.estimate, effect.low) == pytest.approx((plain.estimate, plain.low))
+    assert effect.high == math.inf and effect.lower_bound and not effect.upper_bound
+    assert effect.values == pytest.approx((5, 6, 7)) and effect.censored == (False, False, True)
+    assert effect.text == "≥ 5.94 [≥ 3.91], n = 3"
+
+
+def test_a_censored_faster_run_makes_an_upper_bound():
+    effect = ratio([5.0, 6.0, 7.0], other_censored=[True, False, False])
+    assert effect.low == 0 and math.isfinite(effect.high) and effect.upper_bound and not effect.lower_bound
+    assert effects.verdict(ORIGINAL, effect).label == "inconclusive"
+    assert effect.text.startswith("≤ ")
+
+
+def test_a_pair_with_both_runs_censored_says_nothing():
+    effect = ratio([5.0, 6.0, 7.0], censored=[False, False, True], other_censored=[False, False, True])
+    assert math.isnan(effect.estimate) and not effect.has_interval and math.isnan(effect.values[2])
+    found = effects.verdict(ORIGINAL, effect)
+    assert found.label == "inconclusive" and "1 of 3 pairs" in found.reason
+    assert effect.text == "unknown, n = 3"
+
+
+def test_censoring_on_both_sides_in_different_pairs_says_nothing_either():
+    effect = ratio([5.0, 6.0, 7.0], censored=[True, False, False], other_censored=[False, True, False])
+    assert effects.verdict(ORIGINAL, effect).label == "inconclusive" and effect.p_value == 1.0
+
+
+def test_all_pairs_at_the_cap_take_their_spread_from_the_faster_arm():
+    fast = np.array([7.0, 7.4, 6.8, 7.1, 7.3])
+    effect = paired_ratio(np.full(5, 60.0), fast, numerator_censored=np.ones(5))
+    plain = stats.ttest_1samp(np.log(60 / fast), 0).confidence_interval(0.95)
+    assert effect.low == pytest.approx(math.exp(plain.low)) and effect.high == math.inf
+    assert effects.verdict(ORIGINAL, effect).label == "direction reproduced"
+
+
+def test_all_pairs_at_the_cap_with_no_spread_at_all_are_inconclusive():
+    effect = paired_ratio(np.full(5, 60.0), np.full(5, 7.0), numerator_censored=np.ones(5))
+    assert effects.verdict(ORIGINAL, effect).label == "inconclusive"
+
+
+def test_a_censored_effect_needs_every_pair_on_its_side():
+    values = [3.0, 3.1, 2.9, 3.0, 3.1, 2.9, 3.0, 0.95]
+    assert effects.verdict(MODERN, ratio(values)).label == "direction reproduced"
+    found = ratio(values, censored=[True] + [False] * 7)
+    assert found.low > 1 and found.p_value == 1.0
+    verdict = effects.verdict(MODERN, found)
+    assert verdict.label == "inconclusive" and "not every pair" in verdict.reason
+
+
+def test_a_contradiction_needs_an_upper_limit():
+    """Slower-arm runs at their cap cannot contradict that the arm is slower; faster-arm runs at theirs can."""
+    values = [0.5, 0.55, 0.45, 0.5]
+    assert effects.verdict(ORIGINAL, ratio(values)).label == "contradicted"
+    assert effects.verdict(ORIGINAL, ratio(values, censored=[True] * 4)).label == "inconclusive"
+    assert effects.verdict(ORIGINAL, ratio(values, other_censored=[True] * 4)).label == "contradicted"
+
+
+@given(
+    some.lists(some.floats(0.05, 20), min_size=2, max_size=8),
+    some.lists(some.booleans(), min_size=8, max_size=8),
+    some.lists(some.booleans(), min_size=8, max_size=8),
+)
+def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be_on(values, slow, fast):
+    slow, fast = slow[: len(values)], fast[: len(values)]
+    effect = ratio(values, slow, fast)
+    label = effects.verdict(ORIGINAL, effect).label
+    if any(slow) or any(fast):
+        assert label != "reproduced"
+    if any(fast):
+        assert label in ("inconclusive", "contradicted")
+    if any(slow):
+        assert label in ("inconclusive", "direction reproduced")
+    assert (effect.p_value < 0.05) == (label in (LABELS[0], LABELS[1], LABELS[3]))
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "values", "label", "said"),
+    [
+        (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "holds the paper's 6 times"),
+        (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "leaves out the paper's 6 times"),
+        (MODERN, [5.5, 6.5, 6.0], "direction reproduced", "another scale"),
+        (ORIGINAL, [0.5, 1.5, 1.1], "inconclusive", "contains 1"),
+        (ORIGINAL, [0.5, 0.6, 0.55], "contradicted", "below 1, against the claim"),
+    ],
+)
+def test_the_rule_for_ratios(question, values, label, said):
+    found = effects.verdict(question, ratio(values))
+    assert found.label == label and said in found.reason and "over 3 seeds" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "values", "label", "said"),
+    [
+        ("dropout-overfit", [4.0, 5.0, 4.5], "reproduced", "as claimed"),
+        ("dropout-overfit", [-4.0, -5.0, -4.5], "contradicted", "against the claim"),
+        ("two-towers", [1.6, 1.7, 1.8], "direction reproduced", "1.7 points) was measured on another scale"),
+        ("lrn-cifar/full-length", [1.9, 2.0, 2.1], "reproduced", "holds the paper's 2 points"),
+        ("two-towers/full-width", [1.9, 2.0, 2.1], "direction reproduced", "no figure"),
+        ("init-as-written", [50.0, 60.0, 55.0], "reproduced", "above 10"),
+        ("init-as-written", [1.0, 2.0, 0.5], "contradicted", "below 10"),
+    ],
+)
+def test_the_rule_for_differences(claim, values, label, said):
+    question = claims().question(*claim.split("/"))
+    effect = paired_difference(values, 0.0, unit=question.unit, null=question.null)
+    found = effects.verdict(question, effect)
+    assert found.label == label and said in found.reason
+
+
+def test_a_diverged_run_keeps_a_difference_from_being_reproduced():
+    effect = paired_difference([90.0, 31.0, 32.0], [30.0, 29.0, 29.5], diverged=[True, False, False])
+    wide = effects.verdict(QUALITATIVE, effect)
+    narrow = effects.verdict(
+        QUALITATIVE, paired_difference([40.0, 41.0, 42.0], [30.0, 30.5, 31.0], diverged=[True, False, False])
+    )
+    assert wide.label == "inconclusive" and narrow.label == "direction reproduced"
+    assert "1 of 3 pairs" in wide.reason and "1 of 3 pairs" in narrow.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "count", "label"),
+    [
+        ("arch-params/count", 60_965_224, "reproduced"),
+        ("arch-params/count", 61_100_840, "contradicted"),
+        ("arch-params/count", 59_400_000, "contradicted"),
+        ("arch-params/count", 59_600_000, "reproduced"),
+        ("arch-neurons/total", 659_272, "reproduced"),
+        ("arch-neurons/first-layer", 290_400, "contradicted"),
+        ("arch-neurons/first-layer", 253_440, "reproduced"),
+    ],
+)
+def test_counts_agree_with_the_printed_digits_or_not(claim, count, label):
+    found = effects.verdict(claims().question(*claim.split("/")), count)
+    assert found.label == label and f"{count:,}" in found.reason
+
+
+def test_what_was_not_run_is_not_tested():
+    assert effects.verdict(ORIGINAL, None).label == "not tested"
+    found = effects.verdict(claims().question("imagenet-2012"), None)
+    assert found.label == "not tested" and "ImageNet" in found.reason
+
+
+def test_an_effect_of_another_kind_is_refused():
+    with pytest.raises(SpecError, match="relu-speed/original"):
+        effects.verdict(ORIGINAL, paired_difference([1.0, 2.0], [0.0, 0.0]))
+    with pytest.raises(SpecError, match="arch-params/count"):
+        effects.verdict(claims().question("arch-params"), ratio([1.0, 2.0]))
+
+
+def test_the_rule_agrees_with_its_words():
+    """The words of claims.toml name every label that the code gives."""
+    rule = claims().rule.model_dump()
+    assert {label.replace(" ", "_") for label in LABELS} <= set(rule)
+
+
+# ---- many tests ------------------------------------------------------------------------------------------------------
+
+
+def test_holm():
+    assert effects.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    adjusted = effects.holm([0.04, math.nan, 0.01])
+    assert adjusted[0] == pytest.approx(0.04) and math.isnan(adjusted[1]) and adjusted[2] == pytest.approx(0.02)
+    assert effects.holm([]) == []
+    with pytest.raises(SpecError):
+        effects.holm([1.2])
+
+
+def test_a_verdict_that_does_not_survive_holm_becomes_inconclusive():
+    found = [effects.Verdict(label, "") for label in ("reproduced", "contradicted", "inconclusive", "not tested")]
+    labels = effects.holm_labels(found, [0.001, 0.04, 0.5, math.nan], 0.95)
+    assert labels == ["reproduced", "inconclusive", "inconclusive", "not tested"]
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("scenario", effects.SCENARIOS)
+def test_with_no_effect_the_claimed_side_is_granted_in_at_most_one_run_in_twenty(n, scenario):
+    rates = effects.false_positive_rates(n, repeats=10_000, **effects.SCENARIOS[scenario])
+    # for arms that are alike even 2.5%; a slower arm three times as noisy strains the t interval, still below 5%
+    bound = 0.05 if "noisy" in scenario else 0.025
+    assert rates.claimed <= bound + 3 * rates.standard_error
+    assert rates.reproduced + rates.direction_reproduced + rates.inconclusive + rates.contradicted == pytest.approx(1)
+
+
+def test_without_censoring_and_with_normal_noise_the_rule_errs_as_often_as_it_says():
+    rates = effects.false_positive_rates(5, repeats=40_000)
+    assert rates.reproduced == pytest.approx(0.025, abs=0.004) and rates.contradicted == pytest.approx(0.025, abs=0.004)
+    assert rates.direction_reproduced == 0
+
+
+def test_the_simulation_is_of_the_rule_that_gives_verdicts():
+    """One draw, judged one by one with `verdict` and all at once with `decide`."""
+    random = np.random.default_rng(1)
+    slow, fast = np.exp(random.normal(0.6, 0.5, (200, 4))), np.exp(random.normal(0, 0.5, (200, 4)))
+    late, late_too = random.random((200, 4)) < 0.1, random.random((200, 4)) < 0.05
+    lowest, highest = effects.censored_bounds(np.log(slow) - np.log(fast), late, late_too)
+    codes = effects.decide(
+        lowest, highest, late | late_too,
+        null=0.0, claimed_side=1, figure=math.log(6), qualitative=False, confidence=0.95,
+    )  # fmt: skip
+    one_by_one = [
+        effects.verdict(ORIGINAL, paired_ratio(a, b, numerator_censored=c, denominator_censored=d)).label
+        for a, b, c, d in zip(slow, fast, late, late_too, strict=True)
+    ]
+    assert [LABELS[code] for code in codes] == one_by_one
+    assert len(set(one_by_one)) >= 3
+
+
+def test_power_agrees_with_simulation():
+    random = np.random.default_rng(2)
+    values = 1.5 + random.standard_normal((40_000, 5))
+    low, _ = effects.limits(values, values, 0.95)
+    assert effects.power(5, 1.5) == pytest.approx(float((low > 0).mean()), abs=0.01)
+
+
+def test_the_smallest_detectable_effect_has_the_power_asked_for():
+    for n in (2, 3, 5, 10):
+        assert effects.power(n, effects.smallest_detectable(n, 0.8)) == pytest.approx(0.8, abs=1e-6)
+    assert effects.smallest_detectable(10) < effects.smallest_detectable(5) < effects.smallest_detectable(3)
+    assert effects.smallest_detectable(1) == math.inf and effects.power(1, 3.0) == 0
+    with pytest.raises(SpecError):
+        effects.smallest_detectable(5, 1.0)
+
+
+def test_the_smallest_detectable_effect_is_in_the_unit_of_the_effect():
+    difference = paired_difference([1.0, 2.0, 3.0], 0.0)
+    assert difference.smallest_detectable() == pytest.approx(effects.smallest_detectable(3))
+    speed = ratio([math.e, math.e**2, math.e**3])
+    assert speed.smallest_detectable() == pytest.approx(math.exp(effects.smallest_detectable(3)))
+    assert math.isnan(ratio([2.0, 3.0], censored=[True, False]).smallest_detectable())
+
+
+# ---- sampling noise of the test set ----------------------------------------------------------------------------------
+
+
+def test_sampling_noise_of_one_pair_is_mcnemars():
+    first = np.array([True] * 70 + [False] * 30)
+    second = np.array([True] * 65 + [False] * 5 + [True] * 20 + [False] * 10)
+    noise = effects.sampling_noise(first, second)
+    assert noise.difference == pytest.approx(15.0)  # first errs on 30 of 100 images, second on 15
+    assert noise.p_value == pytest.approx(stats.binomtest(5, 25).pvalue)
+    assert noise.low < 15 < noise.high and (noise.images, noise.pairs) == (100, 1)
+    error = math.sqrt((25 / 100 - 0.15**2) * 100 / 99 / 100) * 100
+    assert noise.high - noise.low == pytest.approx(2 * stats.norm.ppf(0.975) * error)
+
+
+def test_sampling_noise_interval_covers():
+    random = np.random.default_rng(3)
+    hits = 0
+    for _ in range(300):
+        first = random.random(2000) < 0.8
+        second = np.where(random.random(2000) < 0.9, first, random.random(2000) < 0.9)
+        noise = effects.sampling_noise(first, second)
+        hits += noise.low <= 1.0 <= noise.high  # second is right in 0.9 * 80% + 0.1 * 90% = 81%
+    assert hits / 300 == pytest.approx(0.95, abs=0.04)
+
+
+def test_sampling_noise_of_several_pairs_averages_over_them():
+    random = np.random.default_rng(4)
+    first, second = random.random((3, 1000)) < 0.7, random.random((3, 1000)) < 0.75
+    noise = effects.sampling_noise(first, second)
+    assert noise.pairs == 3 and noise.difference == pytest.approx(100 * (second.mean() - first.mean()))
+    same = effects.sampling_noise(first, first)
+    assert (same.difference, same.p_value) == (0, 1)
+
+
+def test_predictions_of_different_images_are_refused():
+    with pytest.raises(SpecError, match="same images"):
+        effects.sampling_noise(np.ones(5, bool), np.ones(6, bool))
+    with pytest.raises(SpecError, match="right"):
+        effects.sampling_noise(np.array([1, 2]), np.array([1, 3]))
+
+
+# ---- from records ----------------------------------------------------------------------------------------------------
+
+
+def test_an_effect_from_records_pairs_them_by_seed():
+    runs = speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5])
+    effect = board.effect_of(ORIGINAL, reversed(runs))
+    assert effect.values == pytest.approx((6.0, 6.0, 40 / 6.5)) and effect.n == 3
+    assert board.row(ORIGINAL, runs).verdict.label == "reproduced"
+
+
+def test_a_run_that_never_arrives_enters_at_its_cap():
+    effect = board.effect_of(ORIGINAL, speed_runs([90.0, 45.0, 1e9], [7.0, 7.5, 6.0]))
+    assert effect.values == pytest.approx((60 / 7, 6.0, 10.0))
+    assert effect.censored == (True, False, True) and effect.lower_bound
+
+
+def test_a_diverged_run_counts_as_never_arriving():
+    runs = speed_runs([45.0, 45.0, 44.0], [7.0, 7.5, 6.0])
+    place, of = next((i, p.spec) for i, (p, _) in enumerate(runs) if p.arm == "tanh" and p.seed == 1)
+    runs[place] = runs[place][0], record(of, [0.9, math.nan])
+    effect = board.effect_of(ORIGINAL, runs)
+    assert effect.n == 3 and effect.values[1] == pytest.approx(60 / 7.5) and effect.censored == (False, True, False)
+    assert board.row(ORIGINAL, runs).verdict.label == "direction reproduced"
+
+
+def test_runs_of_the_grid_and_of_other_conditions_do_not_count():
+    runs = speed_runs([42.0, 45.0], [7.0, 7.5]) + speed_runs([12.0, 13.0], [7.0, 7.5], "modern")
+    runs += [planned("tanh", 1000, 3.0, stage="grid"), planned("relu", 1000, 30.0, stage="grid")]
+    assert board.effect_of(ORIGINAL, runs).values == pytest.approx((6, 6))
+    assert board.effect_of(MODERN, runs).n == 2
+
+
+def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
+    runs = speed_runs([42.0, 45.0, 44.0], [7.0, 7.4, 7.0])
+    runs[0] = runs[0][0], None
+    row = board.row(ORIGINAL, runs)
+    assert (row.effect.n, row.planned) == (2, 3) and "1 of 3 planned pairs" in row.verdict.reason
+    nothing = board.row(ORIGINAL, [(entry, None) for entry, _ in runs])
+    assert nothing.effect is None and nothing.verdict.label == "not tested"
+
+
+def test_runs_on_a_part_of_the_images_are_never_compared_with_the_papers_figure():
+    row = board.row(ORIGINAL, speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5], train_size=4500))
+    assert row.verdict.label == "direction reproduced" and "another scale" in row.verdict.reason
+
+
+def test_an_unknown_arm_is_refused():
+    runs = speed_runs([42.0], [7.0])
+    runs[0] = dataclasses.replace(runs[0][0], arm="sigmoid"), runs[0][1]
+    with pytest.raises(SpecError, match="'sigmoid'"):
+        board.effect_of(ORIGINAL, runs)
+
+
+def test_a_run_without_the_test_set_has_no_test_error():
+    with pytest.raises(SpecError, match="did not use the test set"):
+        board.test_error(record(spec(), [0.5], test_error=None))
+    assert board.test_error(record(spec(), [0.5])).value == pytest.approx(30)
+    assert board.test_error(record(spec(), [0.9, math.nan])) == board.Reading(pytest.approx(90), True)
+
+
+def test_a_measure_that_records_do_not_hold_is_refused():
+    question = claims().question("kernel-towers")
+    entry = dataclasses.replace(planned("relu", 0, 5.0)[0], claim="kernel-towers", condition="cifar")
+    runs = [(dataclasses.replace(entry, arm=arm), record(entry.spec, [0.5])) for arm in question.arms]
+    with pytest.raises(SpecError, match="colour-separation"):
+        board.effect_of(question, runs)
+
+
+def test_the_board_has_a_row_a_question_with_its_command():
+    found = board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5]), {"parameters": 60_965_224})
+    table = board.verdict_board(found)
+    assert len(table) == len(claims().questions())
+    first = table.iloc[0]
+    assert (first["claim"], first["verdict"], first["paper"]) == ("relu-speed", "reproduced", "6 times")
+    assert first["ours"] == found[0].effect.text and "CLAIM=relu-speed" in first["command"]
+    by_claim = table.drop_duplicates("claim").set_index("claim")
+    assert by_claim.loc["arch-params", "ours"] == "60,965,224"
+    assert by_claim.loc["imagenet-2010", "verdict"] == "not tested" and by_claim.loc["imagenet-2010", "command"] == ""
+    assert by_claim.loc["two-towers", "paper"] == "1.7 points (another scale)"
+
+
+def test_the_board_under_a_correction_for_many_tests():
+    found = board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5]))
+    labels = board.adjusted_labels(found)
+    assert labels[0] == "reproduced" and set(labels[1:]) == {"not tested"}
+
+
+def test_the_table_of_detectable_effects_has_a_row_an_effect():
+    table = board.detectable(board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5])))
+    assert list(table["claim"]) == ["relu-speed"] and table["smallest"].iloc[0] > 1

@@ -1,0 +1,235 @@
+import dataclasses
+import io
+import math
+
+import matplotlib
+import numpy as np
+import pytest
+from alexnet import board, effects, figures
+from alexnet.claims import claims
+from alexnet.errors import SpecError
+from alexnet.figures_display import bundle, describe
+from fabricate import curve, planned, record, spec, speed_runs
+
+
+def by_arm(runs):
+    return {arm: [record for planned, record in runs if planned.arm == arm] for arm in ("relu", "tanh")}
+
+
+def words(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def row(claim, values, condition=None):
+    question = claims().question(claim, condition)
+    effect = effects.paired_difference(values, 0.0, unit=question.unit, null=question.null)
+    return board.Row(question, effect, effects.verdict(question, effect), len(values), "")
+
+
+@pytest.fixture
+def rows():
+    runs = speed_runs([90, 100, 80], [7.2, 6.8, 7.9]) + speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9], "modern")
+    found = board.rows(runs, {"parameters": 60_965_224})
+    return [*found, row("two-towers", [1.2, 1.9, 1.6]), row("overlap-pool", [-0.5, 0.4, 0.3])]
+
+
+# ---- palette and theme -----------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+    return float(np.dot([0.2126, 0.7152, 0.0722], channels))
+
+
+@pytest.mark.parametrize("colour", [*figures.PALETTE, figures.GREY, figures.BLACK])
+def test_colours_can_be_read_as_text_on_white(colour):
+    contrast = 1.05 / (luminance(matplotlib.colors.to_rgb(colour)) + 0.05)
+    assert contrast >= 4.5
+
+
+@pytest.mark.parametrize("blind", ["none", "protan", "deutan", "tritan"])
+def test_arms_differ_for_every_kind_of_colour_vision(blind):
+    """Machado's matrices for full deficiency, applied to linear light; the distance is in CIE Lab."""
+    matrices = {
+        "none": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+
+    def lab(colour):
+        linear = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+        seen = np.clip(np.array(matrices[blind]) @ linear, 0, 1)
+        to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+        x, y, z = np.cbrt(np.array(to_xyz) @ seen / [0.9505, 1.0, 1.089])
+        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    relu, tanh = (lab(figures.ARMS[arm][0]) for arm in ("relu", "tanh"))
+    assert np.linalg.norm(relu - tanh) > 25
+
+
+def test_drawing_leaves_the_global_settings_alone(rows):
+    before = dict(matplotlib.rcParams)
+    figures.forest_plot(rows)
+    assert dict(matplotlib.rcParams) == before
+
+
+# ---- forest plot -----------------------------------------------------------------------------------------------------
+
+
+def test_the_forest_plot_says_what_it_shows(rows):
+    figure, alt = figures.forest_plot(rows)
+    drawn = [entry for entry in rows if isinstance(entry.effect, effects.Effect)]
+    assert alt.startswith("Forest plot of 4 effects: 3 direction reproduced and 1 inconclusive.")
+    for entry in drawn:
+        assert entry.effect.text in alt
+        assert f"{entry.effect.text}\n{entry.verdict.label}" in words(figure)
+    assert "the paper has 6 times" in alt and alt.count("the paper has") == 1
+
+
+def test_the_forest_plot_has_a_panel_a_unit_and_a_null_line_in_each(rows):
+    figure, _ = figures.forest_plot(rows)
+    ratios, points = figure.axes
+    assert (ratios.get_xscale(), points.get_xscale()) == ("log", "linear")
+    assert "times" in ratios.get_xlabel() and "percentage points" in points.get_xlabel()
+    assert list(ratios.lines[0].get_xdata()) == [1, 1] and list(points.lines[0].get_xdata()) == [0, 0]
+    assert words(figure).count("no effect") == 2
+    assert figure.get_suptitle().endswith("?")
+
+
+def test_the_papers_figure_is_marked_only_where_scales_match(rows):
+    figure, _ = figures.forest_plot(rows)
+    diamonds = [line for axis in figure.axes for line in axis.lines if line.get_marker() == "D"]
+    assert [list(line.get_xdata()) for line in diamonds] == [[6.0]]
+    assert words(figure).count("paper") == 1
+
+
+def test_a_lower_bound_is_an_arrow_to_the_edge(rows):
+    figure, _ = figures.forest_plot(rows)
+    axis = figure.axes[0]
+    arrows = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == ">"]
+    assert max(arrows) == pytest.approx(axis.get_xlim()[1])
+    assert any(math.isclose(arrow, rows[0].effect.estimate) for arrow in arrows)
+
+
+def test_intervals_are_drawn_from_limit_to_limit(rows):
+    figure, _ = figures.forest_plot(rows)
+    drawn = [list(line.get_xdata()) for line in figure.axes[1].lines if len(line.get_xdata()) == 2]
+    for entry in rows[-2:]:
+        assert [entry.effect.low, entry.effect.high] in drawn
+
+
+def test_labels_stay_inside_the_picture(rows):
+    figure, _ = figures.forest_plot(rows)
+    figure.savefig(io.BytesIO(), format="png")
+    width, height = figure.bbox.width, figure.bbox.height
+    for axis in figure.axes:
+        for text in [*axis.texts, *axis.get_yticklabels()]:
+            box = text.get_window_extent()
+            assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1, text.get_text()
+
+
+def test_a_forest_plot_of_nothing_is_refused():
+    with pytest.raises(SpecError, match="make runs"):
+        figures.forest_plot(board.rows([]))
+
+
+def test_one_seed_is_drawn_without_an_interval():
+    figure, alt = figures.forest_plot([row("two-towers", [1.2])])
+    assert "1.20, n = 1" in alt and "1 not tested" in alt
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "|"]
+
+
+# ---- learning curves -------------------------------------------------------------------------------------------------
+
+
+def test_learning_curves_say_when_each_arm_arrives():
+    figure, alt = figures.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    assert "ReLU comes to 25% after 7.3 epochs on average, from 6.8 to 7.9 (3 runs)." in alt
+    assert "tanh comes to 25% after 12.3 epochs on average, from 11.8 to 12.9 (3 runs)." in alt
+    assert {"ReLU: 7.3 epochs", "tanh: 12.3 epochs", "25%"} <= set(words(figure))
+    axis = figure.axes[0]
+    assert axis.get_xlabel() == "epochs" and axis.get_ylabel() == "training error rate (%)"
+    assert axis.get_title(loc="left").endswith("?")
+
+
+def test_relu_is_solid_and_tanh_dashed_with_a_line_a_seed_and_their_mean():
+    figure, _ = figures.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
+    styles = {(line.get_color(), line.get_linestyle()) for line in curves}
+    assert styles == {(figures.BLUE, "-"), (figures.VERMILION, "--")}
+    assert len(curves) == 8
+    mean = max((line for line in curves if line.get_color() == figures.BLUE), key=lambda line: line.get_linewidth())
+    seeds = [line.get_ydata()[: len(mean.get_ydata())] for line in curves if line.get_color() == figures.BLUE]
+    assert mean.get_ydata() == pytest.approx(
+        np.mean([ys for ys in seeds if not np.array_equal(ys, mean.get_ydata())], axis=0)
+    )
+    targets = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert sorted(targets) == pytest.approx([6.8, 7.2, 7.9, 11.8, 12.3, 12.9])
+
+
+def test_learning_curves_say_who_never_arrives():
+    figure, alt = figures.learning_curves(by_arm(speed_runs([90, 100, 50], [7.2, 6.8, 7.9])))
+    assert (
+        "tanh comes to 25% after 50.0 epochs on average (1 run) and stands at 40.0% to 43.0% after 60 epochs in 2 runs."
+        in alt
+    )
+    assert "tanh: not within 60 epochs (2 of 3 runs)" in words(figure)
+
+
+def test_learning_curves_show_a_diverged_run():
+    diverged = record(spec("tanh", 0), [0.8, 0.9, math.nan])
+    figure, alt = figures.learning_curves({"relu": [record(spec(), curve(7.0))], "tanh": [diverged]})
+    assert "tanh diverges in 1 run." in alt and "tanh: not within 60 epochs" in words(figure)
+
+
+def test_learning_curves_of_nothing_are_refused():
+    with pytest.raises(SpecError, match="make runs"):
+        figures.learning_curves({"relu": [], "tanh": []})
+
+
+# ---- the grid --------------------------------------------------------------------------------------------------------
+
+
+def grid(arm, epochs, cap=15):
+    rates = (0.0005, 0.001, 0.002, 0.004)
+    return [
+        planned(arm, 1000, count, stage="grid", rate=rate, cap=cap)[1]
+        for rate, count in zip(rates, epochs, strict=True)
+    ]
+
+
+def test_the_grid_rings_what_was_chosen():
+    runs = {"relu": grid("relu", (14, 9, 7, 99)), "tanh": grid("tanh", (99, 99, 80, 85))}
+    figure, alt = figures.learning_rates(runs, {"relu": 0.002, "tanh": 0.0005})
+    assert "ReLU does best at 0.002, there after 7.0 epochs; 1 of 4 rates missed the target." in alt
+    assert "tanh does best at 0.0005, at the edge of the grid, not there after 15 epochs; 4 of 4 rates" in alt
+    rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert [line.get_xdata()[0] for line in rings] == [0.002, 0.0005]
+    assert {"ReLU: 0.002", "tanh: 0.0005, by its error at the cap"} <= set(words(figure))
+
+
+def test_a_chosen_rate_must_be_in_the_grid():
+    with pytest.raises(SpecError, match="not in its grid"):
+        figures.learning_rates({"relu": grid("relu", (14, 9, 7, 99))}, {"relu": 0.003})
+
+
+# ---- all ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_numbers_give_the_same_picture_and_others_do_not(rows):
+    first, second = (describe(figures.forest_plot(rows)[0]) for _ in range(2))
+    other = describe(figures.forest_plot(rows[:-1])[0])
+    assert first == second != other
+
+
+def test_figures_can_be_shown_in_a_notebook():
+    data, details = bundle(*figures.learning_curves(by_arm(speed_runs([12.3, 11.8], [7.2, 6.8]))))
+    assert data["image/png"] and "ReLU comes to 25%" in details["image/png"]["alt"]
+
+
+def test_a_row_with_an_unknown_size_is_left_out(rows):
+    unknown = effects.paired_ratio([5, 6], [1, 1], numerator_censored=[1, 0], denominator_censored=[1, 0])
+    _, alt = figures.forest_plot([dataclasses.replace(rows[0], effect=unknown), *rows[1:]])
+    assert "Forest plot of 3 effects" in alt
