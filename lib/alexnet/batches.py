@@ -97,13 +97,14 @@ class Draws:
 
     rows: Tensor  # int64 [N]
     columns: Tensor  # int64 [N]
-    flips: Tensor  # bool [N]
+    flips: Tensor | None  # bool [N]
     colours: Tensor | None  # float32 [N, C]
 
     def part(self, chosen: slice) -> "Draws":
         """The draws of one batch."""
+        flips = None if self.flips is None else self.flips[chosen]
         colours = None if self.colours is None else self.colours[chosen]
-        return Draws(self.rows[chosen], self.columns[chosen], self.flips[chosen], colours)
+        return Draws(self.rows[chosen], self.columns[chosen], flips, colours)
 
 
 @dataclass
@@ -141,7 +142,7 @@ class Preparation:
         return Draws(
             rows.to(self.device),
             columns.to(self.device),
-            (flips & self.spec.flip).to(self.device),
+            flips.to(self.device) if self.spec.flip else None,
             (colours * self.spec.colour).to(self.device) if self.spec.colour else None,
         )
 
@@ -151,8 +152,8 @@ class Preparation:
 
     def fixed(self, count: int, row: int, column: int, flip: bool) -> Draws:
         """One crop for all images of a batch."""
-        whole = torch.full((2, count), 0, device=self.device)
-        return Draws(whole[0] + row, whole[1] + column, whole[0].bool() | flip, None)
+        full = functools.partial(torch.full, (count,), device=self.device)
+        return Draws(full(row), full(column), full(True) if flip else None, None)
 
     def ten_crops(self, count: int) -> list[Draws]:
         """The four corners and the centre, each with its reflection (section 4.1)."""
@@ -170,15 +171,15 @@ class Preparation:
             images = self._resize_and_crop(images, draws)
         elif self._room:
             images = self._crop(F.pad(images, (0, 0) + (self.spec.padding,) * 4), draws)
-        elif self.spec.flip:
+        elif draws.flips is not None:
             images = torch.where(draws.flips[:, None, None, None], images.flip(2), images)
         return images.permute(0, 3, 1, 2)
 
     def _places(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Rows [B, S] and columns [B, S] of the crops; reflected crops read their columns backwards."""
         steps = torch.arange(self.side, device=self.device)
-        columns = torch.where(draws.flips[:, None], steps.flip(0), steps) + draws.columns[:, None]
-        return draws.rows[:, None] + steps, columns
+        across = steps if draws.flips is None else torch.where(draws.flips[:, None], steps.flip(0), steps)
+        return draws.rows[:, None] + steps, draws.columns[:, None] + across
 
     def _crop(self, images: Tensor, draws: Draws) -> Tensor:
         rows, columns = self._places(draws)
