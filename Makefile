@@ -11,13 +11,13 @@ SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
 FRESH ?=#            1: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download
-WORKERS ?=#          runs trained side by side
+WORKERS ?=#          runs trained, or notebooks executed, side by side
 MINUTES ?=#          stop starting new runs after so many minutes; the next call goes on
 SCHEDULER ?=#        address of a dask scheduler that trains the runs
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
 UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
 
-PYTHONS := python3 python3.13 python3.12 python3.11
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 PROFILES := cpu smoke gpu
 profile := $(strip $(PROFILE))
 ifneq ($(words $(profile))-$(filter $(PROFILES),$(profile)),1-$(profile))
@@ -41,16 +41,16 @@ ifneq ($(strip $(LOCAL)),)
 export ALEXNET_LOCAL := $(call absolute,$(strip $(LOCAL)))
 endif
 
-choice = --profile $(profile) $(if $(strip $(SEEDS)),--seeds $(strip $(SEEDS))) $(if $(call on,$(FRESH)),--fresh)
-labour = $(if $(strip $(WORKERS)),--workers $(strip $(WORKERS))) \
-	$(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES))) \
-	$(if $(strip $(SCHEDULER)),--scheduler $(strip $(SCHEDULER)))
+option = $(if $(strip $(2)),$(1) $(strip $(2)))
+choice = --profile $(profile) $(call option,--seeds,$(SEEDS)) $(if $(call on,$(FRESH)),--fresh)
+labour = $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES)) \
+	$(call option,--scheduler,$(SCHEDULER))
 
 # ---------------------------------------------------------------------------------------------------------------
 .PHONY: report test runs audit lab bench data notebooks lint unit notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
-	@$(ALEXNET) report $(choice)
+	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
 
 test: $(STAMP) ## Check everything: lint, unit tests, and every notebook's output against the committed one
 	@summary=; failed=0; \
@@ -79,7 +79,7 @@ data: $(STAMP) ## Fetch and verify the data sets, and say which source answered
 	@$(ALEXNET) data
 
 notebooks: $(STAMP) ## Execute notebooks/*.py and write the paired .ipynb
-	@$(ALEXNET) notebooks --profile $(profile)
+	@$(ALEXNET) notebooks $(call option,--workers,$(WORKERS))
 
 lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check --quiet .
@@ -89,6 +89,7 @@ unit: $(STAMP) ## Run the unit tests (pytest)
 	@$(RUN) -m pytest --quiet
 
 notebooks-check: $(STAMP) ## Execute each committed notebook and compare every output, strictly
+	@$(ALEXNET) data
 	@failed=0; \
 	for notebook in notebooks/*.ipynb; do \
 		$(RUN) -m pytest --quiet --nbval --nbval-current-env "$$notebook" || failed=1; \

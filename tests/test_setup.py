@@ -1,0 +1,323 @@
+"""The set-up: pinned dependencies, make's targets and errors, and what must not be in the repository."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+MEGABYTE = 1 << 20
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT = [
+    Requirement(line)
+    for line in PROJECT["dependencies"] + [r for group in PROJECT["optional-dependencies"].values() for r in group]
+]
+LOCK_LINES = [
+    line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")
+]
+LOCKED = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LOCK_LINES}
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make with a clean set of make's own variables, without standard input."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PROFILE"))}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        env=environment | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def tracked_files() -> list[Path]:
+    """The files git tracks; the test is skipped in a copy without git."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git clone")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+def python_sources() -> list[Path]:
+    """Library, tests and notebook sources."""
+    return [file for folder in ("lib", "tests", "notebooks") for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.fixture
+def bare_clone(tmp_path: Path) -> Path:
+    """The files make needs, in a folder with a space in its name and without .venv."""
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Dependencies
+
+
+@pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)
+def test_every_direct_dependency_is_pinned_as_pyproject_admits(requirement: Requirement) -> None:
+    (pin,) = LOCKED[canonicalize_name(requirement.name)].specifier
+    assert requirement.specifier.contains(pin.version), f"{pin} is outside {requirement}; run make lock"
+
+
+def test_lock_holds_exact_public_versions_only() -> None:
+    for line in LOCK_LINES:
+        (pin,) = Requirement(line).specifier
+        assert pin.operator == "==" and "+" not in pin.version and "*" not in pin.version, line
+        assert not re.search(r"[@/\\]|^-", line), f"an address, path or option: {line}"
+
+
+def test_lock_leaves_cuda_packages_to_torch() -> None:
+    assert not [name for name in LOCKED if name.startswith(("nvidia", "cuda", "triton"))]
+
+
+def test_lock_pins_everything_it_needs() -> None:
+    """Follow the installed packages' own requirements: what they need here is in the lock as well."""
+    for name, pin in LOCKED.items():
+        if pin.marker and not pin.marker.evaluate():
+            continue
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+            cuda = needed.name.startswith(("nvidia", "cuda", "triton"))
+            assert not applies or cuda or canonicalize_name(needed.name) in LOCKED, f"{name} needs {line}"
+
+
+def test_installed_versions_are_the_locked_ones() -> None:
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("this Python is not the one make installed")
+    different = {
+        name: metadata.version(name)
+        for name, pin in LOCKED.items()
+        if (pin.marker is None or pin.marker.evaluate())
+        and not pin.specifier.contains(metadata.version(name).split("+")[0], prereleases=True)
+    }
+    assert not different, "make brings them up to date"
+
+
+def test_everything_imported_is_a_direct_dependency() -> None:
+    distributions = metadata.packages_distributions()
+    direct = {canonicalize_name(requirement.name) for requirement in DIRECT}
+    own = {"alexnet", *(file.stem for file in (ROOT / "tests").glob("*.py"))}
+    for file in python_sources():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module or ""]
+            else:
+                continue
+            for top in {module.split(".")[0] for module in modules} - own - sys.stdlib_module_names:
+                providers = {canonicalize_name(name) for name in distributions.get(top, [])}
+                assert providers & direct, f"{file.relative_to(ROOT)} imports {top}, which pyproject.toml does not list"
+
+
+def test_conda_users_get_the_same_pins() -> None:
+    import yaml
+
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert "-r requirements.lock" in pip and "-e ." in pip
+    python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
+
+
+def test_package_data_travels_with_the_package() -> None:
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = configuration["package-data"]["*"]
+    package = ROOT / "lib" / "alexnet"
+    files = {file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    packages = {file.parent for file in files if file.name == "__init__.py"}
+    shipped = {file for folder in packages for pattern in patterns for file in folder.glob(pattern)}
+    left_behind = {file for file in files - shipped if file.suffix != ".py" or file.parent not in packages}
+    assert not left_behind, "not in [tool.setuptools.package-data], or in a folder without __init__.py"
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# make
+
+
+def test_make_alone_prints_a_line_for_every_target_and_setting() -> None:
+    result = make()
+    assert result.returncode == 0 and not result.stderr
+    phony = re.search(r"^\.PHONY:(.*)$", MAKEFILE, re.MULTILINE)
+    assert phony is not None
+    targets = set(phony.group(1).split())
+    assert {"report", "test", "runs", "audit", "lab", "bench", "notebooks", "data", "lock", "clean", "help"} <= targets
+    settings = set(re.findall(r"^([A-Z]+) \?=", MAKEFILE, re.MULTILINE))
+    described = set(re.findall(r"^  (\S+) +\S.{10,}$", result.stdout, re.MULTILINE))
+    assert described == targets | settings
+    assert set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)) == targets
+
+
+@pytest.mark.parametrize("profile", ["bogus", "CPU", "cpu gpu", "", "cp%", "../cpu"])
+def test_an_unknown_profile_is_refused_before_anything_is_installed(bare_clone: Path, profile: str) -> None:
+    result = make("report", f"PROFILE={profile}", folder=bare_clone)
+    assert result.returncode != 0
+    assert "is not a profile; use one of: cpu smoke gpu" in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
+def test_an_old_python_is_refused_by_name(bare_clone: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")  # what the version check of an older Python comes to
+    old.chmod(0o755)
+    result = make("report", f"PYTHON={old}", folder=bare_clone)
+    assert result.returncode != 0
+    assert "Python 3.11 or newer is needed" in result.stderr and str(old) in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
+def test_a_python_without_venv_is_named_with_the_remedy(bare_clone: Path, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking-python"
+    lacking.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir .venv\nexit 1\n')
+    lacking.chmod(0o755)
+    result = make("report", f"PYTHON={lacking}", folder=bare_clone)
+    assert result.returncode != 0
+    assert "python3-venv" in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
+def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    fake = tmp_path / "fake-python"  # makes a .venv whose pip fails while the file "offline" exists
+    fake.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = -c ] && exit 0\n'
+        'if [ "$2" = venv ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit; fi\n'
+        f'echo "$@" >> "{calls}"\n'
+        '[ "$2 $3" = "pip install" ] && [ -e offline ] && exit 1\n'
+        "exit 0\n"
+    )
+    fake.chmod(0o755)
+    stamp = bare_clone / ".venv" / ".installed"
+    (bare_clone / "offline").touch()
+    failed = make("report", f"PYTHON={fake}", folder=bare_clone)
+    assert failed.returncode != 0 and "installation failed" in failed.stderr and not stamp.exists()
+
+    (bare_clone / "offline").unlink()
+    assert make("report", f"PYTHON={fake}", folder=bare_clone).returncode == 0 and stamp.exists()
+
+    calls.write_text("")
+    assert make("report", folder=bare_clone).returncode == 0
+    assert calls.read_text() == "-m alexnet report --profile cpu\n", "nothing changed, so nothing is installed"
+
+    later = stamp.stat().st_mtime + 10
+    os.utime(bare_clone / "requirements.lock", (later, later))
+    calls.write_text("")
+    assert make("report", folder=bare_clone).returncode == 0
+    assert "--requirement requirements.lock" in calls.read_text(), "a changed lock file is installed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["report"], "alexnet report --profile cpu"),
+        (["report", "PROFILE=smoke", "SEEDS=2", "FRESH=1"], "alexnet report --profile smoke --seeds 2 --fresh"),
+        (["report", "FRESH=0"], "alexnet report --profile cpu"),
+        (["runs", "WORKERS=2", "MINUTES=30"], "alexnet runs --profile cpu --workers 2 --minutes 30"),
+        (["runs", "SCHEDULER=tcp://127.0.0.1:8786"], "alexnet runs --profile cpu --scheduler tcp://127.0.0.1:8786"),
+        (["audit", "PROFILE=gpu"], "alexnet audit --profile gpu"),
+        (["notebooks"], "alexnet notebooks"),
+        (["data"], "alexnet data"),
+        (["bench"], "alexnet bench"),
+    ],
+)
+def test_targets_and_settings_become_commands(arguments: list[str], expected: str) -> None:
+    result = make("--dry-run", *arguments)
+    assert result.returncode == 0, result.stderr
+    commands = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert f".venv/bin/python -m {expected}" in commands
+
+
+@pytest.mark.parametrize(("given", "expected"), [("data sets", "{root}/data sets"), ("/data sets", "/data sets")])
+def test_data_folder_reaches_the_library_as_an_absolute_path(bare_clone: Path, given: str, expected: str) -> None:
+    with (bare_clone / "Makefile").open("a") as file:
+        file.write('\nshow:\n\t@echo "$$ALEXNET_DATA|$$ALEXNET_LOCAL|$$PYTHONPATH"\n')
+    result = make("show", f"DATA={given}", f"LOCAL={given}", folder=bare_clone)
+    path = expected.format(root=bare_clone)
+    assert result.stdout == f"{path}|{path}|{bare_clone}/lib\n"
+
+
+def test_make_without_a_data_folder_leaves_the_choice_to_the_library(bare_clone: Path) -> None:
+    with (bare_clone / "Makefile").open("a") as file:
+        file.write('\nshow:\n\t@echo "$${ALEXNET_DATA-unset}"\n')
+    variables = {"ALEXNET_DATA": "/chosen"} if "ALEXNET_DATA" in os.environ else {}
+    assert make("show", folder=bare_clone, **variables).stdout.strip() == variables.get("ALEXNET_DATA", "unset")
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# README, continuous integration, and what git tracks
+
+
+def test_readme_shows_both_commands_and_a_board() -> None:
+    for command in ("make report", "make test"):
+        assert re.search(rf"^{command}\b", README, re.MULTILINE), f"{command} is not shown"
+    assert README.count("<!-- board:begin -->") == README.count("<!-- board:end -->") == 1
+    assert README.index("<!-- board:begin -->") < README.index("<!-- board:end -->")
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documents_name_only_targets_settings_and_files_that_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+    settings = set(re.findall(r"^([A-Z]+) \?=", MAKEFILE, re.MULTILINE))
+    commands = re.findall(r"(?:^|`)make ((?:[a-zA-Z-]+(?:=\S+?)?[ `\n])+)", text, re.MULTILINE)
+    words = [word for command in commands for word in re.split(r"[ `\n]+", command) if word]
+    named = {word for word in words if "=" not in word and word.islower()}
+    assert named <= targets, f"no such target: {named - targets}"
+    assert {word.split("=")[0] for word in words if "=" in word} <= settings
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists() or link == "reports/index.html", f"{document} links to {link}"
+
+
+def test_continuous_integration_calls_the_test_command_of_the_readme() -> None:
+    run = ROOT / ".ci" / "run"
+    assert os.access(run, os.X_OK)
+    subprocess.run(["bash", "-n", str(run)], check=True)
+    assert run.read_text().splitlines()[-1] == "make test", "its exit status must be that of the tests"
+    assert "run: .ci/run" in (ROOT / ".github" / "workflows" / "test.yml").read_text()
+
+
+def test_no_tracked_file_is_larger_than_5_megabytes() -> None:
+    large = {str(file): file.stat().st_size for file in tracked_files() if file.stat().st_size > 5 * MEGABYTE}
+    assert not large
+
+
+def test_no_registry_hosts_and_no_paths_of_one_machine_in_tracked_files() -> None:
+    registries = "|".join(["pypi", "pythonhosted", "npmjs", "debian"])
+    homes = "|".join(["work", "root", "farm", "home/[a-z]+", "Users/[A-Za-z]+"])
+    pattern = re.compile(rf"https?://[a-z0-9.-]*(?:{registries})|(?<![\w.$~*}}-])/(?:{homes})/")
+    found = []
+    for file in tracked_files():
+        content = file.read_bytes()
+        if b"\0" in content[:8192]:
+            continue  # arrays and images
+        text = re.sub(r"data:[a-z/+-]+;base64,\S+|\"image/png\": \"[^\"]+\"", "", content.decode(errors="replace"))
+        found += [f"{file.relative_to(ROOT)}: {match.group()}" for match in pattern.finditer(text)]
+    assert not found
+
+
+def test_git_ignores_what_make_makes() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git clone")
+    made = [".venv/.installed", "build/smoke/index.html", "lib/__pycache__/a.pyc", "notebooks/.ipynb_checkpoints/a"]
+    ignored = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert ignored == made
