@@ -534,6 +534,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "30% of both arms censored": {"numerator_censored": 0.3, "denominator_censored": 0.3},
     "a few slow runs, 30% of the slower arm censored": {"noise": "skewed", "numerator_censored": 0.3},
     "slower arm three times as noisy, 30% censored": {"numerator_censored": 0.3, "spread_ratio": 3.0},
+    # equal means, but not equal arms: where the t interval is known to be too short, and so is ours
+    "faster arm three times as noisy, a few slow runs": {"noise": "skewed", "spread_ratio": 1 / 3},
 }
 
 
