@@ -1,6 +1,7 @@
 import tomllib
 
 import pytest
+
 from alexnet import paths
 from alexnet.claims import claims, published
 from alexnet.errors import SpecError

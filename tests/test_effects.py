@@ -3,14 +3,15 @@ import math
 
 import numpy as np
 import pytest
-from alexnet import board, effects
-from alexnet.claims import claims
-from alexnet.effects import LABELS, paired_difference, paired_ratio
-from alexnet.errors import SpecError
 from fabricate import planned, record, spec, speed_runs
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
+
+from alexnet import board, effects
+from alexnet.claims import claims
+from alexnet.effects import LABELS, paired_difference, paired_ratio
+from alexnet.errors import SpecError
 
 ORIGINAL = claims().question("relu-speed", "original")
 MODERN = claims().question("relu-speed", "modern")

@@ -5,11 +5,12 @@ import math
 import matplotlib
 import numpy as np
 import pytest
+from fabricate import curve, planned, record, spec, speed_runs
+
 from alexnet import board, effects, figures
 from alexnet.claims import claims
 from alexnet.errors import SpecError
 from alexnet.figures_display import bundle, describe
-from fabricate import curve, planned, record, spec, speed_runs
 
 
 def by_arm(runs):

@@ -1,8 +1,9 @@
 import pytest
+from fabricate import speed_runs
+
 from alexnet import __main__ as command_line
 from alexnet import board, readme
 from alexnet.errors import ReportError
-from fabricate import speed_runs
 
 TEXT = f"# Title\n\nBefore.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter | with [marks].\n"
 

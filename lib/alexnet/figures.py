@@ -339,7 +339,7 @@ def _rate_line(axis: Axes, arm: str, place: int, records: Sequence[RunRecord], c
     axis.plot(rates, [reading.value for reading in readings], color=colour, linestyle=line, linewidth=1.2, alpha=0.6)
     for record, reading in zip(records, readings, strict=True):
         marker = "x" if record.final.outcome == "diverged" else "^" if reading.censored else "o"
-        axis.plot([_rate(record)], [reading.value], marker, color=colour, markersize=7)
+        axis.plot([_rate(record)], [reading.value], marker, color=colour, markersize=10 - 3 * place)
     best = readings[rates.index(chosen)]
     axis.plot([chosen], [best.value], "o", color=colour, markerfacecolor="none", markersize=14, markeredgewidth=1.6)
     axis.annotate(
