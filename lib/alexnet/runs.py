@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from torch import nn
 
 from . import batches, learners, machine, models, signals
 from .batches import WEIGHTS_STREAM, seed_of
+from .errors import RecordError
 from .records import DataUsed, Environment, Epoch, Final, Predictions, Probe, RunRecord, Signal, Store, write_atomically
 from .specs import RunSpec
 
@@ -50,6 +51,7 @@ class Checkpoint(Callback):
 
     def __init__(self, path: Path, run_hash: str, probe: Probe, seconds: list[float], report: Report | None):
         self.path, self.run_hash, self.probe, self.seconds, self.report = path, run_hash, probe, seconds, report
+        self.failure: RecordError | None = None  # fastai would rewrite the message of an error that leaves a callback
 
     def before_train(self) -> None:
         """Start the clock of the epoch."""
@@ -69,7 +71,11 @@ class Checkpoint(Callback):
         torch.save(state, content)
         # torch reads a file whose weights have a flipped bit without a word, so the file starts with its own hash.
         digest = hashlib.sha256(content.getbuffer()).hexdigest().encode()
-        write_atomically(self.path, digest + b"\n" + content.getvalue())
+        try:
+            write_atomically(self.path, digest + b"\n" + content.getvalue())
+        except RecordError as error:
+            self.failure = error
+            raise CancelFitException from error
         if self.report:
             self.report(Epoch(**rows[-1], seconds=self.seconds[-1]))
 
@@ -120,7 +126,10 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         learn.opt.opt.load_state_dict(state["optimiser"])
     remaining = spec.recipe.epochs - len(rows)
     if remaining > 0 and not finished(spec, rows):
-        learn.fit(remaining, cbs=Checkpoint(path, spec.hash, fresh, seconds, report))
+        checkpoint = Checkpoint(path, spec.hash, fresh, seconds, report)
+        learn.fit(remaining, cbs=checkpoint)
+        if checkpoint.failure:
+            raise checkpoint.failure
     history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
     outcome, epochs_to_target = ending(spec, rows)
     predictions, test_error, test_loss = _evaluate(spec, learn, store) if spec.test else (None, None, None)
