@@ -134,7 +134,7 @@ ORIGINAL = Condition(
     "original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), 15, 60
 )
 # Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
-MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 12, 60)
+MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 8, 60)
 
 # A first look on a tenth of the images: the same experiment, the same code, an easier target.
 SMOKE = {
