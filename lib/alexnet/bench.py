@@ -1,0 +1,297 @@
+"""`make bench`: baseline and ours side by side, alternating, as a record that the cost page reads.
+
+A case is a function that yields `Arms`: what to compare, and how much work one call does. The harness calls the two
+in turn, so that a machine that slows down slows both, and keeps every time it took. Cases live in `bench_cases`.
+"""
+
+import gc
+import math
+import os
+import re
+import statistics
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from . import machine, paths
+from .errors import RecordError, SpecError
+from .records import write_atomically
+
+SCHEMA_VERSION: Literal[1] = 1
+LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The two things a case compares, and the work that one call of either does."""
+
+    baseline: Callable[[], object]
+    ours: Callable[[], object]
+    images: int | None = None  # images one call works through
+    flop: float | None = None  # multiplications and additions of one call, a multiply-add counting as two
+    precision: str = "float32"  # ours; its share of the peak is of this precision's
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison by name."""
+
+    name: str
+    question: str  # the first line of the function's docstring
+    goal: float | None  # the least ratio, baseline over ours, that issue and page call enough
+    prepare: Callable[[], AbstractContextManager[Arms]]
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, goal: float | None = None) -> Callable[[Callable[[], Iterator[Arms]]], Case]:
+    """Register a generator function that yields one `Arms`; what follows its `yield` cleans up."""
+
+    def register(prepare: Callable[[], Iterator[Arms]]) -> Case:
+        question = (prepare.__doc__ or name).splitlines()[0]
+        CASES[name] = Case(name, question, goal, contextmanager(prepare))
+        return CASES[name]
+
+    return register
+
+
+class Part(BaseModel):
+    """Base of the parts of a record: immutable, and unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Result(Part):
+    """What one case gave. Everything else is derived from the times."""
+
+    case: str
+    question: str
+    goal: float | None
+    baseline_seconds: list[float]  # of one call, in the order of the repeats
+    ours_seconds: list[float]
+    images: int | None
+    flop: float | None
+    precision: str
+
+    @property
+    def ratios(self) -> list[float]:
+        """Baseline over ours, one a repeat: the two calls of a repeat follow each other."""
+        return [b / o for b, o in zip(self.baseline_seconds, self.ours_seconds, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is: the median over the repeats."""
+        return statistics.median(self.ratios)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the ratio is at the goal; None without one."""
+        return None if self.goal is None else self.ratio >= self.goal
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Median seconds of a call: baseline, ours."""
+        return statistics.median(self.baseline_seconds), statistics.median(self.ours_seconds)
+
+    @property
+    def images_per_second(self) -> tuple[float, float] | None:
+        """Baseline, ours."""
+        return None if self.images is None else (self.images / self.seconds[0], self.images / self.seconds[1])
+
+
+class BenchRecord(Part):
+    """One run of all cases on one machine."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: str  # UTC, ISO 8601
+    machine: dict[str, str | int]  # as `machine.describe` gives it
+    threads: int
+    freed_memory_kept: bool  # whether the C library was told to keep freed memory, for baseline and ours alike
+    other_load: float  # processes that wanted a core before the first case, on average over a minute
+    peak_flop_per_second: dict[str, float]  # of matrix products, by precision
+    results: list[Result]
+
+    def share_of_peak(self, result: Result) -> float | None:
+        """Arithmetic of ours over what the machine's matrix products reach; None where it is not known."""
+        peak = self.peak_flop_per_second.get(result.precision)
+        return None if result.flop is None or peak is None else result.flop / result.seconds[1] / peak
+
+    def result(self, name: str) -> Result:
+        """The result of a case. Raises `RecordError` when the record has none."""
+        for result in self.results:
+            if result.case == name:
+                return result
+        raise RecordError(f"The bench record of {self.created} has no case {name!r}; run `make bench`.")
+
+
+def load(path: Path) -> BenchRecord:
+    """Read a record. Raises `RecordError` when it is damaged or of another schema version."""
+    try:
+        return BenchRecord.model_validate_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} cannot be read: {error}. Run `make bench`.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise RecordError(f"{path} is not a bench record: {place}: {first['msg']}. Run `make bench`.") from error
+
+
+def machine_name() -> str:
+    """A file name for this machine: its GPU, or its processor and cores."""
+    facts = machine.describe()
+    words = facts["gpu"] if facts["gpu"] != "none" else f"{facts['cpu']} {facts['cores']} cores"
+    return re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-")
+
+
+def measure(arms: Arms, repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of one call of baseline and ours, `repeats` times each, taking turns at going first."""
+    pair = (arms.baseline, arms.ours)
+    calls = [max(1, math.ceil(LEAST_SECONDS / max(_seconds(call, 1), 1e-9))) for call in pair]  # and warms them up
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats):
+        gc.collect()
+        for arm in (0, 1) if repeat % 2 == 0 else (1, 0):
+            times[arm].append(_seconds(pair[arm], calls[arm]))
+    return times
+
+
+def _seconds(call: Callable[[], object], calls: int) -> float:
+    """Wall time of one call, averaged over `calls`, without the garbage collector."""
+    gc.disable()
+    try:
+        _wait()
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        _wait()
+        return (time.perf_counter() - start) / calls
+    finally:
+        gc.enable()
+
+
+def _wait() -> None:
+    """Until the GPU has done what it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peaks(repeats: int = 5) -> dict[str, float]:
+    """Multiplications and additions a second in matrix products, the best of several: the machine's limit here."""
+    device = machine.default_device()
+    sides = (1024, 2048) if device.type == "cpu" else (4096, 8192)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        if precision == "bfloat16" and not machine.has_fast_bfloat16():
+            continue
+        dtype, best = getattr(torch, precision), 0.0
+        for side in sides:
+            left, right = torch.ones(2, side, side, device=device, dtype=dtype)
+            result = torch.empty_like(left)
+
+            def product(left: torch.Tensor = left, right: torch.Tensor = right, out: torch.Tensor = result) -> None:
+                torch.mm(left, right, out=out)
+
+            product()
+            best = max(best, *(2 * side**3 / _seconds(product, 1) for _ in range(repeats)))
+        found[precision] = best
+    return found
+
+
+def run_cases(cases: list[Case], repeats: int, say: Callable[[str], None] = print) -> BenchRecord:
+    """Measure the cases one after the other."""
+    kept = machine.keep_freed_memory()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        say(f"Other processes keep {load:.1f} cores busy: these times are rough, though the arms take turns.")
+    peak, results = peaks(), []
+    for one in cases:
+        say(f"{one.name}: {one.question}")
+        with one.prepare() as arms:
+            baseline, ours = measure(arms, repeats)
+        results.append(
+            Result(
+                case=one.name,
+                question=one.question,
+                goal=one.goal,
+                baseline_seconds=baseline,
+                ours_seconds=ours,
+                images=arms.images,
+                flop=arms.flop,
+                precision=arms.precision,
+            )
+        )
+        gc.collect()
+    return BenchRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine.describe(),
+        threads=torch.get_num_threads(),
+        freed_memory_kept=kept,
+        other_load=load,
+        peak_flop_per_second=peak,
+        results=results,
+    )
+
+
+def table(record: BenchRecord) -> str:
+    """The record for a terminal."""
+    rows = []
+    for result in record.results:
+        rates, share = result.images_per_second, record.share_of_peak(result)
+        low, high = min(result.ratios), max(result.ratios)
+        rows.append(
+            [
+                result.case,
+                *(f"{1000 * seconds:.1f}" for seconds in result.seconds),
+                f"{result.ratio:.2f} ({low:.2f} to {high:.2f})",
+                "" if result.goal is None else f"{result.goal:g} {'reached' if result.reached else 'MISSED'}",
+                "" if rates is None else f"{rates[1]:.0f}",
+                "" if share is None else f"{share:.0%}",
+            ]
+        )
+    heads = ["case", "baseline ms", "ours ms", "ratio", "goal", "images/s", "of peak"]
+    peak = ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in record.peak_flop_per_second.items())
+    where = f"{record.machine['cpu']}, {record.threads} threads; matrix products: {peak}"
+    return f"{where}\n{pd.DataFrame(rows, columns=heads).to_string(index=False)}"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The options of `python -m alexnet bench`."""
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these, as in lrn-*; the record is not stored")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each arm (5)")
+    parser.add_argument("--list", action="store_true", help="list the cases and stop")
+
+
+def run(arguments: Namespace) -> int:
+    """Measure, print, and store the record when every case was measured. Raises `SpecError` for unknown cases."""
+    from . import bench_cases  # noqa: F401  registers the cases; torchvision and fastai are slow to import
+
+    if arguments.list:
+        for one in CASES.values():
+            print(f"{one.name:20} {one.question}")
+        return 0
+    if arguments.repeats < 1:
+        raise SpecError(f"--repeats {arguments.repeats} measures nothing; use 1 or more.")
+    patterns = arguments.cases or ["*"]
+    unknown = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in CASES)]
+    if unknown:
+        raise SpecError(f"There is no bench case {unknown[0]!r}; the cases are {', '.join(CASES)}.")
+    chosen = [one for name, one in CASES.items() if any(fnmatch(name, pattern) for pattern in patterns)]
+    record = run_cases(chosen, arguments.repeats, say=lambda line: print(line, file=sys.stderr))
+    print(table(record))
+    if arguments.cases is None:
+        path = paths.BENCH / f"{machine_name()}.json"
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+        print(f"Stored as {os.path.relpath(path)}.")
+    return 0
