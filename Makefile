@@ -8,11 +8,12 @@ MAKEFLAGS += --no-print-directory
 # Settings, each as NAME=value after make
 PROFILE ?= cpu#      what to run: cpu (the default; has committed records), smoke (live, on a subset) or gpu
 SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
+CLAIM ?=#            only the runs of this claim, such as relu-speed
 FRESH ?=#            1: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download
 WORKERS ?=#          runs trained, or notebooks executed, side by side
-MINUTES ?=#          stop starting new runs after so many minutes; the next call goes on
+MINUTES ?=#          start no new run after so many minutes; the next make runs goes on
 SCHEDULER ?=#        address of a dask scheduler that trains the runs
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
 UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
@@ -43,7 +44,7 @@ endif
 
 option = $(if $(strip $(2)),$(1) $(strip $(2)))
 choice = --profile $(profile) $(call option,--seeds,$(SEEDS)) $(if $(call on,$(FRESH)),--fresh)
-labour = $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES)) \
+labour = $(if $(strip $(CLAIM)),--claim $(strip $(CLAIM))) $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES)) \
 	$(call option,--scheduler,$(SCHEDULER))
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it
 	@$(ALEXNET) runs $(choice) $(labour)
 
 audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
-	@$(ALEXNET) audit --profile $(profile)
+	@$(ALEXNET) audit --profile $(profile) $(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES)))
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -121,14 +122,17 @@ help: ## Show this list
 
 # ---------------------------------------------------------------------------------------------------------------
 # .venv is made when missing, and brought up to date when the lock file or pyproject.toml changed. The stamp is
-# written last, so that an installation that failed is taken up again by the next make.
+# written last, so that an installation that failed is taken up again by the next make. Only torch, whose builds need
+# different CUDA packages, looks for what it depends on; the lock file names all the rest, which halves the time.
 $(STAMP): requirements.lock pyproject.toml $(RUN)
 	@rm -f $@
 	@echo "Installing the pinned dependencies into $(VENV); the first time takes some minutes."
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip --upgrade
 	@test -t 1 || quiet="--quiet --quiet"; \
-	$(RUN) -m pip install $$quiet --requirement requirements.lock && \
-	$(RUN) -m pip install --quiet --quiet --no-deps --no-build-isolation --editable . || { \
+	install="$(RUN) -m pip install $$quiet --no-compile"; \
+	$$install --constraint requirements.lock torch && \
+	$$install --no-deps --requirement requirements.lock && \
+	$$install --no-deps --no-build-isolation --editable . || { \
 		echo "make: the installation failed, see above; make again takes it up where it stopped." >&2; exit 1; }
 	@touch $@
 

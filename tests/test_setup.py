@@ -274,6 +274,22 @@ def test_readme_shows_both_commands_and_a_board() -> None:
     assert README.index("<!-- board:begin -->") < README.index("<!-- board:end -->")
 
 
+def test_readme_shows_the_library_as_it_is() -> None:
+    """Run the example up to the network's specification, and look up the methods it calls; nothing is trained here."""
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    imports, assignment, *calls = ast.parse(example).body
+    names: dict[str, object] = {}
+    exec(ast.unparse(imports), names)
+    assert isinstance(assignment, ast.Assign) and isinstance(assignment.value, ast.Call)
+    eval(ast.unparse(assignment.value.args[0]), names)
+
+    from alexnet.learners import CoupledLearner
+
+    methods = [call.value.func for call in calls if isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)]
+    assert methods and all(isinstance(method, ast.Attribute) for method in methods)
+    assert all(hasattr(CoupledLearner, method.attr) for method in methods if isinstance(method, ast.Attribute))
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_documents_name_only_targets_settings_and_files_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
