@@ -1,0 +1,433 @@
+"""Proof that the run records belong to this code: everything that can be checked is, and some runs are trained again.
+
+Without training, `alexnet.checks` compares each record with its spec, its predictions, the data and a fresh probe.
+With `--minutes`, runs drawn at random are trained again from nothing and compared:
+
+- On the hardware, threads, precision and torch version of the record, training repeats itself bit by bit. If weights,
+  history and predictions are all equal, the record is proven; if only some of them are, a part of it was altered.
+- Elsewhere float32 sums round differently and training amplifies that, at most to the difference between two seeds.
+  With three or more other seeds of the same arm, the difference between record and repetition has to lie within the
+  99% interval for two new runs of that arm (Student's t on the spread of the others, times the root of 2); with fewer,
+  within the fixed tolerances below. The arm's spread leaves out the record in question, which may be the false one.
+"""
+
+import hashlib
+import math
+import random
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from scipy import stats
+from tqdm import tqdm
+
+from . import checks, experiments, machine, paths, runs
+from .errors import AlexnetError, RecordError, SpecError
+from .records import Environment, Epoch, Part, RunRecord, Store, write_atomically
+from .specs import RunSpec
+
+FILE = "latest.json"
+CONFIDENCE = 0.99  # of the interval for a repetition: some ten figures are compared in an audit
+FEWEST_SEEDS = 3  # other seeds of an arm from which a spread is estimated
+ERROR_TOLERANCE = 0.03  # with fewer seeds: a fraction of the images; seeds of these nets differ by about 0.01
+EPOCHS_TOLERANCE = 0.25  # with fewer seeds: a fraction of the epochs to the target, and one epoch
+MEASURES = ("epochs_to_target", "train_error", "valid_error", "test_error")
+SAME_BITS = ("device", "precision", "threads", "cpu", "system", "torch")  # where these agree, so do the last bits
+
+
+class Caught(Part):
+    """A file of the store with what is wrong with it."""
+
+    file: str
+    differences: list[str]
+
+
+class Measure(Part):
+    """One final figure of a run and of its repetition."""
+
+    name: str
+    recorded: float
+    repeated: float
+    tolerance: float
+
+
+class Repetition(Part):
+    """A run that was trained again, and how close it came."""
+
+    hash: str
+    title: str
+    same_machine: bool  # hardware, threads, precision and torch as in the record, so that equal bits are expected
+    bit_equal: bool  # weights, history, predictions and signals
+    measures: list[Measure]
+    differences: list[str]  # empty: the record is confirmed
+    seconds: float
+
+
+class AuditRecord(Part):
+    """What an audit found."""
+
+    schema_version: Literal[1] = 1
+    created: str  # UTC, ISO 8601
+    code: str  # commit, or version of the package
+    profile: str
+    environment: Environment
+    summary: str
+    audited: list[str]  # hashes of the records that were read
+    records_sha256: str  # of all record files: tells whether they are still those that were audited
+    caught: list[Caught]
+    repetitions: list[Repetition]
+    minutes: float | None  # allowed for repetitions
+    seed: int | None  # of the draw of repetitions
+    unused: list[str]  # hashes of records that no experiment needs
+    missing: int  # runs the profile needs that have no record
+    notes: list[str]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was caught."""
+        return not self.caught and not any(repetition.differences for repetition in self.repetitions)
+
+    def covers(self, store: Store) -> bool:
+        """Whether the store holds exactly the records that were audited, unchanged."""
+        return self.records_sha256 == records_sha256(store)
+
+
+def latest(folder: Path = paths.AUDITS) -> AuditRecord | None:
+    """The last audit, or None if there was none. Raises `RecordError` when its record is damaged."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return AuditRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RecordError(f"{path} is not an audit record of this version; run `make audit`.") from error
+
+
+def records_sha256(store: Store) -> str:
+    """The hash of all record files with their names."""
+    digest = hashlib.sha256()
+    for run_hash in store.hashes():
+        digest.update(run_hash.encode() + hashlib.sha256(store.path(run_hash).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def examine(store: Store, profile: str, minutes: float | None = None, seed: int | None = None) -> AuditRecord:
+    """Audit a store, saying what is done; `minutes` are for training runs again, drawn with `seed`."""
+    start = time.perf_counter()
+    digest = records_sha256(store)
+    records, caught = _read(store)
+    planned, notes = _planned(profile, store, records)
+    notes += [f"{run_hash}: no experiment needs this record" for run_hash in records if run_hash not in planned]
+    notes += checks.strays(store)
+    for run_hash, differences in _check(store, records):
+        caught[run_hash].extend(differences)
+    for name in checks.edited_since_committed(store):
+        caught[Path(name).stem].append("its content differs from the committed file, yet claims the same creation time")
+        _say(f"CAUGHT    {name}: {caught[Path(name).stem][-1]}")
+    repetitions: list[Repetition] = []
+    if minutes is not None:
+        seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+        titles = {run_hash: planned.get(run_hash) or _title(record.spec) for run_hash, record in records.items()}
+        for repetition in _repeat(store, records, titles, minutes, seed, notes):
+            repetitions.append(repetition)
+    for note in notes:
+        _say(f"note      {note}")
+    found = [Caught(file=f"{name}.json", differences=what) for name, what in sorted(caught.items()) if what]
+    total = len(store.hashes())
+    return AuditRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        code=code_version(),
+        profile=profile,
+        environment=_environment(),
+        summary=_summary(total, found, repetitions),
+        audited=sorted(records),
+        records_sha256=digest,
+        caught=found,
+        repetitions=repetitions,
+        minutes=minutes,
+        seed=seed if minutes is not None else None,
+        unused=[run_hash for run_hash in records if run_hash not in planned],
+        missing=sum(run_hash not in records for run_hash in planned),
+        notes=notes,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _read(store: Store) -> tuple[dict[str, RunRecord], dict[str, list[str]]]:
+    """All records that can be read, and what is wrong with the others and with copies."""
+    records: dict[str, RunRecord] = {}
+    caught: dict[str, list[str]] = defaultdict(list)
+    for run_hash in store.hashes():
+        try:
+            records[run_hash] = store.load(run_hash)
+        except RecordError as error:
+            caught[run_hash].append(_without_folder(str(error), store))
+            _say(f"CAUGHT    {run_hash}.json: {caught[run_hash][-1]}")
+    for run_hash, difference in checks.copies(records.values()):
+        caught[run_hash].append(difference)
+        _say(f"CAUGHT    {run_hash}.json: {difference}")
+    return records, caught
+
+
+def _without_folder(message: str, store: Store) -> str:
+    """A message fit for a committed file: where the store lies on this machine is nobody's business."""
+    return message.replace(f"{store.folder}/", "")
+
+
+class _Known(Store):
+    """A store that answers from records already read, so that a damaged one does not end the planning."""
+
+    def __init__(self, store: Store, records: dict[str, RunRecord]):
+        super().__init__(store.folder)
+        self.records = records
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        return self.records.get(spec.hash)
+
+
+def _planned(profile: str, store: Store, records: dict[str, RunRecord]) -> tuple[dict[str, str], list[str]]:
+    """Hash and title of every run that the profiles which share this store need; what stood in the way of planning.
+
+    Only the runs of `profile` itself are asked for; those of the others count where they have a record.
+    """
+    titles: dict[str, str] = {}
+    notes = []
+    for name in experiments.PROFILES:
+        if paths.runs_folder(name) != paths.runs_folder(profile):
+            continue
+        try:
+            plan = {p.spec.hash: p.title for p in experiments.plan(name, _Known(store, records))}
+        except AlexnetError as error:
+            notes.append(f"profile {name} cannot be planned to its end: {error}")
+            continue
+        titles |= {h: title for h, title in plan.items() if name == profile or h in records}
+    return titles, notes
+
+
+def _title(spec: RunSpec) -> str:
+    return f"{spec.net.name}, {spec.net.activation}, lr {spec.recipe.learning_rate:g} seed {spec.seed}"
+
+
+def _check(store: Store, records: dict[str, RunRecord]) -> Iterator[tuple[str, list[str]]]:
+    """What differs, for each record. Those that use the same images come together, as these are kept in memory."""
+    ordered = sorted(records.values(), key=lambda r: (r.spec.dataset, r.spec.images.train_size or 0, r.hash))
+    for record in tqdm(ordered, unit="record", desc="checking", disable=not sys.stderr.isatty(), leave=False):
+        differences = [_without_folder(text, store) for text in checks.differences(record, store)]
+        for difference in differences:
+            _say(f"CAUGHT    {record.hash}.json: {difference}")
+        if not differences and not sys.stderr.isatty():
+            _say(f"agrees    {record.hash}.json")
+        yield record.hash, differences
+
+
+def _say(line: str) -> None:
+    tqdm.write(line, file=sys.stdout)
+
+
+def _environment() -> Environment:
+    device, precision = machine.default_device().type, machine.default_precision()
+    return Environment(device=device, precision=precision, threads=torch.get_num_threads(), **machine.describe())
+
+
+def _summary(total: int, caught: Sequence[Caught], repetitions: Sequence[Repetition]) -> str:
+    """One sentence for the report."""
+    agree = f"all {total} records agree" if not caught else f"{len(caught)} of {total} records do NOT agree"
+    text = f"{agree} with this code, their predictions and the data"
+    if not repetitions:
+        return f"{text}; none was trained again"
+    failed = sum(bool(repetition.differences) for repetition in repetitions)
+    equal = sum(repetition.bit_equal for repetition in repetitions)
+    close = len(repetitions) - equal - failed
+    parts = [(equal, "equal to the last bit"), (close, "within the spread of seeds"), (failed, "REFUTED")]
+    return f"{text}; {len(repetitions)} trained again: {', '.join(f'{n} {what}' for n, what in parts if n)}"
+
+
+def code_version() -> str:
+    """The commit of this code, and whether the library was changed since; without git, the package's version."""
+    commit = checks.git(paths.ROOT, "rev-parse", "HEAD") if (paths.ROOT / ".git").exists() else None
+    if commit is None:
+        from . import __version__
+
+        return f"alexnet-report {__version__}"
+    changed = checks.git(paths.ROOT, "status", "--porcelain", "--", str(paths.PACKAGE))
+    return commit.strip() + (" and uncommitted changes" if changed else "")
+
+
+# --- training again -------------------------------------------------------------------------------------------
+
+
+def _repeat(
+    store: Store, records: dict[str, RunRecord], titles: dict[str, str], minutes: float, seed: int, notes: list[str]
+) -> Iterator[Repetition]:
+    """Train runs again, in a random order, each if it is expected to end in time."""
+    start, budget, slowdown, done = time.perf_counter(), 60 * minutes, 1.0, 0
+    order = sorted(records)
+    random.Random(seed).shuffle(order)
+    trainable = [h for h in order if records[h].environment.device in ("cpu", machine.default_device().type)]
+    if len(trainable) < len(order):
+        notes.append(f"{len(order) - len(trainable)} records were made on a GPU and are not trained again here")
+    for run_hash in trainable:
+        record = records[run_hash]
+        left = budget - (time.perf_counter() - start)
+        if record.wall_seconds * slowdown > left:
+            continue
+        _say(f"training  {run_hash}: {titles[run_hash]}, recorded with {record.wall_seconds:.0f} s")
+        repetition = repeat(record, store, arm(record, records.values()), titles[run_hash])
+        slowdown = max(0.1, repetition.seconds / max(record.wall_seconds, 1.0))  # this machine, now
+        _say(f"{'REFUTED  ' if repetition.differences else 'confirmed'} {run_hash}: {closeness(repetition)}")
+        done += 1
+        yield repetition
+    if not done:
+        shortest = min((records[h].wall_seconds for h in trainable), default=math.nan)
+        notes.append(f"no run fits into {minutes:g} minutes; the shortest took {shortest / 60:.1f}")
+
+
+def arm(record: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The runs that differ from this one in nothing but the seed."""
+    same = record.spec.with_(seed=0)
+    return [other for other in records if other.spec.with_(seed=0) == same and other.hash != record.hash]
+
+
+def repeat(record: RunRecord, store: Store, others: Sequence[RunRecord], title: str = "") -> Repetition:
+    """Train a run again in a store of its own, with the record's threads and precision where this machine has them."""
+    environment = record.environment
+    precision = "float32" if not machine.has_fast_bfloat16() else environment.precision
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="alexnet-audit-") as folder, _threads(environment.threads):
+        with tqdm(total=record.final.epochs, unit="epoch", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+            def report(_: Epoch) -> None:
+                bar.update()
+
+            again = runs.execute(record.spec, Store(folder), precision, report)
+        equal = {
+            "weights": record.weights_sha256 == again.weights_sha256,
+            "history": _bits(record) == _bits(again),
+            "predictions": _same_predictions(record, store, again, Store(folder)),
+            "signals": record.signals is None or repr(record.signals) == repr(again.signals),
+        }
+    same_machine = all(getattr(environment, name) == getattr(again.environment, name) for name in SAME_BITS)
+    bit_equal = all(equal.values())
+    measures = [] if bit_equal else list(_measures(record, again, others))
+    differences = [
+        f"{m.name} is {m.recorded:.6g}, trained again {m.repeated:.6g}, more than {m.tolerance:.2g} away"
+        for m in measures
+        if not abs(m.recorded - m.repeated) <= m.tolerance
+    ]
+    outcomes = {record.final.outcome, *(other.final.outcome for other in others)}
+    if again.final.outcome not in outcomes:
+        differences.append(f"the outcome is {record.final.outcome}, trained again {again.final.outcome}")
+    altered = [name for name, same in equal.items() if not same]
+    # Weights or a history that are equal to the last bit come from the same training, so what else differs was
+    # altered. A diverged run has little history that could differ.
+    same_training = equal["weights"] or (equal["history"] and again.final.outcome != "diverged")
+    if same_machine and same_training and altered:
+        differences.append(f"{', '.join(altered)} altered: all else is equal to the last bit")
+    return Repetition(
+        hash=record.hash,
+        title=title or _title(record.spec),
+        same_machine=same_machine,
+        bit_equal=bit_equal,
+        measures=measures,
+        differences=differences,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with as many threads as a record was made with, where there are as many cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(number, machine.cores()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bits(record: RunRecord) -> list[str]:
+    """The history as text in which equal bits are equal, not-a-number included."""
+    return [epoch.model_dump_json(exclude={"seconds"}) for epoch in record.history]
+
+
+def _same_predictions(record: RunRecord, store: Store, again: RunRecord, other: Store) -> bool:
+    """Compares the arrays: the bytes of the file also depend on the compressor's version."""
+    if record.predictions is None or again.predictions is None:
+        return record.predictions is again.predictions
+    try:
+        recorded = store.predictions(record)
+    except RecordError:
+        return False
+    repeated = other.predictions(again)
+    return recorded.keys() == repeated.keys() and all(
+        np.array_equal(recorded[name], repeated[name], equal_nan=name != "predicted") for name in repeated
+    )
+
+
+def _measures(record: RunRecord, again: RunRecord, others: Sequence[RunRecord]) -> Iterator[Measure]:
+    """Final figures that both have; a diverged run has none that mean anything."""
+    if "diverged" in (record.final.outcome, again.final.outcome):
+        return
+    for name in MEASURES:
+        recorded, repeated = getattr(record.final, name), getattr(again.final, name)
+        if recorded is not None and repeated is not None:
+            spread = [value for other in others if (value := getattr(other.final, name)) is not None]
+            yield Measure(name=name, recorded=recorded, repeated=repeated, tolerance=tolerance(name, repeated, spread))
+
+
+def tolerance(name: str, repeated: float, others: Sequence[float]) -> float:
+    """How far a record may lie from its repetition, given the same figure of the other seeds of its arm."""
+    if len(others) >= FEWEST_SEEDS:
+        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(others) - 1)
+        return float(quantile * np.std(others, ddof=1) * math.sqrt(2))
+    return 1 + EPOCHS_TOLERANCE * repeated if name == "epochs_to_target" else ERROR_TOLERANCE
+
+
+def closeness(repetition: Repetition) -> str:
+    """How close a repetition came, in words."""
+    if repetition.differences:
+        return "; ".join(repetition.differences)
+    if repetition.bit_equal:
+        return "weights, history, predictions and signals equal to the last bit"
+    where = "not bit-equal, though on a machine of the same description" if repetition.same_machine else "other machine"
+    figures = [f"{m.name} {m.recorded:.4g} and {m.repeated:.4g} (±{m.tolerance:.2g})" for m in repetition.measures]
+    return f"{where}; {', '.join(figures) or 'the same outcome'}"
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `python -m alexnet audit`."""
+    parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
+    parser.add_argument("--minutes", type=float, help="train runs again, drawn at random, for at most so long")
+    parser.add_argument("--seed", type=int, help="of the draw (default: another one each time; it is recorded)")
+    parser.add_argument("--store", type=Path, help="folder of the records (default: the profile's)")
+
+
+def run(arguments: Namespace) -> int:
+    """`python -m alexnet audit`: 0 when all records agree, 1 when something was caught.
+
+    The audit record is written to a folder `audits` beside that of the records.
+    """
+    profile = experiments.check_profile(arguments.profile)
+    if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
+        raise SpecError(f"--minutes {arguments.minutes:g} allows no training; give more than 0, or leave it out.")
+    store = Store(arguments.store or paths.runs_folder(profile))
+    if not store.hashes():
+        raise RecordError(f"{store.folder} holds no records to audit; `make runs` makes them.")
+    audit = examine(store, profile, arguments.minutes, arguments.seed)
+    print(f"{audit.summary}. {audit.seconds:.0f} s.")
+    write_atomically(store.folder.parent / "audits" / FILE, (audit.model_dump_json(indent=1) + "\n").encode())
+    return 0 if audit.passed else 1

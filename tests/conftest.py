@@ -1,0 +1,38 @@
+"""What all tests share: counts that are printed at the end, and a data set small enough to train on in no time."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import small
+import torch
+
+COUNTS = pytest.StashKey[Counter]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COUNTS] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    counts = config.stash[COUNTS]
+    if counts:
+        terminalreporter.write_line(", ".join(f"{name}: {counts[name]}" for name in sorted(counts)))
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Counter:
+    """Counts to print at the end of the run, as in counts["kills survived"] += 1."""
+    return pytestconfig.stash[COUNTS]
+
+
+@pytest.fixture
+def small_data() -> Iterator[None]:
+    """A small data set in the place of CIFAR-10; one thread and no GPU, so that runs can be compared bit by bit."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        small.install(patch)
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
+    small.forget()

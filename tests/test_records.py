@@ -1,0 +1,270 @@
+"""Records are whole or not there, strict JSON, and damage of any kind is an error that says what to do."""
+
+import json
+import math
+import resource
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import small
+from pydantic import BaseModel
+
+from alexnet import RunRecord, RunSpec, Store
+from alexnet.errors import RecordError, SpecError
+from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, Signal, write_atomically
+from alexnet.specs import ImageSpec, NetSpec, RecipeSpec
+
+PROBE = Probe(
+    parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1
+)
+
+
+def made(spec: RunSpec, loss: float = 1.5, store: Store | None = None) -> RunRecord:
+    """A record written without training; its predictions are put into the store."""
+    predictions = None
+    if store is not None:
+        predictions = store.put_predictions(spec.hash, np.arange(10), np.log(np.linspace(0.1, 0.9, 10)))
+    errors = {"train_error": 0.5, "valid_error": 0.25}
+    here = {"device": "cpu", "precision": "float32", "threads": 1, "cpu": "a", "cores": 1, "gpu": "none"}
+    row = {"epoch": 1, "learning_rate": 0.1, "train_loss": loss, "valid_loss": loss, "seconds": 2.0}
+    return RunRecord(
+        hash=spec.hash,
+        spec=spec,
+        history=[Epoch.model_validate({**row, **errors})],
+        final=Final(outcome="completed", epochs=1, epochs_to_target=None, test_error=None, test_loss=loss, **errors),
+        wall_seconds=2.0,
+        images_per_second=100.0,
+        environment=Environment.model_validate({**here, "system": "b", "python": "c", "torch": "d"}),
+        data=DataUsed(name="cifar10", source="nowhere", hashes={}),
+        probe=PROBE,
+        predictions=predictions,
+        signals=[Signal(layer="relu1", input=loss, gradient=1.0, flat=0.5)],
+        weights_sha256="cd",
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_a_record_comes_back_as_it_was_put(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "folder")
+    records = {spec.hash: made(spec, store=store) for spec in map(small.spec, range(3))}
+    assert store.hashes() == [] and store.get(small.spec()) is None
+    for record in records.values():
+        assert store.put(record) == store.path(record.hash)
+    assert store.hashes() == sorted(records)
+    assert list(store.all()) == [records[name] for name in sorted(records)]
+    record = records[small.spec(1).hash]
+    assert store.get(small.spec(1)) == record
+    arrays = store.predictions(record)
+    assert {name: (array.dtype, array.shape) for name, array in arrays.items()} == {
+        "predicted": (np.uint8, (10,)), "true_log_probability": (np.float16, (10,)),
+    }  # fmt: skip
+    assert sorted(path.suffix for path in store.folder.iterdir()) == [".json"] * 3 + [".npz"] * 3
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_survive_in_strict_json(number: float, tmp_path: Path, counts: Counter) -> None:
+    store, record = Store(tmp_path), made(small.spec(), loss=number)
+    text = store.put(record).read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    again = store.get(small.spec())
+    assert again is not None
+    for loss in (again.history[0].train_loss, again.final.test_loss):
+        assert loss == number or (math.isnan(number) and loss is not None and math.isnan(loss))
+    assert again.model_dump_json() == record.model_dump_json()
+    counts["bad inputs tried"] += 1
+
+
+# --- damage ---------------------------------------------------------------------------------------------------
+
+
+def edit(*place: str | int, value: object) -> Callable[[bytes], bytes]:
+    def edited(content: bytes) -> bytes:
+        record: Any = json.loads(content)
+        part = record
+        for step in place[:-1]:
+            part = part[step]
+        part[place[-1]] = value
+        return json.dumps(record).encode()
+
+    return edited
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"", "is not a run record"),
+    "cut off": (lambda content: content[:-10], "is not a run record"),
+    "cut in half": (lambda content: content[: len(content) // 2], "is not a run record"),
+    "not JSON": (lambda _: b"hello", "is not a run record"),
+    "a list": (lambda _: b"[]", "is not a run record"),
+    "not text": (lambda _: b"\xff\xfe\x00", "cannot be read"),
+    "of a future schema": (edit("schema_version", value=2), "schema version 2; this code reads version 1"),
+    "of no schema": (edit("schema_version", value="new"), "schema version 'new'"),
+    "with a field too many": (edit("final", "comment", value="great"), r"final\.comment"),
+    "with a word for a number": (edit("history", 0, "train_error", value="low"), r"history\.0\.train_error"),
+    "with an unknown outcome": (edit("final", "outcome", value="won"), r"final\.outcome"),
+    "of another spec": (edit("spec", "recipe", "momentum", value=0.5), "altered or belongs to another version"),
+    "of another name": (edit("hash", value="0" * 16), "altered or belongs to another version"),
+    "of an impossible spec": (edit("spec", "recipe", "epochs", value=0), r"spec\.recipe\.epochs"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_an_error_that_names_file_and_remedy(damage: str, tmp_path: Path, counts: Counter) -> None:
+    store = Store(tmp_path)
+    path = store.put(made(small.spec()))
+    change, message = DAMAGE[damage]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(RecordError, match=message) as caught:
+        store.get(small.spec())
+    assert str(path) in str(caught.value)
+    assert "make runs" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    counts["bad inputs tried"] += 1
+
+
+def test_a_record_under_a_false_name(tmp_path: Path, counts: Counter) -> None:
+    store = Store(tmp_path)
+    store.put(made(small.spec(0))).rename(store.path(small.spec(1).hash))
+    with pytest.raises(RecordError, match="altered"):
+        store.get(small.spec(1))
+    counts["bad inputs tried"] += 1
+
+
+def test_predictions_that_are_missing_or_not_the_recorded_ones(tmp_path: Path, counts: Counter) -> None:
+    store = Store(tmp_path)
+    first, second = made(small.spec(0), store=store), made(small.spec(1), store=store)
+    assert first.predictions is not None
+    path = tmp_path / first.predictions.file
+    store.put_predictions(second.hash, np.zeros(10), np.zeros(10))
+    for name, message in ((second, "not the file that was recorded"), (first, "is missing")):
+        path.unlink(missing_ok=True)
+        with pytest.raises(RecordError, match=message):
+            store.predictions(name)
+        counts["bad inputs tried"] += 1
+    with pytest.raises(RecordError, match="did not use the test set"):
+        store.predictions(made(small.spec(2)))
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, counts: Counter) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(RecordError, match=r"cannot be written: .+\. Free the disk"):
+            write_atomically(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    counts["bad inputs tried"] += 1
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path, counts: Counter) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(RecordError, match="cannot be written"):
+        write_atomically(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    counts["bad inputs tried"] += 1
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+# --- what killed processes leave ------------------------------------------------------------------------------
+
+
+def test_tidying_removes_leftovers_of_complete_runs_only(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    complete, under_way, locked = (small.spec(seed) for seed in range(3))
+    for spec in (complete, locked):
+        store.put(made(spec))
+    for spec in (complete, under_way, locked):
+        with store.hold(spec.hash):
+            store.checkpoint(spec.hash).touch()
+        (store.folder / f".tmp-{spec.hash}.npz-abc").touch()
+        (store.work / f".tmp-{spec.hash}.checkpoint-def").touch()
+    unfinished = store.leftovers()
+    assert len(unfinished) == 9
+    with store.hold(locked.hash):
+        store.tidy()
+    assert store.leftovers() == [path for path in unfinished if complete.hash not in path.name]
+    store.tidy()
+    assert {path.name.removeprefix(".tmp-").split(".")[0] for path in store.leftovers()} == {under_way.hash}
+    assert len(store.hashes()) == 2
+
+
+# --- specs and probes -----------------------------------------------------------------------------------------
+
+
+def other(kind: Any, value: Any) -> Any:
+    """A value of a field that is not the one it has."""
+    choices = [choice for part in (kind, *get_args(kind)) for choice in get_args(part) if isinstance(choice, str)]
+    if choices:
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, bool):
+        return not value
+    if float in (kind, *get_args(kind)):
+        return (value or 0.5) / 2
+    return (value or 16) + 1
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"), [("images", ImageSpec), ("net", NetSpec), ("recipe", RecipeSpec), (None, RunSpec)]
+)
+def test_changing_anything_changes_the_hash(part: str | None, kind: type[BaseModel]) -> None:
+    spec = RunSpec()
+    hashes = {spec.hash}
+    fields = [name for name in kind.model_fields if part or name not in ("images", "net", "recipe")]
+    for name in fields:
+        value = getattr(getattr(spec, part) if part else spec, name)
+        change = {name: other(kind.model_fields[name].annotation, value)}
+        if name in ("schedule", "drops"):  # they go together
+            change = {"schedule": "steps", "drops": (3,) if name == "drops" else (4,)}
+        hashes.add((spec.with_(**{part: change}) if part else spec.with_(**change)).hash)
+    assert len(hashes) == len(fields) + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": {"learning_rat": 0.1}}, "learning_rat"),
+        ({"net": {"activation": "sigmoid"}}, "activation"),
+        ({"recipe": {"learning_rate": -1}}, "greater than 0"),
+        ({"recipe": {"drops": (1,)}}, "steps"),
+        ({"seed": -1}, "seed"),
+        ({"sead": 1}, "sead"),
+    ],
+)
+def test_a_spec_that_makes_no_sense(change: dict, message: str, counts: Counter) -> None:
+    with pytest.raises(SpecError, match=message):
+        RunSpec().with_(**change)
+    counts["bad inputs tried"] += 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rounded", "changed"),
+    [
+        ("weights_sum", 0.5 + 1e-5, 0.5 + 1e-2),
+        ("weights_norm", 10.0 + 1e-6, 10.0 + 1e-3),
+        ("loss", 2.3 + 1e-5, 2.3 + 1e-2),
+        ("gradient_norm", 0.1 + 1e-6, 0.1 + 1e-3),
+    ],
+)
+def test_probes_differ_beyond_rounding_only(name: str, rounded: float, changed: float) -> None:
+    assert not list(PROBE.differences(PROBE.model_copy(update={name: rounded})))
+    assert [text.split()[0] for text in PROBE.differences(PROBE.model_copy(update={name: changed}))] == [name]
+    assert list(PROBE.differences(PROBE.model_copy(update={name: math.nan})))
+
+
+def test_probes_of_other_networks_or_batches_differ() -> None:
+    for change in ({"parameters": 1001}, {"first_batch_sha256": "ba"}):
+        assert len(list(PROBE.differences(PROBE.model_copy(update=change)))) == 1

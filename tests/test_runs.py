@@ -1,0 +1,431 @@
+"""Runs that are killed, doubled, starved of disk or fed damaged checkpoints end with the records they should have."""
+
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+import torch
+
+from alexnet import RunRecord, RunSpec, Store, runs
+from alexnet.errors import RecordError
+from alexnet.records import Epoch
+
+KILLS = 20
+
+
+def comparable(record: RunRecord) -> dict:
+    """All of a record but the clock's part; history, final, weights and the hash of the predictions are in it."""
+    fields = record.model_dump(exclude={"wall_seconds", "images_per_second", "created"})
+    for epoch in fields["history"]:
+        del epoch["seconds"]
+    return fields
+
+
+def contents(store: Store) -> dict[str, dict]:
+    for record in store.all():
+        if record.predictions:
+            assert len(store.predictions(record)["predicted"]) == small.TEST
+    return {record.hash: comparable(record) for record in store.all()}
+
+
+def files(store: Store) -> set[str]:
+    """Names of all files of a store, locks aside: they are empty, and held by processes only."""
+    return {path.name for path in store.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def complete(specs: list[RunSpec]) -> set[str]:
+    return {f"{spec.hash}.{kind}" for spec in specs for kind in ("json", "npz")}
+
+
+# --- kills ----------------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """Processes that execute runs of one store; see workers.py."""
+
+    def __init__(self, context: ForkServerContext, folder: Path):
+        self.context, self.store, self.log = context, Store(folder), folder.with_suffix(".log")
+
+    def start(self, specs: list[RunSpec], die_at: int | None = None) -> ForkServerProcess:
+        """A worker under way."""
+        process = self.context.Process(target=execute, args=(self.store.folder, specs, self.log, die_at))
+        process.start()
+        return process
+
+    def finish(self, specs: list[RunSpec], die_at: int | None = None) -> int | None:
+        """The exit code of a worker that nobody disturbs."""
+        process = self.start(specs, die_at)
+        process.join()
+        return process.exitcode
+
+    def begun(self) -> dict[str, list[int]]:
+        """Which epochs of each run were begun, in this order, by all workers together."""
+        begun: dict[str, list[int]] = {}
+        for line in self.log.read_text().splitlines():
+            name, epoch = line.split(" ", 1)
+            assert name != "error", epoch
+            begun.setdefault(name, []).append(int(epoch))
+        return begun
+
+
+def execute(*arguments: object) -> None:
+    import workers  # imported in the fork server; pytest's own process needs none of its patches
+
+    workers.execute(*arguments)
+
+
+@pytest.fixture(scope="session")
+def context() -> ForkServerContext:
+    """A fork server that has imported everything: a worker starts in milliseconds."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["workers"])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}.items():
+            patch.setenv(name, value)
+        forkserver.ensure_running()
+    return made
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(context: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, float]:
+    """The grid executed in one go, and the seconds that took."""
+    workers = Workers(context, tmp_path_factory.mktemp("uninterrupted") / "runs")
+    assert workers.finish([]) == 0  # the server has imported everything now
+    start = time.monotonic()
+    assert workers.finish(small.grid()) == 0
+    seconds = time.monotonic() - start
+    assert files(workers.store) == complete(small.grid())
+    outcomes = {record.spec.seed: record.final for record in workers.store.all()}
+    assert outcomes[4].outcome == "reached" and outcomes[4].epochs > 1
+    return workers.store, seconds
+
+
+def assert_no_epoch_lost(workers: Workers, kills: int) -> None:
+    """After a kill a run goes on with the epoch that was under way, or with the next one."""
+    begun = workers.begun()
+    for epochs in begun.values():
+        assert epochs[0] == 1
+        assert all(after - before in (0, 1) for before, after in pairwise(epochs)), epochs
+    assert sum(len(epochs) - len(set(epochs)) for epochs in begun.values()) <= kills
+
+
+def test_twenty_kills_at_random_moments_change_nothing(
+    context: ForkServerContext, uninterrupted: tuple[Store, float], tmp_path: Path, counts: Counter
+) -> None:
+    expected, seconds = uninterrupted
+    moments, kills, stores = random.Random(2012), 0, 0
+    while kills < KILLS:
+        stores += 1
+        workers = Workers(context, tmp_path / f"runs{stores}")
+        kills_before, done = kills, False
+        while not done:
+            worker = workers.start(small.grid())
+            worker.join(moments.uniform(0, seconds / 5) if kills < KILLS else None)
+            if worker.exitcode is None:
+                worker.kill()
+                worker.join()
+            done = worker.exitcode == 0
+            kills += not done
+            for record in workers.store.all():  # what is there is whole, at any time
+                assert comparable(record) == comparable(expected.load(record.hash))
+        assert contents(workers.store) == contents(expected)
+        assert files(workers.store) == complete(small.grid())
+        assert_no_epoch_lost(workers, kills - kills_before)
+    counts["kills survived"] += kills
+
+
+def test_death_before_any_change_of_a_file_changes_nothing(
+    context: ForkServerContext, tmp_path: Path, counts: Counter
+) -> None:
+    """Each worker dies one change later than the one before, each time in the middle of a write, rename or deletion."""
+    specs = [small.spec(7)]
+    reference = Workers(context, tmp_path / "reference")
+    assert reference.finish(specs) == 0
+    deaths = 0
+    while True:
+        workers = Workers(context, tmp_path / f"runs{deaths}")
+        if workers.finish(specs, die_at=deaths + 1) == 0:
+            break
+        deaths += 1
+        assert workers.finish(specs) == 0
+        assert contents(workers.store) == contents(reference.store)
+        assert files(workers.store) == complete(specs), f"after death {deaths}"
+        assert_no_epoch_lost(workers, kills=1)
+    assert deaths >= 2 * (specs[0].recipe.epochs + 2)  # write and rename: a checkpoint an epoch, predictions, record
+    counts["kills survived"] += deaths
+
+
+def test_two_processes_never_do_a_run_twice(
+    context: ForkServerContext, uninterrupted: tuple[Store, float], tmp_path: Path
+) -> None:
+    expected, _ = uninterrupted
+    workers = Workers(context, tmp_path / "runs")
+    both = [workers.start(small.grid()), workers.start(small.grid())]
+    for worker in both:
+        worker.join()
+        assert worker.exitcode == 0
+    assert contents(workers.store) == contents(expected)
+    for record in workers.store.all():
+        assert workers.begun()[record.hash] == list(range(1, record.final.epochs + 1))
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------
+
+
+def stop_after(epoch: int) -> Callable[[Epoch], None]:
+    def report(done: Epoch) -> None:
+        if done.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def stopped(store: Store, spec: RunSpec, epoch: int = 1) -> Path:
+    """The checkpoint of a run that was stopped after an epoch."""
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(spec, store, report=stop_after(epoch))
+    assert store.hashes() == []
+    return store.checkpoint(spec.hash)
+
+
+def resumed(store: Store, spec: RunSpec) -> tuple[RunRecord, list[int]]:
+    """The record of a run, and the epochs that were trained for it now."""
+    trained: list[int] = []
+    record = runs.execute(spec, store, report=lambda epoch: trained.append(epoch.epoch))
+    return record, trained
+
+
+def test_a_stopped_run_goes_on(small_data: None, tmp_path: Path) -> None:
+    spec = small.spec(recipe={"epochs": 3})
+    whole = runs.execute(spec, Store(tmp_path / "whole"))
+    store = Store(tmp_path / "stopped")
+    checkpoint = stopped(store, spec, epoch=2)
+    record, trained = resumed(store, spec)
+    assert trained == [3]
+    assert comparable(record) == comparable(whole)
+    assert not checkpoint.exists()
+    assert resumed(store, spec) == (record, [])
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut off": lambda content: content[:-100],
+    "cut in half": lambda content: content[: len(content) // 2],
+    "one bit flipped": flip,  # torch itself would not notice
+    "garbage": lambda _: random.Random(1).randbytes(5000),
+    "of an older form": lambda content: content.partition(b"\n")[2],
+    "not a checkpoint": lambda _: b"{}\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_as_good_as_none(
+    damage: str, small_data: None, tmp_path: Path, counts: Counter
+) -> None:
+    spec, store = small.spec(), Store(tmp_path)
+    checkpoint = stopped(store, spec)
+    checkpoint.write_bytes(DAMAGE[damage](checkpoint.read_bytes()))
+    record, trained = resumed(store, spec)
+    assert trained == [1, 2]
+    assert record.final.epochs == 2
+    assert not checkpoint.exists()
+    counts["bad inputs tried"] += 1
+
+
+def test_a_checkpoint_of_another_run_is_not_used(small_data: None, tmp_path: Path, counts: Counter) -> None:
+    store, spec, other = Store(tmp_path), small.spec(0), small.spec(1)
+    stopped(store, other).rename(store.checkpoint(spec.hash))
+    assert resumed(store, spec)[1] == [1, 2]
+    counts["bad inputs tried"] += 1
+
+
+def test_a_checkpoint_of_other_code_is_not_used(
+    small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: Counter
+) -> None:
+    spec, store = small.spec(), Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.models, "initialise", lambda *_: None)  # the code of yesterday drew other weights
+        stopped(store, spec)
+    record, trained = resumed(store, spec)
+    assert trained == [1, 2]
+    assert comparable(record) == comparable(runs.execute(spec, Store(tmp_path / "whole")))
+    counts["bad inputs tried"] += 1
+
+
+# --- stores that cannot be written ----------------------------------------------------------------------------
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file may grow beyond `free` bytes, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Without root's right to write anywhere, where the tests run as root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Counter) -> None:
+    spec, store = small.spec(recipe={"epochs": 3}), Store(tmp_path / "runs")
+    earlier = runs.execute(small.spec(5), store)
+    with full_disk(free=10_000), pytest.raises(RecordError, match=r"^\S+ cannot be written: .*Free the disk"):
+        runs.execute(spec, store)
+    checkpoint = store.checkpoint(spec.hash)
+    assert not checkpoint.exists()
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute(spec, store, report=stop_after(1))
+    before = checkpoint.read_bytes()
+    with full_disk(free=10_000), pytest.raises(RecordError):
+        runs.execute(spec, store)
+    assert checkpoint.read_bytes() == before
+    assert list(store.all()) == [earlier]
+    record, trained = resumed(store, spec)
+    assert trained == [2, 3]
+    assert comparable(record) == comparable(runs.execute(spec, Store(tmp_path / "whole")))
+    assert files(store) == complete([spec, small.spec(5)])
+    counts["bad inputs tried"] += 2
+
+
+def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(
+    small_data: None, tmp_path: Path, counts: Counter
+) -> None:
+    spec, store = small.spec(), Store(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(epoch: Epoch) -> None:
+        if epoch.epoch == spec.recipe.epochs:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+
+    try:
+        with pytest.raises(RecordError, match="cannot be written"):
+            runs.execute(spec, store, report=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert store.hashes() == []
+    assert resumed(store, spec)[1] == []  # all epochs are in the checkpoint
+    assert files(store) == complete([spec])
+    counts["bad inputs tried"] += 1
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that users other than the one of the tests can read; pytest's own they cannot."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_store_one_may_only_read(small_data: None, readable: Path, counts: Counter) -> None:
+    spec, store = small.spec(), Store(readable / "runs")
+    record = runs.execute(spec, store)
+    shutil.rmtree(store.work)
+    store.folder.chmod(0o555)
+    with unprivileged():
+        assert runs.execute(spec, store) == record  # what is there can be used
+        with pytest.raises(RecordError, match="cannot be written"):
+            runs.execute(small.spec(1), store)
+        store.tidy()
+    store.folder.chmod(0o755)
+    assert files(store) == complete([spec])
+    counts["bad inputs tried"] += 1
+
+
+def test_a_store_in_no_folder(small_data: None, tmp_path: Path, counts: Counter) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="cannot be written"):
+        runs.execute(small.spec(), Store(tmp_path / "file" / "runs"))
+    counts["bad inputs tried"] += 1
+
+
+# --- how runs end ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # log probabilities beyond float16 become -inf
+def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, counts: Counter) -> None:
+    spec, store = small.spec(recipe={"learning_rate": 1e6, "epochs": 5}), Store(tmp_path)
+    record = runs.execute(spec, store)
+    assert record.final.outcome == "diverged"
+    assert record.final.epochs < 5
+    assert not np.isfinite(record.history[-1].train_loss)
+    assert record.final.test_error is not None and record.final.test_error > 0.5
+    again = store.get(spec)
+    assert again is not None
+    assert again.model_dump_json() == record.model_dump_json()
+    assert resumed(store, spec)[1] == []
+    counts["bad inputs tried"] += 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([0.5, 0.3, 0.2], 2.5),
+        ([0.5, 0.25], 2.0),
+        ([0.2], 1.0),
+        ([0.25], 1.0),
+        ([0.5, 0.3], None),
+        ([0.5, 0.2, 0.4], 1 + (0.5 - 0.25) / 0.3),  # the first time counts
+        ([], None),
+    ],
+)
+def test_epochs_to_target(errors: list[float], expected: float | None) -> None:
+    found = runs.epochs_to(0.25, errors)
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def test_the_ending_follows_from_the_history() -> None:
+    def rows(*errors: float, loss: float = 1.0) -> list[dict]:
+        return [{"train_loss": loss, "valid_loss": loss, "train_error": error, "valid_error": 0.5} for error in errors]
+
+    aiming, free = small.spec(recipe={"stop_at_train_error": 0.25}), small.spec()
+    assert runs.ending(aiming, rows(0.5, 0.2)) == ("reached", pytest.approx(1 + 0.25 / 0.3))
+    assert runs.ending(aiming, rows(0.5, 0.4)) == ("censored", None)
+    assert runs.ending(free, rows(0.5, 0.2)) == ("completed", None)
+    for loss in (float("nan"), float("inf")):
+        assert runs.ending(aiming, rows(0.5, 0.2, loss=loss)) == ("diverged", None)
+        assert runs.finished(free, rows(0.5, loss=loss))
+    assert runs.finished(aiming, rows(0.2)) and not runs.finished(aiming, rows(0.3)) and not runs.finished(free, [])
+
+
+def test_the_probe_is_the_same_each_time_and_leaves_the_generator_alone(small_data: None) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first, second = runs.probe(small.spec()), runs.probe(small.spec())
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(first.differences(runs.probe(small.spec(1))))
