@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
+
 from alexnet import anatomy
 from alexnet.claims import claims
 from alexnet.errors import SpecError
 from alexnet.models import build, weight_layers
 from alexnet.specs import NetSpec
-from torch import nn
 
 
 def test_exact_counts():
@@ -115,6 +116,16 @@ def test_side_by_side_lists_every_layer_of_both_in_order():
     differing = rows[~rows["same"]]
     assert "spatialnorm2: response norm over 5x5 pixels" in differing["as run"].tolist()
     assert "norm2: response norm over 5 maps, alpha times the mean" in differing["as run"].tolist()
+
+
+def test_listing_reads_like_the_paper():
+    rows = anatomy.listing().set_index("layer")
+    assert rows.loc["conv2"].tolist() == [
+        "convolution, 256 kernels of 5x5, padding 2, 2 towers",
+        "256 x 27 x 27",
+        307_456,
+    ]
+    assert rows["parameters"].sum() == anatomy.exact_counts()["parameters"]
 
 
 def test_tower_links():

@@ -45,6 +45,16 @@ def layers(net: NetSpec = AS_WRITTEN, side: int = SIDE) -> pd.DataFrame:
     return layer_table(outline(net, side), side)
 
 
+def listing(net: NetSpec = AS_WRITTEN, side: int = SIDE) -> pd.DataFrame:
+    """One row a layer, for reading: layer, what it is, output ("96 x 55 x 55"), parameters."""
+    table = layers(net, side)
+    words = [describe(layer) for layer in outline(net, side).children()]
+    outputs = [" x ".join(map(str, shape)) for shape in table["output"]]
+    return pd.DataFrame(
+        {"layer": table["layer"], "what it is": words, "output": outputs, "parameters": table["parameters"]}
+    )
+
+
 def learned_layers(net: NetSpec = AS_WRITTEN, side: int = SIDE) -> pd.DataFrame:
     """The rows of the layers that have weights; their outputs, before pooling, are what the paper counts as neurons."""
     table = layers(net, side)
@@ -96,7 +106,7 @@ def positions(side: int, kernel: int = 11, stride: int = 4, padding: int = 0) ->
 
 
 def describe(layer: nn.Module) -> str:
-    """A layer in a few words: "conv 256 of 5x5, groups 2"."""
+    """A layer in a few words: "convolution, 256 kernels of 5x5, padding 2, 2 towers"."""
     match layer:
         case nn.Conv2d():
             stride = f", stride {layer.stride[0]}" if layer.stride[0] > 1 else ""

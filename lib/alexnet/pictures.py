@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -37,8 +38,9 @@ def gallery(
     room = 0.28 if titles else 0.04
     with themed():
         height = count * (size + room) + (0.45 if heading else 0.05)
-        figure = Figure(figsize=(columns * (size + 0.06) + (1.2 if rows else 0.1), height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        width = columns * (size + 0.06) + (1.2 if rows else 0.1)
+        tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        figure = Figure(figsize=(width, height), layout=tight)
         axes = figure.subplots(count, columns, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
@@ -63,9 +65,9 @@ def framed(image: Pixels, frames: Mapping[str, tuple[int, int]], side: int, head
         for place, (name, (row, column)) in enumerate(frames.items()):
             colour = (BLUE, VERMILION, BLACK, GREY, "white")[place % 5]
             axis.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=colour, linewidth=2))
-            axis.annotate(name, (1.02, 0.95 - 0.1 * place), xycoords="axes fraction", color=BLACK, fontsize=9)
+            axis.annotate(name, (1.09, 0.95 - 0.1 * place), xycoords="axes fraction", color=BLACK, fontsize=9)
             axis.annotate(
-                "■", (1.0, 0.95 - 0.1 * place), xycoords="axes fraction", ha="right", color=colour, fontsize=9
+                "■", (1.08, 0.95 - 0.1 * place), xycoords="axes fraction", ha="right", color=colour, fontsize=9
             )
         figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
@@ -74,8 +76,9 @@ def framed(image: Pixels, frames: Mapping[str, tuple[int, int]], side: int, head
 def shares(table: pd.DataFrame) -> Drawn:
     """Each layer's share of the parameters and of the multiply-adds, from `anatomy.learned_layers`."""
     kinds = {"parameters": VERMILION, "multiply-adds": BLUE}
-    share = 100 * table.set_index("layer")[list(kinds)] / table[list(kinds)].sum()
-    places = np.arange(len(share))
+    names = list(table["layer"])
+    share = {kind: 100 * table[kind].to_numpy(dtype=float) / table[kind].sum() for kind in kinds}
+    places = np.arange(len(names))
     with themed():
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")
         axis = figure.subplots()
@@ -86,28 +89,30 @@ def shares(table: pd.DataFrame) -> Drawn:
                     f"{value:.1f}", (value, place + shift), (3, 0), textcoords="offset points", va="center",
                     fontsize=8, color=colour,
                 )  # fmt: skip
-            top = share[kind].idxmax()
+            top = int(share[kind].argmax())
             axis.annotate(
-                kind, (share[kind].max(), share.index.get_loc(top) + shift), (34, 0), textcoords="offset points",
-                va="center", color=colour, fontweight="bold", fontsize=10,
+                kind, (share[kind][top], top + shift), (34, 0), textcoords="offset points", va="center", color=colour,
+                fontweight="bold", fontsize=10,
             )  # fmt: skip
-        axis.set_yticks(places, list(share.index))
+        axis.set_yticks(places, names)
         axis.invert_yaxis()
-        axis.set_xlim(0, share.to_numpy().max() * 1.25)
+        axis.set_xlim(0, max(values.max() for values in share.values()) * 1.25)
         axis.set_xlabel("share of the whole network (%)")
         axis.set_title("Where are the weights, and where is the work?")
-    convolutions = share.index.str.startswith("conv")
-    sums = share[convolutions].sum()
+    weights, work = share["parameters"], share["multiply-adds"]
+    convolutions = np.array([name.startswith("conv") for name in names])
+    largest = int(weights.argmax())
     alt = (
-        f"Share of each layer in the parameters and in the multiply-adds. The convolutions hold {sums['parameters']:.1f}% "
-        f"of the parameters and do {sums['multiply-adds']:.1f}% of the work; the fully connected layers hold "
-        f"{100 - sums['parameters']:.1f}% of the parameters, fc6 alone {share.loc['fc6', 'parameters']:.1f}%."
+        f"Share of each layer in the parameters and in the multiply-adds. The convolutions hold "
+        f"{weights[convolutions].sum():.1f}% of the parameters and do {work[convolutions].sum():.1f}% of the work; the "
+        f"fully connected layers hold {weights[~convolutions].sum():.1f}% of the parameters, {names[largest]} alone "
+        f"{weights[largest]:.1f}%."
     )
     return figure, alt
 
 
 def towers(links: pd.DataFrame, table: pd.DataFrame) -> Drawn:
-    """Both towers, layer by layer, and which tower's maps each sees, from `anatomy.tower_links` and `learned_layers`."""
+    """Both towers, layer by layer, and whose maps each sees, from `anatomy.tower_links` and `learned_layers`."""
     names = list(table["layer"])
     with themed():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -127,15 +132,14 @@ def towers(links: pd.DataFrame, table: pd.DataFrame) -> Drawn:
                 axis.text(place, height, f"{channels}{size}", ha="center", va="center", fontsize=8)
             axis.text(place, 1.32, name, ha="center", fontsize=9, fontweight="bold")
         crossing = set()
-        for link in links[links["seen"]].itertuples():
-            place = names.index(link.layer)
-            last = link.layer == names[-1]
-            source, to = centres[link._3], 0.5 if last else centres[link.to]
-            crosses = link._3 != link.to and not last
-            crossing |= {link.layer} if crosses else set()
+        seen = links[links["seen"]]
+        for name, to, source in zip(seen["layer"], seen["to"], seen["from"], strict=True):
+            place, last = names.index(name), name == names[-1]
+            crosses = source != to and not last
+            crossing |= {name} if crosses else set()
             axis.plot(
-                [place - 0.7, place - 0.3], [source, to], color=VERMILION if crosses else GREY,
-                linewidth=2 if crosses else 1,
+                [place - 0.7, place - 0.3], [centres[source], 0.5 if last else centres[to]],
+                color=VERMILION if crosses else GREY, linewidth=2 if crosses else 1,
             )  # fmt: skip
         axis.set(xlim=(-1.05, len(names) - 0.6), ylim=(-0.35, 1.5))
         axis.axis("off")
@@ -166,15 +170,16 @@ def norm_at_work(activities: ArrayLike, normalised: ArrayLike) -> Drawn:
         lower.set_xticks(maps)
         for place, value in zip(maps, kept, strict=True):
             lower.annotate(
-                f"{value:.2f}", (place, value), (0, 2), textcoords="offset points", ha="center", fontsize=7.5, color=BLUE
-            )
+                f"{value:.2f}", (place, value), (0, 2), textcoords="offset points", ha="center", fontsize=7.5,
+                color=BLUE,
+            )  # fmt: skip
         lower.set_ylim(0, kept.max() * 1.2)
     strongest = int(before.argmax())
     near = kept[max(0, strongest - 2) : strongest + 3]
     alt = (
-        f"Bars of the activities of {len(before)} maps at one pixel, and below them the share that normalisation keeps. "
-        f"Map {strongest + 1} responds strongly; it and its two neighbours on either side keep {near.max():.2f} or less, "
-        f"the others up to {kept.max():.2f}."
+        f"Bars of the activities of {len(before)} maps at one pixel, and below them the share that normalisation "
+        f"keeps. Map {strongest + 1} responds strongly; it and its two neighbours on either side keep {near.max():.2f} "
+        f"or less, the others up to {kept.max():.2f}."
     )
     return figure, alt
 
@@ -198,8 +203,8 @@ def norm_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], ceiling: floa
             left = colour == BLUE
             axis.annotate(
                 f"{name}: half at {half[name]:.0f}", (half[name], ceiling / 2), (-8 if left else 8, -4 if left else 4),
-                textcoords="offset points", ha="right" if left else "left", va="top" if left else "bottom", color=colour,
-                fontweight="bold", fontsize=10,
+                textcoords="offset points", ha="right" if left else "left", va="top" if left else "bottom",
+                color=colour, fontweight="bold", fontsize=10,
             )  # fmt: skip
         axis.set_xscale("log")
         axis.set_ylim(0, ceiling * 1.15)
@@ -226,17 +231,17 @@ def signals(table: pd.DataFrame) -> Drawn:
         for (name, values), (colour, line) in zip(table.items(), styles, strict=False):
             axis.plot(places, values, color=colour, linestyle=line, marker="o", markersize=4, linewidth=2)
             axis.annotate(
-                f"{name}: {values.iloc[-1]:.1g}", (places[-1], values.iloc[-1]), (8, 0), textcoords="offset points",
+                f"{name}: {values.iloc[-1]:.2g}", (places[-1], values.iloc[-1]), (8, 0), textcoords="offset points",
                 va="center", color=colour, fontsize=9, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
         axis.set_yscale("log")
         axis.set_xticks(places, list(table.index))
         axis.set_ylabel("differences between images (logarithmic)")
         axis.set_title("How much of the image reaches the scores, before any training?")
-    said = "; ".join(f"{name}: {value:.1g}" for name, value in ends.items())
+    said = "; ".join(f"{name}: {value:.2g}" for name, value in ends.items())
     alt = (
-        f"Standard deviation over images of what each layer of an untrained network puts out, on a logarithmic axis. It "
-        f"falls from layer to layer; at {table.index[-1]} it is, from the smallest: {said}."
+        f"Standard deviation over images of what each layer of an untrained network puts out, on a logarithmic axis. "
+        f"At {table.index[-1]} it is, from the smallest: {said}."
     )
     return figure, alt
 
@@ -246,5 +251,3 @@ def colour_shifts(image: Pixels, axes: ArrayLike, steps: Sequence[float]) -> lis
     directions = np.asarray(axes, dtype=float).T
     shifted = [image + np.rint(step * axis) for axis in directions for step in steps]
     return [np.clip(pixels, 0, 255).astype(np.uint8) for pixels in shifted]
-
-
