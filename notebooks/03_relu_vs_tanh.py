@@ -90,8 +90,8 @@ recipe = example.recipe
 train_images = f"{example.images.train_size:,}" if example.images.train_size else "45,000"
 display(
     Markdown(
-        f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, weight "
-        f"decay {recipe.weight_decay:g}, no dropout, no augmentation; {train_images} training images; a run ends when "
+        f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, "
+        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {train_images} training images; a run ends when "
         f"the training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the "
         "batches of an epoch as they came, while the weights moved, as the original code printed it."
     )
@@ -150,9 +150,7 @@ for name, arms in counted.items():
                 "test error, tanh": tanh.final.test_error,
             }
         )
-tables.show(
-    pd.DataFrame(pairs), "Pairs of runs", {"test error, ReLU": ".1%", "test error, tanh": ".1%"}
-)
+tables.show(pd.DataFrame(pairs), "Pairs of runs", {"test error, ReLU": ".1%", "test error, tanh": ".1%"})
 
 # %%
 found = [board.row(question, runs) for question in questions]

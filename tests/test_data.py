@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alexnet import cache, data, layouts, paths, pickles, sources
-from alexnet.compat import import_torchvision
-from alexnet.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from alexnet import cache, data, layouts, paths, pickles, sources
+from alexnet.compat import import_torchvision
+from alexnet.errors import DataError
 
 torchvision = import_torchvision()
 

@@ -59,9 +59,7 @@ def test_later_stages_wait_for_the_grid(small_data: None, tiny: ReluSpeed, tmp_p
 
 
 def fabricated(record: RunRecord, rate: float, outcome: str, to_target: float | None, error: float) -> RunRecord:
-    final = record.final.model_copy(
-        update={"outcome": outcome, "epochs_to_target": to_target, "train_error": error}
-    )
+    final = record.final.model_copy(update={"outcome": outcome, "epochs_to_target": to_target, "train_error": error})
     return record.model_copy(update={"spec": record.spec.with_(recipe={"learning_rate": rate}), "final": final})
 
 

@@ -102,7 +102,8 @@ def test_a_fastai_user_finds_what_they_expect(small_data: None, capsys: pytest.C
 
 
 def test_stops_at_the_training_error(small_data: None) -> None:
-    learn = learner(small.spec(recipe={"epochs": 20, "learning_rate": 0.01, "stop_at_train_error": 0.6}), progress=False)
+    recipe = {"epochs": 20, "learning_rate": 0.01, "stop_at_train_error": 0.6}
+    learn = learner(small.spec(recipe=recipe), progress=False)
     learn.fit()
     errors = [row["train_error"] for row in learn.history.rows]
     assert len(errors) < 20
