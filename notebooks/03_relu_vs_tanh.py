@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from alexnet import board, claims, experiments, figures, figures_signals, learner, paths, signals, tables
+from alexnet import batches, board, claims, experiments, figures, figures_signals, learner, paths, signals, tables
 from alexnet.figures_display import show
 from alexnet.records import Store
 
@@ -87,12 +87,12 @@ tables.show(pd.DataFrame(rows), "The two conditions")
 
 # %%
 recipe = example.recipe
-train_images = f"{example.images.train_size:,}" if example.images.train_size else "45,000"
+train_images = f"{len(batches.split_of(example.dataset, example.images.train_size)[1]):,}"
 display(
     Markdown(
         f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, "
-        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {train_images} training images; a run ends when "
-        f"the training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the "
+        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {train_images} training images; "
+        f"a run ends when the training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the "
         "batches of an epoch as they came, while the weights moved, as the original code printed it."
     )
 )

@@ -37,10 +37,8 @@ def activations(
     shares = {arm: float(np.mean(np.asarray(slope) < flat_slope)) for arm, slope in slopes.items()}
     said = ", ".join(f"{arm_name(arm)} on {share:.0%}" for arm, share in shares.items())
     low, high = inputs.min(), inputs.max()
-    return (
-        figure,
-        f"Output and slope of each activation. For inputs from {low:g} to {high:g}, the slope is below {flat_slope:g}: {said}.",
-    )
+    alt = f"Output and slope of each activation. For inputs from {low:g} to {high:g}, the slope is below"
+    return figure, f"{alt} {flat_slope:g}: {said}."
 
 
 def signal_table(found: Mapping[tuple[str, str, str], Sequence[Signal]]) -> pd.DataFrame:
