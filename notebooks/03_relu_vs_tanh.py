@@ -87,13 +87,13 @@ tables.show(pd.DataFrame(rows), "The two conditions")
 
 # %%
 recipe = example.recipe
-train_images = f"{len(batches.split_of(example.dataset, example.images.train_size)[1]):,}"
+_, train, _ = batches.split_of(example.dataset, example.images.train_size)
 display(
     Markdown(
         f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, "
-        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {train_images} training images; "
-        f"a run ends when the training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the "
-        "batches of an epoch as they came, while the weights moved, as the original code printed it."
+        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {len(train):,} training images. A run "
+        f"ends when the training error over an epoch is at {experiment.target:.0%}. The training error is the mean "
+        "over the batches of an epoch as they came, while the weights moved, as the original code printed it."
     )
 )
 
