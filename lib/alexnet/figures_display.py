@@ -31,20 +31,23 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
     """The MIME bundle of a figure, (data, metadata), as Jupyter stores it; the figure is closed."""
     import matplotlib.pyplot as pyplot
 
+    from .figures import themed
+
     figure = getattr(figure, "figure", figure)  # Axes and seaborn grids know their figure
     alt = " ".join(alt.split())
     if len(alt) < SHORTEST_ALT:
         raise ReportError(f"The alt text {alt!r} is too short; say in a sentence what the figure shows.")
     drawn = describe(figure)
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=DOTS_PER_INCH,
-        bbox_inches="tight",
-        facecolor="white",
-        metadata={"Software": None},  # the version of matplotlib would change the bytes
-    )
+    with themed():
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=DOTS_PER_INCH,
+            bbox_inches="tight",
+            facecolor="white",
+            metadata={"Software": None},  # the version of matplotlib would change the bytes
+        )
     pyplot.close(figure)
     picture = buffer.getvalue()
     width, height = (int.from_bytes(picture[start : start + 4]) // 2 for start in (16, 20))  # the PNG header

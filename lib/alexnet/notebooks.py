@@ -217,16 +217,19 @@ def _run(command: Sequence[str], limit: float) -> str | _TookTooLong | None:
 
 
 def _failed_cell(result: Path) -> str:
-    """`, code cell 3 (first line of it)`: the cell that was running when papermill stopped; empty when none was."""
+    """`, code cell 3 (first line of it)`: the last cell that was started; empty when none was.
+
+    Its status would not do: after a dead kernel papermill marks every cell as completed.
+    """
     try:
         cells = [cell for cell in nbformat.read(result, as_version=4).cells if cell.cell_type == "code"]
     except Exception:
         return ""
-    for number, cell in enumerate(cells, start=1):
-        if cell.metadata.get("papermill", {}).get("status") in ("running", "failed"):
-            lines = [line for line in cell.source.splitlines() if line.strip()]
-            return f", code cell {number} ({lines[0].strip()[:60] if lines else 'empty'})"
-    return ""
+    started = [n for n, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
+    if not started:
+        return ""
+    lines = [line.strip() for line in cells[started[-1]].source.splitlines() if line.strip()]
+    return f", code cell {started[-1] + 1} ({lines[0][:60] if lines else 'empty'})"
 
 
 def _explain(problem: str | _TookTooLong, result: Path, limit: float) -> str:

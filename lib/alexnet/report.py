@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import anatomy, board, experiments, grid, notebooks, paths
+from . import anatomy, board, experiments, figures, figures_display, grid, notebooks, paths
 from .claims import claims, published
 from .effects import LABELS, Effect
 from .errors import ReportError
@@ -69,7 +70,7 @@ def build(
     with _waiting_room(out) as room:
         _make_missing_runs(profile, store, seeds, len(sources), say)
         executed = _execute(sources, _parameters(profile, seeds, fresh), limit, workers, say)
-        runs = [(planned, store.get(planned.spec)) for planned in experiments.plan(profile, store, seeds)]
+        runs = experiments.records(profile, store, seeds)
         found = board.rows(runs, anatomy.exact_counts())
         pages = _pages(executed, found, runs, profile, out)
         _replace(pages, room, out)
@@ -180,12 +181,12 @@ def front_content(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path
     words = {label: getattr(rule, label.replace(" ", "_")) for label in LABELS}
     return front.Front(
         rows=[_row(row, sources) for row in tested],
-        untested=[_row(row, sources) for row in found if row not in tested],
+        untested=[_row(row, sources) for row in found if row not in tested and row.question.primary],
         reimplementations=_reimplementations(),
         tally=[(label, count) for label, count in tally(found).items() if count],
         rule=list(words.items()),
         forest=_forest(tested),
-        surprises=surprises(tested),
+        surprises=[_minus(surprise) for surprise in surprises(tested)],
         audit=_audit(),
         cost=_cost(records, runs),
         made=_made(records),
@@ -207,7 +208,7 @@ def _row(row: board.Row, sources: Sequence[Path]) -> front.Row:
         ours=estimate,
         interval=interval,
         verdict=row.verdict.label,
-        reason=row.verdict.reason,
+        reason=_minus(row.verdict.reason),
         href=_page_of(row.question.claim, sources),
         command=row.command,
         sort=None if number is None or math.isnan(number) else number,
@@ -233,7 +234,12 @@ def _ours(row: board.Row) -> tuple[str, str]:
     else:
         limits = "without limits"
     pairs = "1 pair of seeds" if effect.n == 1 else f"{effect.n} pairs of seeds"
-    return estimate.replace("-", "\u2212"), f"{effect.confidence:.0%} interval {limits}; {pairs}".replace("-", "\u2212")
+    return _minus(estimate), _minus(f"{effect.confidence:.0%} interval {limits}; {pairs}")
+
+
+def _minus(text: str) -> str:
+    """Hyphens before digits as minus signs."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
 
 
 def _page_of(claim: str, sources: Sequence[Path]) -> str:
@@ -245,7 +251,11 @@ def _page_of(claim: str, sources: Sequence[Path]) -> str:
 
 
 def _forest(tested: Sequence[board.Row]) -> front.Picture | None:
-    return None
+    if not any(isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate) for row in tested):
+        return None
+    data, metadata = figures_display.bundle(*figures.forest_plot(tested))
+    details = metadata["image/png"]
+    return front.Picture(data["image/png"], details["width"], details["height"], details["alt"])
 
 
 def surprises(tested: Sequence[board.Row]) -> list[str]:
@@ -253,9 +263,12 @@ def surprises(tested: Sequence[board.Row]) -> list[str]:
     said = []
     for row in tested:
         if row.verdict.label == "contradicted":
-            said.append(f"{row.question.title}, says the paper; here it is not so. {row.verdict.reason}")
-        elif row.verdict.label == "direction reproduced" and row.question.comparable is not None:
-            said.append(f"{row.question.title}, but not by as much as the paper says. {row.verdict.reason}")
+            said.append(
+                f"{row.question.title} ({row.question.condition_title}), says the paper; here it is not so. "
+                f"{row.verdict.reason}"
+            )
+        elif row.verdict.label == "direction reproduced" and (how := _beside_the_figure(row)):
+            said.append(f"{row.question.title}, but {how} than the paper says. {row.verdict.reason}")
     for one in tested:
         for other in tested:
             same = one.question.claim == other.question.claim and one.question.primary and not other.question.primary
@@ -267,6 +280,16 @@ def surprises(tested: Sequence[board.Row]) -> list[str]:
                     "the intervals do not meet."
                 )
     return said
+
+
+def _beside_the_figure(row: board.Row) -> str:
+    """`by less` or `by more` when the whole interval lies beside the paper's figure on the same scale, else nothing."""
+    figure, effect = row.question.comparable, row.effect
+    if figure is None or not isinstance(effect, Effect) or not effect.has_interval:
+        return ""
+    near_null = effect.null < effect.high < figure or figure < effect.low < effect.null
+    beyond = effect.null < figure < effect.low or effect.high < figure < effect.null
+    return "by less" if near_null else "by more" if beyond else ""
 
 
 def _apart(one: board.Row, other: board.Row) -> bool:
@@ -391,7 +414,7 @@ def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
         ("What was searched?", f"{searched}; each arm's rate was chosen on training errors, with a seed of its own."),
         ("Was the test set used to choose?", "No. Runs that choose something never see it; all others use it once."),
-        ("How many seeds?", f"{len(seeds)} an arm, the same ones in both arms of a comparison."),
+        ("How many seeds?", f"{len(seeds) or 'None yet'} an arm, the same ones in both arms of a comparison."),
         ("Were runs left out?", f"No. All that were planned and run count: {ends}."),
         ("Which statistics?", f"Mean over pairs of seeds with a {rule.confidence:.0%} t interval; verdicts by a rule "
          "that was committed before the runs."),

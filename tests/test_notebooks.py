@@ -1,0 +1,303 @@
+"""Notebooks: execution, the pair that is written, the checks, and strict comparison of what is committed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import stub_notebooks
+
+from alexnet import figures_display, notebooks, paths, prose, tables
+from alexnet.errors import ReportError
+
+COMMITTED = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.py"))
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory) -> list[Path]:
+    """The two stub notebooks, executed and paired."""
+    chosen = stub_notebooks.write_both(tmp_path_factory.mktemp("stubs"))
+    for executed in notebooks.execute_all(chosen):
+        assert notebooks.write_pair(executed)
+    return chosen
+
+
+def plain(folder: Path, code: str, name: str = "01_plain") -> Path:
+    """A notebook with one more cell, which imports nothing of ours, so that its kernel starts at once."""
+    return stub_notebooks.write(folder, **{name: stub_notebooks.PLAIN + "# %%\n" + code})[0]
+
+
+def codes(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+# ---- execution -------------------------------------------------------------------------------------------------------
+
+
+def test_pair_has_all_outputs_and_nothing_that_changes(stubs):
+    for source in stubs:
+        text = notebooks.pair_of(source).read_text()
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+        assert [cell.execution_count for cell in codes(notebook)] == list(range(1, len(codes(notebook)) + 1))
+        assert notebook.metadata.kernelspec.name == "python3"
+        for word in ("papermill", "start_time", "duration", "iopub", str(paths.ROOT), "/tmp/"):
+            assert word not in text, word
+        assert notebooks.faults(source) == []
+
+
+def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_the_others(tmp_path):
+    source = plain(tmp_path, "print('one')\n")
+    assert notebooks.write_pair(notebooks.execute(source))
+    before = notebooks.pair_of(source).read_bytes()
+    assert not notebooks.write_pair(notebooks.execute(source))
+    assert notebooks.pair_of(source).read_bytes() == before
+    source.write_text(source.read_text().replace("# %%\nprint", "# %% [markdown]\n# New\n\n# %%\nprint"))
+    assert notebooks.faults(source), "the pair is out of step now"
+    notebooks.write_pair(notebooks.execute(source))
+    ids = [cell.id for cell in notebooks.read_pair(source).cells]
+    old = [cell["id"] for cell in json.loads(before)["cells"]]
+    assert len(ids) == len(old) + 1 and [identity for identity in ids if identity in old] == old
+    assert notebooks.faults(source) == []
+
+
+def test_parameters_reach_the_notebook_and_an_unknown_one_is_an_error(tmp_path):
+    source = plain(tmp_path, "print(PROFILE, SEEDS)\n")
+    executed = notebooks.execute(source, {"PROFILE": "smoke", "SEEDS": 3, "FRESH": False})
+    assert executed.notebook.cells[-1].outputs[0].text == "smoke 3\n"
+    with pytest.raises(ReportError, match=r"01_plain\.py has no parameter PROFIL; it has PROFILE, SEEDS, FRESH"):
+        notebooks.execute(source, {"PROFIL": "smoke"})
+    described = notebooks.parameters_of(notebooks.read_source(source))
+    assert all(parameter["help"] for parameter in described.values()), "papermill --help-notebook shows these"
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "message"),
+    [
+        ("undefined_name\n", 60, r"01_plain\.py, code cell 2 \(undefined_name\): NameError"),
+        ("import os\nos._exit(9)\n", 60, r"01_plain\.py, code cell 2 \(import os\): the kernel died"),
+        ("import time\ntime.sleep(100)\n", 8, r"01_plain\.py.*: stopped at its time limit of 8 s"),
+    ],
+    ids=["error", "dead kernel", "time limit"],
+)
+def test_failure_names_notebook_and_cell_and_leaves_the_old_pair(tmp_path, code, limit, message):
+    source = plain(tmp_path, code)
+    notebooks.pair_of(source).write_text(nbformat.writes(notebooks.read_source(source)))
+    before = notebooks.pair_of(source).read_bytes()
+    with pytest.raises(notebooks.NotebookError, match=message) as caught:
+        notebooks.execute_all([source], limit=limit, done=notebooks.write_pair)
+    assert caught.value.exit_code == 1
+    assert notebooks.pair_of(source).read_bytes() == before
+    assert sorted(path.name for path in source.parent.iterdir()) == ["01_plain.ipynb", "01_plain.py"]
+    family = psutil.Process().children(recursive=True)
+    assert not [child for child in family if "ipykernel" in " ".join(child.cmdline())], "a kernel was left behind"
+
+
+def test_source_without_a_parameters_cell_or_an_unknown_name_is_refused(tmp_path):
+    (source,) = stub_notebooks.write(tmp_path, **{"01_plain": "# %% [markdown]\n# # Title\n\n# %%\n1 + 1\n"})
+    with pytest.raises(ReportError, match="tag the first code cell as parameters"):
+        notebooks.read_source(source)
+    with pytest.raises(ReportError, match="No notebook named 09_none; there are 01_plain"):
+        notebooks.sources(source.parent, ["09_none"])
+    with pytest.raises(ReportError, match=r"No notebook NN_name\.py"):
+        notebooks.sources(tmp_path)
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+
+def doctored(source: Path, folder: Path, change) -> Path:
+    """A copy of a notebook and its pair, with `change` applied to the pair."""
+    shutil.copytree(source.parent, folder / "notebooks", dirs_exist_ok=True)
+    copy = folder / "notebooks" / source.name
+    notebook = notebooks.read_pair(copy)
+    change(notebook)
+    nbformat.write(notebook, notebooks.pair_of(copy))
+    return copy
+
+
+def never_ran(notebook):
+    codes(notebook)[-1].update(execution_count=None, outputs=[])
+
+
+def out_of_step(notebook):
+    codes(notebook)[-1].source += " + 1"
+
+
+def warns(notebook):
+    codes(notebook)[-1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="Warning: old"))
+
+
+def hides(notebook):
+    codes(notebook)[-1].source = "# NBVAL_IGNORE_OUTPUT\n" + codes(notebook)[-1].source
+
+
+def without_alt(notebook):
+    codes(notebook)[-1].outputs.append(nbformat.v4.new_output("display_data", data={"image/png": "AAAA"}))
+
+
+def address(notebook):
+    codes(notebook)[-1].outputs[0].data["text/plain"] = "<object object at 0x7f1234567890>"
+
+
+def home(notebook):
+    codes(notebook)[-1].outputs[0].data["text/plain"] = "/home/someone/data"
+
+
+def result_in_prose(notebook):
+    notebook.cells[0].source += "\n\nOurs errs in 17.31% of the cases."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (never_ran, "was not executed from top to bottom"),
+        (out_of_step, r"and its .ipynb differ"),
+        (warns, "writes to stderr"),
+        (hides, "hides its output from nbval"),
+        (without_alt, "draws a figure without alt text"),
+        (address, "prints an object's address"),
+        (home, "prints a path of the machine"),
+        (result_in_prose, "17.31% is in no record"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_of_a_committed_notebook_is_named(stubs, tmp_path, change, message):
+    copy = doctored(stubs[1], tmp_path, change)
+    found = "; ".join(notebooks.faults(copy))
+    assert message in found and found.startswith("02_tables: ")
+
+
+def test_missing_and_damaged_pairs_are_named(tmp_path):
+    source = plain(tmp_path, "1\n")
+    assert notebooks.faults(source) == ["01_plain.ipynb is missing; run `make notebooks`."]
+    notebooks.pair_of(source).write_text('{"cells": [')
+    with pytest.raises(notebooks.NotebookError, match=r"01_plain\.ipynb is damaged"):
+        notebooks.faults(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The error falls from 13% to 11%.", [("13%", 13), ("11%", 11)]),
+        ("It is six times faster, in 7 epochs.", [("six times", 6), ("7 epochs", 7)]),
+        ("A gain of 1.7 points over 60,965,224 parameters.", [("1.7 points", 1.7), ("60,965,224 parameters", 60965224)]),
+        ("A rate of 0.01 and 5e-4.", [("0.01", 0.01), ("5e-4", 5e-4)]),
+        ("Section 3.1, figures 1 and 2, Python 3.11, layers 2, 4 and 5 in 2012 on CIFAR-10.", []),
+        ("Five layers of 96 filters on 227 pixels, `0.5` in code, $k = 2.5$ in a formula.", []),
+        ("[13% less](page.html#at-7.5-epochs) but not <b style='width: 3.5em'>", [(["13%", "less"][0], 13)]),
+    ],
+)
+def test_what_in_prose_looks_like_a_result(text, found):
+    assert list(prose.results_in(text)) == found
+
+
+def test_numbers_are_vouched_for_by_claims_records_and_printed_outputs(tmp_path):
+    (tmp_path / "claims.toml").write_text("[[claim]]\nvalue = 6.0\nstatement = 'from 13% to 11%'\n")
+    (tmp_path / "abc.json").write_text('{"spec": {"recipe": {"learning_rate": 0.002}}, "final": {"error": 0.1731}}')
+    known = prose.committed_numbers(tmp_path, tmp_path)
+    assert {6.0, 13.0, 11.0, 0.002} <= known and 0.1731 not in known, "a result must be printed, not typed"
+    notebook = nbformat.v4.new_notebook()
+    output = nbformat.v4.new_output("display_data", data={"text/plain": "error 17.31%", "text/html": "<b>9.5</b>"})
+    notebook.cells = [
+        nbformat.v4.new_code_cell("1", outputs=[output]),
+        nbformat.v4.new_markdown_cell("It errs in 17.31% of cases, 9.5 points more than 4.4%, after 123.4 epochs."),
+    ]
+    assert prose.strays(notebook) == [("cell 2", "4.4%"), ("cell 2", "123.4 epochs")]
+
+
+# ---- what a notebook shows -------------------------------------------------------------------------------------------
+
+
+def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
+    import matplotlib.pyplot as pyplot
+
+    def draw(last: float):
+        figure, axes = pyplot.subplots()
+        axes.plot([1, 2, 3], [0.5, 0.25, last])
+        return figures_display.bundle(axes, "The error falls with every epoch of the training.")
+
+    data, metadata = draw(0.125)
+    again, _ = draw(0.125 + 1e-15)
+    other, _ = draw(0.126)
+    assert metadata["image/png"]["alt"] == "The error falls with every epoch of the training."
+    assert metadata["image/png"]["width"] > 200 and "photograph" not in metadata["image/png"]
+    assert data == again, "rounding in the last bit is not a change"
+    assert data["text/plain"] != other["text/plain"], "another value is"
+    assert not pyplot.get_fignums(), "shown once, not again at the end of the cell"
+    with pytest.raises(ReportError, match="too short"):
+        figures_display.bundle(pyplot.figure(), "A plot")
+    pyplot.close("all")
+
+
+def test_table_is_clean_html_and_aligned_text():
+    import pandas
+
+    frame = pandas.DataFrame({"arm": ["<relu>", "tanh"], "epochs": [7.256, None], "verdict": ["reproduced", "odd"]})
+    cells = tables.formatted(frame, {"epochs": ".1f"})
+    html = tables.html(cells, frame, "Epochs & arms")
+    assert "<caption>Epochs &amp; arms</caption>" in html and "&lt;relu&gt;" in html and "style" not in html
+    assert '<td class="number">7.3</td>' in html and '<td class="number">–</td>' in html
+    assert '<span class="verdict verdict-reproduced">reproduced</span>' in html
+    assert '<span class="verdict verdict-other">odd</span>' in html
+    assert tables.plain(cells, "Epochs").splitlines()[0] == "Epochs"
+
+
+# ---- strict comparison -----------------------------------------------------------------------------------------------
+
+
+def nbval(notebook: Path, folder: Path) -> dict[int, str]:
+    """Re-execute a notebook and compare every output: code cell number to "" or what differs."""
+    result = folder / "nbval.xml"
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(notebook), "-q", "--color=no"]
+    command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts=", "--rootdir", str(notebook.parent), f"--junitxml={result}"]
+    path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=notebook.parent, env=environment)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    cells = {}
+    for case in xml.etree.ElementTree.parse(result).getroot().iter("testcase"):
+        assert case.find("skipped") is None, "no cell may be skipped"
+        failure = case.find("failure") if case.find("failure") is not None else case.find("error")
+        cells[int(case.attrib["name"].split()[-1]) + 1] = "" if failure is None else failure.text or "failed"
+    return cells
+
+
+def test_nbval_passes_an_honest_copy_and_catches_each_doctored_output(stubs, tmp_path):
+    def doctor(notebook):
+        table, text, value = codes(notebook)[1:]
+        table.outputs[0].data["text/html"] = table.outputs[0].data["text/html"].replace("7.2", "6.2")
+        text.outputs[0].text = text.outputs[0].text.replace("conv1", "conv9")
+        value.outputs[0].data["text/plain"] = "123.35"
+
+    found = nbval(notebooks.pair_of(doctored(stubs[1], tmp_path, doctor)), tmp_path)
+    assert [number for number, failure in found.items() if failure] == [2, 3, 4] and found[1] == ""
+
+    def redraw(notebook):  # as if the figure had been drawn from other data
+        curves = codes(notebook)[1].outputs[0]
+        curves.data["text/plain"] = curves.data["text/plain"][:-3] + "00]"
+
+    found = nbval(notebooks.pair_of(doctored(stubs[0], tmp_path, redraw)), tmp_path)
+    assert [number for number, failure in found.items() if failure] == [2], "a figure of other data is another output"
+    assert found[1] == found[3] == ""
+
+
+@pytest.mark.parametrize("source", COMMITTED, ids=lambda source: source.stem)
+def test_committed_notebook_is_executed_in_step_and_clean(source):
+    assert notebooks.faults(source) == []
+
+
+@pytest.mark.parametrize("source", COMMITTED, ids=lambda source: source.stem)
+def test_committed_notebook_repeats_every_output(source, tmp_path, counts):
+    compared = nbval(notebooks.pair_of(source), tmp_path)
+    committed = codes(notebooks.read_pair(source))
+    assert list(compared) == list(range(1, len(committed) + 1)), "every code cell is compared"
+    assert [f"cell {number}:\n{failure}" for number, failure in compared.items() if failure] == []
+    counts["notebook cells compared"] += len(compared)
+    counts["notebook outputs compared"] += sum(len(cell.outputs) for cell in committed)

@@ -1,0 +1,284 @@
+"""The pages in a real browser, at a desk and on a phone, light and dark: complete, quiet, usable, readable."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fabricate
+import pytest
+import stub_notebooks
+
+from alexnet import anatomy, board, notebooks, paths, report
+from alexnet.pages import assemble, check, convert, front
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-dev-shm-usage"]
+VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
+VIEW_NAMES = [f"{width}-{scheme}" for width, scheme in VIEWS]
+COMMITTED = sorted(path.name for path in paths.REPORTS.glob("*.html"))
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """A smoke report of two stub notebooks with every kind of row on its first page."""
+    folder = tmp_path_factory.mktemp("site")
+    sources = stub_notebooks.write_both(folder)
+    out = folder / "pages"
+    out.mkdir()
+    runs = fabricate.speed_runs([70, 70, 70], [7.0, 7.5, 8.0])
+    runs += fabricate.speed_runs([12.0, 12.5, 13.0], [7.0, 7.5, 7.9], "modern", rate=0.02)
+    articles = [front.article(report.front_content(board.rows(runs, anatomy.exact_counts()), runs, sources))]
+    for executed in notebooks.execute_all(sources):
+        articles.append(convert.article(executed.source.stem, executed.notebook, executed.source.parent, out))
+    pages = assemble.pages(articles, "smoke")
+    assert check.faults(pages, out) == []
+    for name, html in pages.items():
+        (out / name).write_text(html, encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open, and what it said and asked for since."""
+
+    def __init__(self, context: Any):
+        self.page = context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, path: Path) -> Any:
+        self.page.goto(path.as_uri(), wait_until="load")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser, request) -> Iterator[Visit]:
+    """A visit at a width and in a colour scheme (by default a desk in the light)."""
+    width, scheme = getattr(request, "param", (1280, "light"))
+    context = browser.new_context(
+        viewport={"width": width, "height": 900 if width > 600 else 780}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    yield Visit(context)
+    context.close()
+
+
+def sound(visit: Visit, path: Path) -> None:
+    """Assert what holds of every page, in every view."""
+    page = visit.open(path)
+    assert visit.complaints == [], "the console is quiet"
+    assert [url for url in visit.requests if not url.startswith(("file:", "data:"))] == [], "nothing is fetched"
+    assert [url for url in visit.requests if url.startswith("file:")] == [path.as_uri()], "one file is all it needs"
+    pictures = "Array.from(document.images, i => [i.naturalWidth > 0, i.alt.trim().length > 20])"
+    page.evaluate("Promise.all(Array.from(document.images, i => i.decode()))")
+    assert all(loaded and described for loaded, described in page.evaluate(pictures))
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "no sideways scrolling"
+    wide = """Array.from(document.querySelectorAll('main *')).filter(e => {
+        const box = e.getBoundingClientRect();
+        return box.width && box.right > window.innerWidth + 1 && !e.closest('.scroll, pre, math, .enlarged-figure');
+    }).map(e => e.outerHTML.slice(0, 80))"""
+    assert page.evaluate(wide) == []
+    dangling = """Array.from(document.querySelectorAll('a[href^="#"]')).map(a => a.getAttribute('href'))
+        .filter(href => !document.getElementById(decodeURIComponent(href.slice(1))))"""
+    assert page.evaluate(dangling) == []
+
+
+def accessible(page: Any) -> None:
+    """Assert that axe finds nothing against WCAG 2 A and AA, contrast included."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+    found = axe.run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
+    assert found.response["violations"] == [], found.generate_report()
+
+
+@pytest.mark.parametrize("visit", VIEWS, ids=VIEW_NAMES, indirect=True)
+@pytest.mark.parametrize("name", ["index.html", "01_figures.html", "02_tables.html", "report.html"])
+def test_page_is_sound_and_accessible_in_every_view(site, visit, name, counts):
+    sound(visit, site / name)
+    if visit.page.locator("#fold").is_visible():
+        visit.page.locator("#fold").click()  # code has colours too
+    for more in visit.page.locator("details.more > summary").all():
+        more.click()
+    accessible(visit.page)
+    counts["page views checked in a browser"] += 1
+
+
+@pytest.mark.parametrize("visit", VIEWS, ids=VIEW_NAMES, indirect=True)
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_page_is_sound_and_accessible_in_every_view(visit, name, counts):
+    sound(visit, paths.REPORTS / name)
+    accessible(visit.page)
+    counts["page views checked in a browser"] += 1
+
+
+def column(page: Any, table: str, place: int) -> list[str]:
+    return page.evaluate(
+        "([table, place]) => Array.from(document.querySelector(table).tBodies[0].rows, r => r.cells[place].innerText)",
+        [table, place],
+    )
+
+
+def test_tables_sort_both_ways_with_unknown_values_last(site, visit):
+    page = visit.open(site / "02_tables.html")
+    header = page.locator("table.data thead th", has_text="epochs")
+    header.get_by_role("button").click()
+    assert column(page, "table.data", 1) == ["3.5", "7.2", "12.5", "100.0", "–"]
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.get_by_role("button").press("Enter")
+    assert column(page, "table.data", 1) == ["100.0", "12.5", "7.2", "3.5", "–"]
+    assert header.get_attribute("aria-sort") == "descending"
+    page.get_by_role("button", name="parameters").click()
+    assert column(page, "table.data", 2)[0] == "5" and header.get_attribute("aria-sort") is None
+    page.get_by_role("button", name="claim").click()
+    assert column(page, "table.data", 0)[:2] == ["depth", "dropout"]
+
+
+def test_board_sorts_by_the_estimate_and_by_the_verdict(site, visit):
+    page = visit.open(site / "index.html")
+    page.locator(".board").first.get_by_role("button", name="Here").click()
+    shown = "Array.from(document.querySelector('.board').querySelectorAll('td.ours'), cell => +cell.dataset.sort)"
+    numbers = page.evaluate(shown)
+    assert numbers == sorted(numbers) and len(numbers) > 3
+    page.locator(".board").first.get_by_role("button", name="Verdict").click()
+    verdicts = [text.split("\n")[0] for text in column(page, ".board", 4)]
+    assert verdicts == sorted(verdicts)
+
+
+def test_one_switch_folds_all_code_and_is_remembered(site, visit):
+    page = visit.open(site / "01_figures.html")
+    shown = "Array.from(document.querySelectorAll('details.code'), d => d.open)"
+    switch = page.locator("#fold")
+    assert page.evaluate(shown) == [False] * 3 and switch.inner_text() == "Show all code"
+    switch.click()
+    assert page.evaluate(shown) == [True] * 3 and switch.get_attribute("aria-pressed") == "true"
+    page.get_by_role("link", name="Next").or_(page.locator("a[rel=next]")).first.click()
+    page.wait_for_url("**/02_tables.html")
+    assert all(page.evaluate(shown)), "the next page remembers"
+    page.locator("#fold").click()
+    assert not any(page.evaluate(shown))
+    page.locator("details.code summary").first.click()
+    assert page.evaluate(shown)[0], "one block opens by itself"
+
+
+def test_theme_goes_round_and_is_remembered(site, visit):
+    page = visit.open(site / "index.html")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.locator("#theme").click()
+    assert page.locator("#theme").inner_text() == "Theme: light" and page.evaluate(ground) == light
+    page.locator("#theme").click()
+    dark = page.evaluate(ground)
+    assert page.locator("#theme").inner_text() == "Theme: dark" and dark != light
+    accessible(page)
+    visit.open(site / "01_figures.html")
+    assert page.evaluate(ground) == dark
+    page.locator("#theme").click()
+    assert page.locator("#theme").inner_text() == "Theme: auto" and page.evaluate(ground) == light
+
+
+@pytest.mark.parametrize("visit", [(1280, "light"), (360, "dark")], ids=["desk", "phone"], indirect=True)
+def test_figures_enlarge_by_mouse_and_by_keyboard(site, visit):
+    page = visit.open(site / "01_figures.html")
+    picture = page.locator("button.enlarge").first
+    small = picture.locator("img").bounding_box()["width"]
+    picture.click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.is_visible() and dialog.locator("img").bounding_box()["width"] > small
+    assert dialog.locator("img").get_attribute("alt") == picture.locator("img").get_attribute("alt")
+    accessible(page)
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    picture.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+    assert visit.complaints == []
+
+
+def test_photographs_keep_their_colours_in_the_dark(site, browser):
+    context = browser.new_context(color_scheme="dark")
+    page = Visit(context).open(site / "01_figures.html")
+    filters = page.evaluate("Array.from(document.querySelectorAll('main figure img'), i => getComputedStyle(i).filter)")
+    context.close()
+    assert filters[0].startswith("invert") and filters[1] == "none"
+
+
+def test_navigation_leads_through_all_pages_and_to_sections(site, visit):
+    page = visit.open(site / "index.html")
+    seen = []
+    while page.locator("a[rel=next]").count():
+        page.locator("a[rel=next]").click()
+        page.wait_for_load_state()
+        seen.append(page.url.rsplit("/", 1)[1])
+        assert page.locator(".contents [aria-current=page]").count() == 1
+    assert seen == ["01_figures.html", "02_tables.html"]
+    page.locator(".contents ol ol a", has_text="A table").click()
+    assert page.url.endswith("#a-table")
+    page.locator("a.brand").click()
+    page.wait_for_url("**/index.html")
+    visit.open(site / "01_figures.html").locator("main a", has_text="the second page").click()
+    page.wait_for_url("**/02_tables.html#a-table")
+    assert visit.complaints == []
+
+
+def test_single_file_holds_every_page_and_its_links_stay_inside(site, visit):
+    page = visit.open(site / "report.html")
+    assert page.locator("article").count() == 3
+    page.locator("main a", has_text="the second page").click()
+    assert page.url.endswith("report.html#02_tables--a-table")
+    inside = page.evaluate("Array.from(document.querySelectorAll('.contents a'), a => a.getAttribute('href'))")
+    assert all(href.startswith("#") for href in inside) and len(inside) > 8
+
+
+@pytest.mark.parametrize("visit", [(360, "light")], ids=["phone"], indirect=True)
+def test_phone_has_contents_folded_and_the_board_as_cards(site, visit):
+    page = visit.open(site / "index.html")
+    assert not page.evaluate("document.getElementById('contents').open")
+    page.locator("#contents > summary").click()
+    assert page.locator(".contents a", has_text="Tables and text").is_visible()
+    boxes = "Array.from(document.querySelector('.board').rows[1].cells, cell => cell.getBoundingClientRect().toJSON())"
+    cells = page.evaluate(boxes)
+    assert all(cell["right"] <= 360 for cell in cells), "no cell needs sideways scrolling"
+    assert len({round(cell["left"]) for cell in cells}) == 1, "cells stand below each other"
+
+
+def test_without_scripts_everything_is_there(site, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "02_tables.html").as_uri())
+    assert page.locator("#contents a").first.is_visible()
+    assert page.locator("table.data").is_visible()
+    assert not page.locator("#fold").is_visible() and not page.locator("#theme").is_visible()
+    page.locator("details.code summary").first.click()
+    assert page.locator("details.code pre").first.is_visible()
+    context.close()
+
+
+def test_on_paper_there_is_text_but_no_navigation(site, browser):
+    context = browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto((site / "02_tables.html").as_uri())
+    page.emulate_media(media="print")
+    for gone in (".contents", "#theme", ".pager", "details.code"):
+        assert not page.locator(gone).first.is_visible(), gone
+    assert page.locator("table.data").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    context.close()
