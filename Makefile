@@ -53,9 +53,9 @@ labour = $(if $(strip $(CLAIM)),--claim $(strip $(CLAIM))) $(call option,--worke
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
 	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
 
-test: $(STAMP) ## Check everything: lint, unit tests, and every notebook's output against the committed one
+test: $(STAMP) ## Check everything: style, types, unit tests, and every notebook's output against the committed one
 	@summary=; failed=0; \
-	for step in lint notebooks-check unit; do \
+	for step in lint data unit; do \
 		printf '\n== make %s\n' "$$step"; \
 		start=$$(date +%s); \
 		if $(MAKE) "$$step"; then outcome=passed; else outcome=FAILED; failed=1; fi; \
@@ -86,10 +86,10 @@ lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
 
-unit: $(STAMP) ## Run the unit tests (pytest)
+unit: $(STAMP) ## Run the tests alone (pytest)
 	@$(RUN) -m pytest --quiet
 
-notebooks-check: $(STAMP) ## Execute each committed notebook and compare every output, strictly
+notebooks-check: $(STAMP) ## Only the notebooks: execute each and compare every output with the committed one, strictly
 	@$(ALEXNET) data
 	@failed=0; \
 	for notebook in notebooks/*.ipynb; do \

@@ -187,7 +187,8 @@ def test_missing_and_damaged_pairs_are_named(tmp_path):
     [
         ("The error falls from 13% to 11%.", [("13%", 13), ("11%", 11)]),
         ("It is six times faster, in 7 epochs.", [("six times", 6), ("7 epochs", 7)]),
-        ("A gain of 1.7 points over 60,965,224 parameters.", [("1.7 points", 1.7), ("60,965,224 parameters", 60965224)]),
+        ("A gain of 1.7 points.", [("1.7 points", 1.7)]),
+        ("Over 60,965,224 parameters.", [("60,965,224 parameters", 60965224)]),
         ("A rate of 0.01 and 5e-4.", [("0.01", 0.01), ("5e-4", 5e-4)]),
         ("Section 3.1, figures 1 and 2, Python 3.11, layers 2, 4 and 5 in 2012 on CIFAR-10.", []),
         ("Five layers of 96 filters on 227 pixels, `0.5` in code, $k = 2.5$ in a formula.", []),
@@ -219,7 +220,7 @@ def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
     import matplotlib.pyplot as pyplot
 
     def draw(last: float):
-        figure, axes = pyplot.subplots()
+        _, axes = pyplot.subplots()
         axes.plot([1, 2, 3], [0.5, 0.25, last])
         return figures_display.bundle(axes, "The error falls with every epoch of the training.")
 
@@ -256,7 +257,8 @@ def nbval(notebook: Path, folder: Path) -> dict[int, str]:
     """Re-execute a notebook and compare every output: code cell number to "" or what differs."""
     result = folder / "nbval.xml"
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(notebook), "-q", "--color=no"]
-    command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts=", "--rootdir", str(notebook.parent), f"--junitxml={result}"]
+    command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts="]
+    command += ["--rootdir", str(notebook.parent), f"--junitxml={result}"]
     path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=notebook.parent, env=environment)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -23,6 +24,9 @@ from .errors import RecordError, SpecError
 from .experiments import Planned
 from .records import RunRecord, Store
 from .specs import RunSpec
+
+if TYPE_CHECKING:  # distributed takes a second to import, and most commands start no cluster
+    from distributed import Client
 
 FLOP_PER_MULTIPLY_ADD = 6  # a multiply and an add, forward once and backward twice
 ASSUMED_FLOPS = 80e9  # a thread's arithmetic a second in training, until records tell better
@@ -158,7 +162,7 @@ class Here:
 class Cluster:
     """Runs side by side in the processes of a Dask cluster."""
 
-    def __init__(self, client) -> None:  # distributed has no type hints
+    def __init__(self, client: "Client"):
         self.client = client
 
     def execute(self, planned: list[Planned], store: Store, progress: Progress, deadline: float | None) -> int:

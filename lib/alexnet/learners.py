@@ -72,6 +72,7 @@ class History(Callback):
 
     def __init__(self, rows: list[dict] | None = None):
         self.rows, self.fresh = list(rows or []), False
+        self._train: tuple[float, float] | None = None
         self._reset()
 
     def before_epoch(self) -> None:
@@ -213,7 +214,7 @@ class CoupledLearner(Learner):
 
     recipe: RecipeSpec
 
-    def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:  # type: ignore[override]
+    def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:
         """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
         rates = learning_rates(self.recipe) if lr is None else lr
         super().fit(n_epoch or self.recipe.epochs, rates, self.recipe.weight_decay if wd is None else wd, **options)
