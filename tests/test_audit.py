@@ -452,6 +452,15 @@ def test_no_run_fits_into_the_time(store: Store) -> None:
     assert any("no run fits into 0.0001 minutes" in note for note in record.notes)
 
 
+def test_a_repetition_that_takes_too_long_is_given_up(store: Store) -> None:
+    edit(store.path(SPECS[0].hash), set_to("wall_seconds", value=0.001))  # promises to end in time
+    for spec in SPECS[1:]:
+        store.path(spec.hash).unlink()
+    _, record = audited(store, "--minutes", "0.0001")
+    assert record.repetitions == []
+    assert any("given up" in note for note in record.notes)
+
+
 # --- bad input ------------------------------------------------------------------------------------------------
 
 

@@ -38,11 +38,16 @@ from .specs import RunSpec
 
 FILE = "latest.json"
 CONFIDENCE = 0.99  # of the interval for a repetition: some ten figures are compared in an audit
+GRACE = 1.5  # a repetition that was expected to end in time is given up at this multiple of the time allowed
 FEWEST_SEEDS = 3  # other seeds of an arm from which a spread is estimated
 ERROR_TOLERANCE = 0.03  # with fewer seeds: a fraction of the images; seeds of these nets differ by about 0.01
 EPOCHS_TOLERANCE = 0.25  # with fewer seeds: a fraction of the epochs to the target, and one epoch
 MEASURES = ("epochs_to_target", "train_error", "valid_error", "test_error")
 SAME_BITS = ("device", "precision", "threads", "cpu", "system", "torch")  # where these agree, so do the last bits
+
+
+class OutOfTime(AlexnetError):
+    """A repetition takes far longer than the record's seconds let expect."""
 
 
 class Caught(Part):
@@ -283,7 +288,11 @@ def _repeat(
         if record.wall_seconds * slowdown > left:
             continue
         _say(f"training  {run_hash}: {titles[run_hash]}, recorded with {record.wall_seconds:.0f} s")
-        repetition = repeat(record, store, arm(record, records.values()), titles[run_hash])
+        try:
+            repetition = repeat(record, store, arm(record, records.values()), titles[run_hash], start + GRACE * budget)
+        except OutOfTime:
+            notes.append(f"{run_hash}: given up after {GRACE:g} x {minutes:g} minutes: the machine is busy or slow")
+            return
         slowdown = max(0.1, repetition.seconds / max(record.wall_seconds, 1.0))  # this machine, now
         _say(f"{'REFUTED  ' if repetition.differences else 'confirmed'} {run_hash}: {closeness(repetition)}")
         done += 1
@@ -299,8 +308,13 @@ def arm(record: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:
     return [other for other in records if other.spec.with_(seed=0) == same and other.hash != record.hash]
 
 
-def repeat(record: RunRecord, store: Store, others: Sequence[RunRecord], title: str = "") -> Repetition:
-    """Train a run again in a store of its own, with the record's threads and precision where this machine has them."""
+def repeat(
+    record: RunRecord, store: Store, others: Sequence[RunRecord], title: str = "", deadline: float = math.inf
+) -> Repetition:
+    """Train a run again in a store of its own, with the record's threads and precision where this machine has them.
+
+    `others` are the other seeds of its arm. Raises `OutOfTime` after the first epoch that ends past the deadline.
+    """
     environment = record.environment
     precision = "float32" if not machine.has_fast_bfloat16() else environment.precision
     start = time.perf_counter()
@@ -309,6 +323,8 @@ def repeat(record: RunRecord, store: Store, others: Sequence[RunRecord], title: 
 
             def report(_: Epoch) -> None:
                 bar.update()
+                if time.perf_counter() > deadline:
+                    raise OutOfTime("The time allowed is over.")
 
             again = runs.execute(record.spec, Store(folder), precision, report)
         equal = {
