@@ -174,7 +174,7 @@ for condition in experiment.conditions:
         measured[condition.name, arm, "before"] = signals.at_initialisation(records[0].spec)
         measured[condition.name, arm, "after"] = records[0].signals or []
 table = figures_signals.signal_table(measured)
-tables.show(table, "Signals, seed 0", {"input": ".2g", "gradient": ".1e", "flat units": ".0%"})
+tables.show(table, "Signals, seed 0", {"input": ".3g", "gradient": ".1e", "flat units": ".0%"})
 
 # %%
 first = table[table["layer"] == 1].set_index(["condition", "activation", "when"])
@@ -184,8 +184,8 @@ for name in counted:
     display(
         Markdown(
             f"**{name.capitalize()}.** Before training, the first layer's tanh units see inputs of standard deviation "
-            f"{before['input']:.2g}, and {before['flat units']:.0%} of them are saturated; after training it is "
-            f"{after['input']:.2g} and {after['flat units']:.0%}. The gradient at the first layer starts at "
+            f"{before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
+            f"{after['input']:.3g} and {after['flat units']:.0%}. The gradient at the first layer starts at "
             f"{before['gradient']:.1e} with tanh and {relu['gradient']:.1e} with ReLU."
         )
     )
@@ -206,7 +206,7 @@ for name in counted:
 
 # %%
 LIVE = False  # set True to train here
-live = experiments.relu_speed("smoke").spec(experiments.MODERN, "tanh", 0.02, "seeds", 0)
+live = experiments.relu_speed("smoke").spec(experiments.SMOKE["modern"], "tanh", 0.02, "seeds", 0)
 print(f"{live.images.train_size:,} images, at most {live.recipe.epochs} epochs: about half a minute on two cores.")
 if LIVE:
     learn = learner(live)
