@@ -84,12 +84,12 @@ def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, m
     said: list[str] = []
     monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
-    report._make_missing_runs("cpu", Store(tmp_path), None, 4, said.append)
+    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert re.search(r"runs are missing: at most about .* (min|h) here.* Then 4 notebooks, about \d+ min", said[0])
     assert said[1:] == ["running"]
     monkeypatch.setenv("CI", "true")
     with pytest.raises(RecordError, match="Continuous integration does not train"):
-        report._make_missing_runs("cpu", Store(tmp_path), None, 4, said.append)
+        report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert said.count("running") == 1
 
 

@@ -54,7 +54,7 @@ def build(
     out: Path | None = None,  # folder of the pages; None: the profile's
     sources: Sequence[Path] | None = None,  # notebooks to show; None: all
     limit: float = notebooks.TIME_LIMIT,  # seconds a notebook may take
-    workers: int | None = None,  # notebooks at a time; None: one a core, at most two
+    workers: int | None = None,  # runs, then notebooks at a time; None: runs one a core, notebooks at most two
     say: Say = print,
 ) -> Built:
     """Build the report of a profile and return where it is.
@@ -68,7 +68,7 @@ def build(
     sources = notebooks.sources() if sources is None else sources
     store = Store(paths.runs_folder(profile, fresh))
     with _waiting_room(out) as room:
-        _make_missing_runs(profile, store, seeds, len(sources), say)
+        _make_missing_runs(profile, store, seeds, workers, len(sources), say)
         executed = _execute(sources, _parameters(profile, seeds, fresh), limit, workers, say)
         runs = experiments.records(profile, store, seeds)
         found = board.rows(runs, anatomy.exact_counts())
@@ -102,14 +102,16 @@ def _cannot_write(out: Path, error: OSError) -> str:
     return f"Cannot write the report to {out}: {reason}. Free space or name another folder with --out FOLDER."
 
 
-def _make_missing_runs(profile: str, store: Store, seeds: int | None, count: int, say: Say) -> None:
-    todo = grid.work(profile, store, seeds)
+def _make_missing_runs(
+    profile: str, store: Store, seeds: int | None, workers: int | None, count: int, say: Say
+) -> None:
+    todo = grid.work(profile, store, seeds, workers)
     pages = grid.hours_and_minutes(SECONDS_A_NOTEBOOK * math.ceil(count / 2))
     say(f"{grid.announcement(todo)} Then {count} notebooks, about {pages}.")
     if todo.missing:
         grid.require_records(profile, todo.missing)
         with grid.stopping_cleanly():
-            grid.execute_all(profile, store, seeds)
+            grid.execute_all(profile, store, seeds, workers)
 
 
 def _parameters(profile: str, seeds: int | None, fresh: bool) -> dict[str, object]:
@@ -433,7 +435,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="ignore the committed records; train everything anew")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the pages go (default: the profile's folder)")
     parser.add_argument("--limit", type=float, default=notebooks.TIME_LIMIT, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=int, help="notebooks at a time (default: at most 2)")
+    parser.add_argument("--workers", type=int, help="runs and notebooks at a time (default: by the cores)")
 
 
 def run(arguments: argparse.Namespace) -> int:

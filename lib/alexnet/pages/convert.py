@@ -116,6 +116,9 @@ def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
             sections.append(Section(text, anchor))
     for table in soup.find_all("table"):
         _make_scroll(soup, table)
+    for formula in soup.find_all("math", display="block"):
+        box = {"class": "formula", "tabindex": "0", "role": "group", "aria-label": "Formula"}
+        formula.wrap(soup.new_tag("div", attrs=box))
     for block in soup.find_all("pre"):
         block["tabindex"] = "0"  # a wide one scrolls, and must do so from the keyboard
     return title, tuple(sections)
