@@ -21,7 +21,7 @@
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
 SEEDS = None  # seeds an arm; None: the profile's own number
-FRESH = False  # True: read the records of a fresh run (make report FRESH=1) instead of the committed ones
+FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
 import pandas as pd
