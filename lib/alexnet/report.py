@@ -270,7 +270,7 @@ def surprises(tested: Sequence[board.Row]) -> list[str]:
                 f"{row.verdict.reason}"
             )
         elif row.verdict.label == "direction reproduced" and (how := _beside_the_figure(row)):
-            said.append(f"{row.question.title}, but {how} than the paper says. {row.verdict.reason}")
+            said.append(f"{row.question.title}, {how} than the paper says. {row.verdict.reason}")
     for one in tested:
         for other in tested:
             same = one.question.claim == other.question.claim and one.question.primary and not other.question.primary
@@ -285,13 +285,13 @@ def surprises(tested: Sequence[board.Row]) -> list[str]:
 
 
 def _beside_the_figure(row: board.Row) -> str:
-    """`by less` or `by more` when the whole interval lies beside the paper's figure on the same scale, else nothing."""
+    """`but by less` or `and by more` when the whole interval lies beside the paper's figure on the same scale, else nothing."""
     figure, effect = row.question.comparable, row.effect
     if figure is None or not isinstance(effect, Effect) or not effect.has_interval:
         return ""
     near_null = effect.null < effect.high < figure or figure < effect.low < effect.null
     beyond = effect.null < figure < effect.low or effect.high < figure < effect.null
-    return "by less" if near_null else "by more" if beyond else ""
+    return "but by less" if near_null else "and by more" if beyond else ""
 
 
 def _apart(one: board.Row, other: board.Row) -> bool:
