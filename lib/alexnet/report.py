@@ -285,7 +285,7 @@ def surprises(tested: Sequence[board.Row]) -> list[str]:
 
 
 def _beside_the_figure(row: board.Row) -> str:
-    """`but by less` or `and by more` when the whole interval lies beside the paper's figure on the same scale, else nothing."""
+    """Words for an interval that lies wholly beside the paper's figure, on the same scale; nothing for any other."""
     figure, effect = row.question.comparable, row.effect
     if figure is None or not isinstance(effect, Effect) or not effect.has_interval:
         return ""
