@@ -139,6 +139,8 @@ class Preparation:
         flips = torch.rand(count, generator=generator) < 0.5
         colours = torch.randn(count, self._mean.shape[-1], generator=generator)
         rows, columns = (corners * (self._room + 1)).long().clamp_(max=self._room)
+        if self.spec.crops == "centre":
+            rows, columns = (torch.full_like(places, self._room // 2) for places in (rows, columns))
         return Draws(
             rows.to(self.device),
             columns.to(self.device),
@@ -310,10 +312,20 @@ def loaders(spec: RunSpec, device: torch.device) -> DataLoaders:
     return DataLoaders(training, make(bs=500, indices=valid), device=device)
 
 
-def test_batches(spec: RunSpec, device: torch.device) -> Batches:
-    """The test set, in its own order, centre crops."""
+def test_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:
+    """The test set (or its first `images`), in its own order, centre crops."""
     preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
-    return Batches(_in_memory(spec.dataset, "test", device), preparation, bs=500)
+    dataset = _in_memory(spec.dataset, "test", device)
+    return Batches(dataset, preparation, bs=500, indices=torch.arange(len(dataset))[:images])
+
+
+def unaugmented_training_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:
+    """The training split in the order of its places, centre crops without augmentation; or a stratified part of it."""
+    dataset, train, _ = split_of(spec.dataset, spec.images.train_size)
+    if images is not None and images < len(train):
+        train = data.subset(train, dataset.train_labels, images)
+    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
+    return Batches(_in_memory(spec.dataset, "train", device), preparation, bs=500, indices=torch.from_numpy(train))
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,16 +4,24 @@ The thin layer between the records of `alexnet.experiments` and the numbers of `
 """
 
 import dataclasses
+import functools
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import pandas
 
 from . import effects
-from .claims import Measure, Question, claims
+from .claims import Question, claims
 from .effects import Effect, Label, Verdict
 from .errors import SpecError
+from .measures import MEASURES, WITHIN, Reading, epochs_to_target, epochs_to_train_loss
 from .records import RunRecord
+
+__all__ = [
+    "Arms", "PlannedRun", "Reading", "Row", "adjusted_labels", "command", "detectable", "effect_of",
+    "epochs_to_target", "ours", "paired_records", "paper", "readings", "row", "rows", "verdict_board",
+]  # fmt: skip
 
 
 class PlannedRun(Protocol):
@@ -59,49 +67,54 @@ class Row:
         return f"{self.question.claim}-{self.question.condition}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What a run contributes to an effect."""
-
-    value: float
-    censored: bool  # it was stopped at its cap before its target, or diverged
+Records = Sequence[RunRecord | None]
+Arms = tuple[Records, Records]
 
 
-def epochs_to_target(record: RunRecord) -> Reading:
-    """Epochs until the target, or the cap for a run that never arrived there, diverged ones included."""
-    reached = record.final.epochs_to_target
-    if record.final.outcome == "reached" and reached is not None:
-        return Reading(reached, censored=False)
-    return Reading(float(record.spec.recipe.epochs), censored=True)
+def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
+    """The runs that count for a question, by seed, in the order of its arms; None for a run not in the records.
 
-
-def test_error(record: RunRecord) -> Reading:
-    """Test error in percent; that of blind guessing for a diverged run."""
-    if record.final.outcome == "diverged":
-        return Reading(100.0 * (1 - 1 / record.spec.net.classes), censored=True)
-    if record.final.test_error is None:
-        raise SpecError(f"Run {record.hash} did not use the test set, so it has no test error.")
-    return Reading(100.0 * record.final.test_error, censored=False)
-
-
-MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
-    "epochs-to-target": epochs_to_target,
-    "test-error": test_error,
-}
-
-
-def paired_records(question: Question, runs: Runs) -> dict[int, tuple[RunRecord | None, RunRecord | None]]:
-    """The runs that count for a question, by seed, in the order of its arms; None for a run not in the records."""
+    An arm may have several runs a seed, which are averaged. Where one run gives both arms, it stands in both.
+    """
     if question.arms is None:
         return {}
-    found: dict[int, dict[str, RunRecord | None]] = {}
+    found: dict[int, dict[str, list[RunRecord | None]]] = {}
     for planned, record in runs:
         if (planned.claim, planned.condition, planned.stage) == (question.claim, question.condition, "seeds"):
-            if planned.arm not in question.arms:
+            within = question.measure in WITHIN
+            if not within and planned.arm not in question.arms:
                 raise SpecError(f"{question.id} compares {' and '.join(question.arms)}; a run is of {planned.arm!r}.")
-            found.setdefault(planned.seed, {})[planned.arm] = record
+            for arm in question.arms if within else (planned.arm,):
+                found.setdefault(planned.seed, {}).setdefault(arm, []).append(record)
     first, second = question.arms
-    return {seed: (arms.get(first), arms.get(second)) for seed, arms in sorted(found.items())}
+    return {seed: (arms.get(first, []), arms.get(second, [])) for seed, arms in sorted(found.items())}
+
+
+def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
+    """What a pair of arms contributes, or None while one of its runs is missing.
+
+    Raises `SpecError` for a measure that cannot be taken from run records.
+    """
+    if question.measure is None:
+        return None
+    complete = [[record for record in arm if record is not None] for arm in arms]
+    if any(not found or len(found) < len(arm) for found, arm in zip(complete, arms, strict=True)):
+        return None
+    measure = question.measure
+    if (within := WITHIN.get(measure)) is not None:
+        return within(complete[0][0])
+    if measure == "epochs-to-train-loss" and question.level is not None:
+        read: Callable[[RunRecord], Reading] = functools.partial(epochs_to_train_loss, level=question.level)
+    elif (known := MEASURES.get(measure)) is not None:
+        read = known
+    else:
+        raise SpecError(f"{question.id}: its measure, {measure}, cannot be taken from run records.")
+    first, second = (_mean([read(record) for record in arm]) for arm in complete)
+    return first, second
+
+
+def _mean(found: Sequence[Reading]) -> Reading:
+    return Reading(statistics.fmean(r.value for r in found), any(r.censored for r in found))
 
 
 def effect_of(question: Question, runs: Runs) -> Effect | None:
@@ -109,16 +122,13 @@ def effect_of(question: Question, runs: Runs) -> Effect | None:
 
     A pair is left out only while one of its runs is missing. Runs that diverged or never arrived are kept, censored.
     """
-    pairs = [pair for pair in paired_records(question, runs).values() if pair[0] is not None and pair[1] is not None]
-    if not pairs or question.null is None or question.measure is None:
+    if question.null is None or question.measure is None:
         return None
-    if question.measure not in MEASURES:
-        raise SpecError(f"{question.id}: its measure, {question.measure}, cannot be taken from run records.")
-    read = MEASURES[question.measure]
-    first = [read(record) for record, _ in pairs if record is not None]
-    second = [read(record) for _, record in pairs if record is not None]
-    values = [[reading.value for reading in arm] for arm in (first, second)]
-    censored = [[reading.censored for reading in arm] for arm in (first, second)]
+    found = [pair for arms in paired_records(question, runs).values() if (pair := readings(question, arms)) is not None]
+    if not found:
+        return None
+    values = [[pair[arm].value for pair in found] for arm in (0, 1)]
+    censored = [[pair[arm].censored for pair in found] for arm in (0, 1)]
     if question.effect == "ratio":
         return effects.paired_ratio(
             *values,
@@ -147,7 +157,8 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
     """
     runs = list(runs)
     pairs = paired_records(question, runs).values()
-    if any(record is not None and record.spec.images.train_size is not None for pair in pairs for record in pair):
+    every = [record for pair in pairs for arm in pair for record in arm if record is not None]
+    if any(record.spec.images.train_size is not None for record in every):
         question = question.model_copy(update={"scale": "other"})
     planned = len(pairs)
     effect = count if question.effect == "exact" else effect_of(question, runs)

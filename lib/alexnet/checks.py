@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import batches, runs
+from . import batches, evaluation, runs
 from .data import Dataset
 from .errors import AlexnetError
 from .learners import DROP, drops_before, learning_rates
@@ -127,7 +127,7 @@ def _data(record: RunRecord, store: Store) -> Iterator[str]:
 
 
 def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
-    """Test error and test loss are derived again from the stored predictions and the test labels."""
+    """Test error, test loss and what was learned are derived again from the stored arrays and the labels."""
     final = record.final
     if not record.spec.test:
         if (record.predictions, final.test_error, final.test_loss) != (None, None, None):
@@ -142,6 +142,7 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
     predicted, log_probability = arrays["predicted"], arrays["true_log_probability"].astype(np.float64)
     dataset, _, _ = _images(record)
     labels = dataset.test_labels
+    yield from _learned(record, arrays)
     if not len(predicted) == len(log_probability) == len(labels):
         yield f"predictions: {len(predicted)} are stored for {len(labels)} test images"
         return
@@ -152,6 +153,26 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
     least, most = -math.log(record.spec.net.classes) - 0.01, math.log(0.5) + 0.01
     if np.any(right & (log_probability < least)) or np.any(~right & (log_probability > most)):
         yield "predictions: classes and probabilities contradict each other"
+
+
+def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """What the network has learned is derived again from the arrays; a figure is there if the spec asks for it."""
+    asked = record.spec.measured != "errors"
+    for name, value in (
+        ("learned", record.learned),
+        ("final: clean_train_error", record.final.clean_train_error),
+        ("history: clean_train_loss", record.history[-1].clean_train_loss if record.history else None),
+    ):
+        if (value is not None) != asked:
+            yield f"{name} is {'missing' if asked else 'there'}, though the spec says {record.spec.measured!r}"
+    if record.learned is not None and asked:
+        for name, derived in evaluation.derived(record.spec, arrays).model_dump().items():
+            yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
+    if record.final.clean_train_error is not None:
+        _, train, _ = _images(record)
+        wrong = record.final.clean_train_error * len(train)
+        if not math.isclose(wrong, round(wrong), abs_tol=1e-3):
+            yield f"final: clean_train_error is {record.final.clean_train_error:.9g}, no number of {len(train)} images"
 
 
 def _compare_loss(recorded: float | None, log_probability: np.ndarray) -> Iterator[str]:
@@ -186,8 +207,12 @@ def copies(records: Iterable[RunRecord]) -> Iterator[tuple[str, str]]:
 def _training(record: RunRecord) -> dict:
     """The part of a spec that acts on every step; the rest decides only when a run ends."""
     spec = record.spec
-    steps = spec.recipe.model_dump(include={"learning_rate", "momentum", "weight_decay", "batch_size"})
-    return {**spec.model_dump(exclude={"recipe", "test"}), **steps, "bias": spec.recipe.bias_learning_rate_factor}
+    steps = spec.recipe.model_dump(include={"learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"})
+    return {
+        **spec.model_dump(exclude={"recipe", "test", "measured"}),
+        **steps,
+        "bias": spec.recipe.bias_learning_rate_factor,
+    }
 
 
 def strays(store: Store) -> Iterator[str]:

@@ -21,7 +21,9 @@ Side = Literal["above", "below"]
 Scale = Literal["same", "other"]
 Measure = Literal[
     "epochs-to-target",  # interpolated epochs until a target is reached; the one measure that can be censored
+    "epochs-to-train-loss",  # epochs until the loss on training images, dropout off, falls to a level; censored alike
     "test-error",
+    "ten-crop-error",
     "train-error",
     "generalisation-gap",  # test error less training error
     "early-train-loss",
@@ -98,6 +100,7 @@ class Condition(Entry):
     estimand: Prose | None = None
     effect: EffectKind | None = None
     measure: Measure | None = None
+    level: float | None = None
     arms: tuple[str, str] | None = None
     null: float | None = None
     direction: Side | None = None
@@ -121,6 +124,7 @@ class Question(Entry):
     estimand: Prose
     effect: EffectKind
     measure: Measure | None
+    level: float | None
     arms: tuple[str, str] | None  # the first over, or less, the second
     null: float | None
     direction: Side | None
@@ -135,6 +139,8 @@ class Question(Entry):
             raise ValueError(f"{self.id}: a {self.effect} needs a measure, two arms, a null and a direction")
         if self.effect == "ratio" and (self.null or 0) <= 0:
             raise ValueError(f"{self.id}: the null of a ratio is a positive number")
+        if (self.measure == "epochs-to-train-loss") != (self.level is not None):
+            raise ValueError(f"{self.id}: a level belongs to the measure epochs-to-train-loss, which needs one")
         if self.effect == "exact" and (self.figure is None or self.figure.kind != "exact"):
             raise ValueError(f"{self.id}: an exact question needs an exact figure")
         if (self.profile == "none") != (self.effect == "none") or (self.effect == "none" and not self.not_tested):
@@ -175,6 +181,7 @@ class Claim(Entry):
     estimand: Prose
     effect: EffectKind
     measure: Measure | None = None
+    level: float | None = None
     arms: tuple[str, str] | None = None
     null: float | None = None
     direction: Side | None = None
@@ -195,7 +202,18 @@ class Claim(Entry):
         if found is None:
             known = ", ".join(entry.id for entry in self.conditions)
             raise SpecError(f"Claim {self.id} has no condition {condition!r}; it has {known}.")
-        inherited = ("figures", "estimand", "effect", "measure", "arms", "null", "direction", "profile", "not_tested")
+        inherited = (
+            "figures",
+            "estimand",
+            "effect",
+            "measure",
+            "level",
+            "arms",
+            "null",
+            "direction",
+            "profile",
+            "not_tested",
+        )
         own = {name: getattr(found, name) for name in inherited if getattr(found, name) is not None}
         return Question(
             **{name: getattr(self, name) for name in inherited} | own,

@@ -1,151 +1,48 @@
 """Which runs each claim needs, per profile.
 
 An experiment may have stages: the runs of a later stage depend on the records of an earlier one, as when a grid
-chooses the learning rate. `plan` gives the runs that can be named now; `chosen_rate` says what a grid chose.
+chooses the learning rate. `plan` gives the runs that can be named now.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from typing import Protocol
 
+from .ablations import ABLATIONS
 from .errors import SpecError
+from .planning import GRID_SEED, INITS, PROFILES, SCALINGS, Planned, check_profile
 from .records import RunRecord, Store
-from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+from .relu_speed import (
+    ALEXNET,
+    ARMS,
+    MODERN,
+    ORIGINAL,
+    RELU_ALEXNET,
+    RELU_SPEED,
+    SMOKE,
+    Condition,
+    ReluSpeed,
+    chosen_rate,
+)
 
-PROFILES = ("smoke", "cpu", "gpu")
-GRID_SEED = 1000  # a seed of its own, so that no seed that counts has a part in choosing
-ARMS = ("relu", "tanh")
-
-
-SCALINGS = {  # in words, for tables
-    "mean-image": "0 to 255, less the mean image",
-    "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
-    "standardised": "each channel less its mean, divided by its standard deviation",
-}
-INITS = {
-    "paper": "normal, 0.01 in every layer",
-    "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
-    "cuda-convnet": "normal, 0.0001 in the first layer, 0.01 in the others",
-    "kaiming": "normal, scaled to the number of inputs and the activation (He, Glorot)",
-    "torch": "uniform, torch's defaults",
-}
+__all__ = [
+    "ALEXNET", "ARMS", "EXPERIMENTS", "GRID_SEED", "INITS", "MODERN", "ORIGINAL", "PROFILES", "RELU_SPEED", "SCALINGS",
+    "SMOKE", "Condition", "Planned", "ReluSpeed", "check_profile", "chosen_rate", "plan", "records", "relu_speed",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One run and its place in an experiment."""
-
-    claim: str
-    condition: str
-    stage: str  # "grid" chooses a learning rate, "seeds" counts
-    arm: str
-    seed: int
-    spec: RunSpec = field(repr=False)
+class Experiment(Protocol):
+    """Runs that belong together."""
 
     @property
-    def title(self) -> str:
-        """What a progress bar says of it."""
-        rate = f" lr {self.spec.recipe.learning_rate:g}"
-        return f"{self.claim}/{self.condition} {self.stage}: {self.arm}{rate} seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A setting under which ReLU and tanh are compared."""
-
-    name: str
-    scaling: str
-    init: str
-    bias_learning_rate_factor: float
-    rates: tuple[float, ...]  # the grid, the same for both activations
-    grid_epochs: int  # cap of a grid run
-    epochs: int  # cap of a run that counts; one that has not arrived by then is censored
-
-
-@dataclass(frozen=True)
-class ReluSpeed:
-    """Section 3.1 and figure 1: epochs to 25% training error, ReLU against tanh, in the four-layer net."""
-
-    conditions: tuple[Condition, ...]
-    seeds: int
-    train_size: int | None  # training images; None: all 45,000
-    target: float = 0.25
-
-    def spec(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> RunSpec:
-        """One run. No regularisation: no weight decay, no dropout, no augmentation (figure 1's caption)."""
-        grid = stage == "grid"
-        return RunSpec(
-            images=ImageSpec(train_size=self.train_size, scaling=condition.scaling),
-            net=NetSpec(name="four-layer", activation=arm, norm="none", dropout=0.0, init=condition.init),
-            recipe=RecipeSpec(
-                learning_rate=rate,
-                bias_learning_rate_factor=condition.bias_learning_rate_factor,
-                weight_decay=0.0,
-                epochs=condition.grid_epochs if grid else condition.epochs,
-                stop_at_train_error=self.target,
-            ),
-            test=not grid,
-            seed=seed,
-        )
-
-    def grid(self, condition: Condition, arm: str) -> list[Planned]:
-        """The runs that choose an activation's learning rate."""
-        return [self._planned(condition, arm, rate, "grid", GRID_SEED) for rate in condition.rates]
-
-    def seed_runs(self, condition: Condition, arm: str, rate: float, seeds: int) -> list[Planned]:
-        """The runs that count."""
-        return [self._planned(condition, arm, rate, "seeds", seed) for seed in range(seeds)]
-
-    def _planned(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> Planned:
-        spec = self.spec(condition, arm, rate, stage, seed)
-        return Planned("relu-speed", condition.name, stage, arm, seed, spec)
+    def claims(self) -> frozenset[str]:
+        """The claims they are for."""
 
     def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
-        """The runs that can be named now: all grids, and the seeds whose grid is complete."""
-        for condition in self.conditions:
-            for arm in ARMS:
-                grid = self.grid(condition, arm)
-                yield from grid
-                records = [store.get(planned.spec) for planned in grid]
-                if all(records):
-                    rate = chosen_rate(record for record in records if record)
-                    yield from self.seed_runs(condition, arm, rate, seeds or self.seeds)
+        """The runs that can be named now, the more important ones first."""
 
 
-def chosen_rate(records: Iterable[RunRecord]) -> float:
-    """The learning rate whose run came first to the target; if none came, the one with the lowest training error.
-
-    A diverged run is never chosen. Ties go to the smaller rate. Only training errors are looked at.
-    Raises `SpecError` when every run diverged.
-    """
-
-    def rank(record: RunRecord) -> tuple[float, float, float]:
-        arrived = record.final.epochs_to_target or float("inf")
-        return arrived, record.final.train_error, record.spec.recipe.learning_rate
-
-    sound = [record for record in records if record.final.outcome != "diverged"]
-    if not sound:
-        raise SpecError("Every learning rate of the grid diverged; widen the grid towards smaller rates.")
-    return min(sound, key=rank).spec.recipe.learning_rate
-
-
-# Pixels 0..255 less the mean image, cuda-convnet's initial weights, biases at twice the rate: the paper's setting
-# as its code has it. Rates: powers of two around the layer file's 0.001, up to where both activations get worse.
-ORIGINAL = Condition(
-    "original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), 15, 60
-)
-# Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
-MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 8, 60)
-
-# A first look on a tenth of the images: the same experiment, the same code, an easier target.
-SMOKE = {
-    "original": replace(ORIGINAL, rates=(0.002, 0.004), grid_epochs=6, epochs=10),
-    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=4, epochs=8),
-}
-
-RELU_SPEED = {
-    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.6),
-    "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
-    "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
+EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
+    profile: (RELU_SPEED[profile], *ABLATIONS[profile], RELU_ALEXNET[profile]) for profile in PROFILES
 }
 
 
@@ -155,23 +52,30 @@ def relu_speed(profile: str) -> ReluSpeed:
 
 
 def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Iterator[Planned]:
-    """All runs of a profile (or of one claim) that can be named now. Raises `SpecError` for an unknown claim."""
-    if claim not in (None, "relu-speed"):
-        raise SpecError(f"No runs are planned for a claim {claim!r}; those with runs: relu-speed.")
+    """All runs of a profile (or of one claim) that can be named now. A run that serves several claims comes once for
+    each. Raises `SpecError` for an unknown claim."""
+    experiments = EXPERIMENTS[check_profile(profile)]
+    known = sorted(frozenset().union(*(experiment.claims for experiment in experiments)))
+    if claim is not None and claim not in known:
+        raise SpecError(f"No runs are planned for a claim {claim!r}; those with runs: {', '.join(known)}.")
     if seeds is not None and seeds < 1:
         raise SpecError(f"{seeds} seeds make no experiment; give 1 or more.")
-    yield from relu_speed(profile).plan(store, seeds)
+    for experiment in experiments:
+        if claim is None or claim in experiment.claims:
+            for planned in experiment.plan(store, seeds):
+                if claim is None or planned.claim == claim or planned.stage == "grid":
+                    yield planned
 
 
 def records(
     profile: str, store: Store, seeds: int | None = None, claim: str | None = None
 ) -> list[tuple[Planned, RunRecord | None]]:
     """Every run that can be named now with its record, None where it is missing."""
-    return [(planned, store.get(planned.spec)) for planned in plan(profile, store, seeds, claim)]
-
-
-def check_profile(profile: str) -> str:
-    """The profile itself. Raises `SpecError` for an unknown one."""
-    if profile not in PROFILES:
-        raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
-    return profile
+    read: dict[str, RunRecord | None] = {}
+    found = []
+    for planned in plan(profile, store, seeds, claim):
+        name = planned.spec.hash
+        if name not in read:
+            read[name] = store.get(planned.spec)
+        found.append((planned, read[name]))
+    return found

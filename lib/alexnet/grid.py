@@ -51,7 +51,10 @@ def work(
     profile: str, store: Store, seeds: int | None = None, workers: int | None = None, claim: str | None = None
 ) -> Work:
     """The runs that can be named now, split into those that have a record and those that lack one."""
-    found = experiments.records(profile, store, seeds, claim)
+    # A run may serve several claims: it is counted, and made, once.
+    found = list(
+        {p.spec.hash: (p, record) for p, record in reversed(experiments.records(profile, store, seeds, claim))}.values()
+    )[::-1]
     missing = [planned for planned, record in found if record is None]
     speed = _speed([record for _, record in found if record is not None])
     seconds = sum(_flop(planned.spec) for planned in missing) / speed
@@ -172,8 +175,11 @@ class Cluster:
         progress.plan(planned)
         self.client.subscribe_topic(TOPIC, lambda event: progress.epoch(*event[1]))
         futures = {
-            self.client.submit(_on_worker, p.spec, str(store.folder), p.title, key=p.spec.hash, retries=2): p
-            for p in planned
+            # Dask would start them in an order of its own; the plan has the more important ones first.
+            self.client.submit(
+                _on_worker, p.spec, str(store.folder), p.title, key=p.spec.hash, retries=2, priority=-place
+            ): p
+            for place, p in enumerate(planned)
         }
         made, failures = 0, []
         for future in as_completed(futures):
@@ -286,6 +292,7 @@ def run(arguments: Namespace) -> int:
     if arguments.workers is not None and arguments.workers < 1:
         raise SpecError(f"--workers {arguments.workers} does nothing; give 1 or more.")
     store = Store(arguments.store or paths.runs_folder(profile, arguments.fresh))
+    store.tidy()
     todo = work(profile, store, arguments.seeds, arguments.workers, arguments.claim)
     print("\n".join(todo.reasons()))
     print(announcement(todo))

@@ -16,9 +16,11 @@ from fastai.optimizer import OptimWrapper
 from torch import Tensor, nn
 
 from . import machine, models
-from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, loaders, seed_of
+from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, loaders, seed_of, unaugmented_training_batches
+from .errors import SpecError
 from .specs import RecipeSpec, RunSpec
 
+CLEAN_IMAGES = 5000  # training images that are looked at with dropout off after each epoch, where a run asks for it
 DROP = 10.0  # each drop divides the learning rate by this (section 5)
 
 
@@ -113,6 +115,25 @@ class History(Callback):
         self._reset()
 
 
+class CleanTraining(Callback):
+    """Add to each row the loss and error on training images with dropout off and without augmentation.
+
+    `batches` are the images it looks at, some thousands: a full pass would cost a third of an epoch.
+    """
+
+    order = 30  # after the row is written, before the checkpoint stores it
+
+    def __init__(self, batches: Batches, precision: str):
+        self.batches, self.precision = batches, precision
+
+    def after_epoch(self) -> None:
+        """Look at them once an epoch. The generators of order and dropout are not touched."""
+        if self.history.fresh:
+            found, labels = log_probabilities(self.model, self.batches, self.precision)
+            loss, error = loss_and_error(found, labels)
+            self.history.rows[-1] |= {"clean_train_loss": loss, "clean_train_error": error}
+
+
 class StopWhenDiverged(Callback):
     """End a run whose loss is no longer a number. The record says so; it is a result."""
 
@@ -193,14 +214,29 @@ def drops_before(recipe: RecipeSpec, rows: list[dict]) -> int:
 
 
 def learning_rates(recipe: RecipeSpec) -> list[float]:
-    """The first rates of the two parameter groups: weights, biases."""
-    return [recipe.learning_rate, recipe.learning_rate * recipe.bias_learning_rate_factor]
+    """The first rates of the parameter groups: weights, biases, weights with a decay of their own."""
+    own = [recipe.learning_rate] * len(recipe.layer_weight_decay)
+    return [recipe.learning_rate, recipe.learning_rate * recipe.bias_learning_rate_factor, *own]
 
 
-def weights_and_biases(model: nn.Module) -> list[list[nn.Parameter]]:
-    """fastai splitter: two parameter groups, since cuda-convnet gives biases a rate of their own."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return [[p for name, p in named if name.endswith("bias") == biases] for biases in (False, True)]
+def weight_decays(recipe: RecipeSpec) -> list[float]:
+    """The weight decays of the same groups."""
+    return [recipe.weight_decay, recipe.weight_decay, *(decay for _, decay in recipe.layer_weight_decay)]
+
+
+def weights_and_biases(model: nn.Module, recipe: RecipeSpec | None = None) -> list[list[nn.Parameter]]:
+    """fastai splitter: weights and biases, since cuda-convnet gives biases a rate of their own, and the weights of
+    each layer for which the recipe has its own weight decay.
+
+    Raises `SpecError` when the network has no such layer.
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own = [f"{layer}.weight" for layer, _ in recipe.layer_weight_decay] if recipe else []
+    if unknown := [name for name in own if name not in named]:
+        raise SpecError(f"The recipe has a weight decay for {unknown[0]}, which this network lacks.")
+    rest = [(name, p) for name, p in named.items() if name not in own]
+    groups = [[p for name, p in rest if name.endswith("bias") == biases] for biases in (False, True)]
+    return groups + [[named[name]] for name in own]
 
 
 def optimiser(recipe: RecipeSpec) -> partial:
@@ -217,7 +253,8 @@ class CoupledLearner(Learner):
     def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:
         """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
         rates = learning_rates(self.recipe) if lr is None else lr
-        super().fit(n_epoch or self.recipe.epochs, rates, self.recipe.weight_decay if wd is None else wd, **options)
+        decays = weight_decays(self.recipe) if wd is None else wd
+        super().fit(n_epoch or self.recipe.epochs, rates, decays, **options)
 
 
 def learner(
@@ -235,8 +272,10 @@ def learner(
     dls = loaders(spec, device)
     model = models.build(spec.net, dls.train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
     recipe = spec.recipe
-    callbacks = [EpochSeeds(spec.seed), Precision(precision or machine.default_precision()), History(history)]
-    callbacks += [StopWhenDiverged(), Drops(recipe)]
+    precision = precision or machine.default_precision()
+    callbacks = [EpochSeeds(spec.seed), Precision(precision), History(history), StopWhenDiverged(), Drops(recipe)]
+    if spec.measured != "errors":
+        callbacks.append(CleanTraining(unaugmented_training_batches(spec, device, CLEAN_IMAGES), precision))
     if recipe.stop_at_train_error is not None:
         callbacks.append(StopAtTrainError(recipe.stop_at_train_error))
     learn = CoupledLearner(
@@ -244,7 +283,7 @@ def learner(
         model,
         loss_func=CrossEntropyLossFlat(),
         opt_func=optimiser(recipe),
-        splitter=weights_and_biases,
+        splitter=partial(weights_and_biases, recipe=recipe),
         metrics=error_rate,
         lr=recipe.learning_rate,
         wd=recipe.weight_decay,
@@ -256,6 +295,12 @@ def learner(
         learn.remove_cb(ProgressCallback)
         learn.logger = lambda *_: None
     return learn
+
+
+def loss_and_error(found: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean loss in nats and error as a fraction, from log softmax [N, classes] and labels [N]."""
+    true = found.gather(1, labels[:, None])[:, 0]
+    return -true.double().mean().item(), (found.argmax(1) != labels).double().mean().item()
 
 
 def log_probabilities(

@@ -25,7 +25,7 @@ FILTERS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256} 
 TORCHVISION_FILTERS = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
 HIDDEN = {"fc6": 4096, "fc7": 4096}
 BIAS_ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5
-CUDA_CONVNET_STD = {"conv1": 1e-4}  # the four-layer nets' layer files; 0.01 for all other layers
+CUDA_CONVNET_STD = {"conv1": 1e-4, "local3": 0.04, "local4": 0.04}  # the four-layer nets' layer files; else 0.01
 AS_RUN_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}  # the released layer files of the ImageNet run
 
 
@@ -110,7 +110,9 @@ def _scaled(filters: int, net: NetSpec, halve: bool = True) -> int:
 
 
 def _pool(net: NetSpec) -> nn.Module:
-    return nn.MaxPool2d(3, 2) if net.pooling == "overlapping" else nn.MaxPool2d(2, 2)
+    """Both kinds give maps of equal size, as section 3.4 has it: at 227 pixels always, in the 32-pixel form because
+    a window that reaches over the border is cut off there, as cuda-convnet does it."""
+    return nn.MaxPool2d(3, 2, ceil_mode=True) if net.pooling == "overlapping" else nn.MaxPool2d(2, 2)
 
 
 def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
@@ -198,7 +200,8 @@ def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
     With `norm`, LRN of size 9, scale 0.001 follows pool1 and conv2 and nothing else changes; cuda-convnet divides
     the scale by the window size. The released 11% net also widens local3 and raises a weight decay.
     """
-    filters, local = _scaled(64, net), _scaled(32, net)
+    filters = _scaled(64, net)
+    locals_ = {"local3": _scaled(net.local3_filters, net), "local4": _scaled(32, net)}
 
     def norm(number: int) -> Layers:
         if net.norm == "none":
@@ -215,11 +218,13 @@ def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
     layers.update(norm(2))
     layers["pool2"] = nn.MaxPool2d(3, 2, ceil_mode=True)
     pixels = _side_after(layers, side, channels)
-    for name, before in (("local3", filters), ("local4", local)):
+    before = filters
+    for name, local in locals_.items():
         layers[name] = LocallyConnected2d(before, local, 3, pixels, padding=1)
         layers[name.replace("local", net.activation)] = activation(net)
+        before = local
     layers["flatten"] = nn.Flatten()
-    layers["fc5"] = nn.Linear(local * pixels**2, net.classes)
+    layers["fc5"] = nn.Linear(before * pixels**2, net.classes)
     return layers
 
 

@@ -39,6 +39,8 @@ class Epoch(Part):
     train_error: float
     valid_loss: float
     valid_error: float
+    clean_train_loss: float | None = None  # on a fixed part of the training images, dropout off, not augmented
+    clean_train_error: float | None = None
     seconds: float
 
 
@@ -54,6 +56,20 @@ class Final(Part):
     valid_error: float
     test_error: float | None  # None for runs that choose something
     test_loss: float | None
+    clean_train_error: float | None = None  # on all training images, dropout off, not augmented; None: not measured
+    clean_train_loss: float | None = None
+
+
+class Learned(Part):
+    """What a trained network has learned; each figure follows from the arrays beside the record. None: not measured."""
+
+    ten_crop_error: float | None = None  # test error with ten crops (section 4.1), a fraction
+    tower_colour: float | None = None  # difference of the towers in their first kernels' colour selectivity, 0..1
+    half_colour: float | None = None  # the same between random halves of the kernels, its mean
+    runner_up_kind: float | None = None  # share of the labels ranked second to fifth that are of the true one's kind
+    random_kind: float | None = None  # the same in a random order
+    feature_neighbours_share: float | None = None  # share of the nearest training images that have the image's class
+    pixel_neighbours_share: float | None = None  # the same, nearest in pixels
 
 
 class Probe(Part):
@@ -139,9 +155,22 @@ class RunRecord(Part):
     data: DataUsed
     probe: Probe
     predictions: Predictions | None
+    learned: Learned | None = None
     signals: list[Signal] | None = None  # after training, on the probe's batch; None in records made before this field
     weights_sha256: str
     created: str  # UTC, ISO 8601
+
+
+def epochs_to(target: float, errors: list[float]) -> float | None:
+    """Epochs until the error falls to `target`, linear between the ends of epochs; None if it never does.
+
+    An error at or below the target in the first epoch counts as one epoch.
+    """
+    for place, error in enumerate(errors):
+        if error <= target:
+            before = errors[place - 1] if place else target
+            return place + 1.0 if before <= target else place + (before - target) / (before - error)
+    return None
 
 
 TEMPORARY = ".tmp-"  # what the names of unfinished files begin with; the name they shall have follows
@@ -186,7 +215,8 @@ class Store:
         return map(self.load, self.hashes())
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray]:
-        """`predicted` uint8 [N] and `true_log_probability` float16 [N] on the test set, in its order.
+        """`predicted` uint8 [N] and `true_log_probability` float16 [N] on the test set, in its order, and what else
+        `alexnet.evaluation` kept of the run.
 
         Raises `RecordError` when the file is missing or is not the one that was recorded.
         """
@@ -201,14 +231,10 @@ class Store:
         with np.load(io.BytesIO(content)) as arrays:
             return dict(arrays)
 
-    def put_predictions(self, run_hash: str, predicted: np.ndarray, true_log_probability: np.ndarray) -> Predictions:
-        """Store test predictions and say what to record of them."""
+    def put_predictions(self, run_hash: str, arrays: dict[str, np.ndarray]) -> Predictions:
+        """Store a run's arrays, the test predictions among them, and say what to record of them."""
         content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            predicted=predicted.astype(np.uint8),
-            true_log_probability=true_log_probability.astype(np.float16),
-        )
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
         write_atomically(self.folder / f"{run_hash}.npz", content.getvalue())
         return Predictions(file=f"{run_hash}.npz", sha256=hashlib.sha256(content.getvalue()).hexdigest())
 

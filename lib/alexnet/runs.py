@@ -13,10 +13,10 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from torch import nn
 
-from . import batches, learners, machine, models, signals
+from . import batches, evaluation, learners, machine, models, signals
 from .batches import WEIGHTS_STREAM, seed_of
 from .errors import RecordError
-from .records import DataUsed, Environment, Epoch, Final, Predictions, Probe, RunRecord, Signal, Store, write_atomically
+from .records import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, Store, epochs_to, write_atomically
 from .specs import RunSpec
 
 Report = Callable[[Epoch], None]
@@ -132,7 +132,8 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
             raise checkpoint.failure
     history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
     outcome, epochs_to_target = ending(spec, rows)
-    predictions, test_error, test_loss = _evaluate(spec, learn, store) if spec.test else (None, None, None)
+    found = evaluation.evaluate(spec, learn) if spec.test else None
+    predictions = store.put_predictions(spec.hash, found.arrays) if found else None
     dataset, train, _ = batches.split_of(spec.dataset, spec.images.train_size)
     images = len(train) // spec.recipe.batch_size * spec.recipe.batch_size * len(rows)
     device = learn.dls.device
@@ -147,8 +148,10 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
             epochs_to_target=epochs_to_target,
             train_error=rows[-1]["train_error"],
             valid_error=rows[-1]["valid_error"],
-            test_error=test_error,
-            test_loss=test_loss,
+            test_error=found.test_error if found else None,
+            test_loss=found.test_loss if found else None,
+            clean_train_error=found.clean_train_error if found else None,
+            clean_train_loss=found.clean_train_loss if found else None,
         ),
         wall_seconds=sum(seconds),
         images_per_second=images / sum(seconds),
@@ -156,6 +159,7 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes),
         probe=fresh,
         predictions=predictions,
+        learned=found.learned if found else None,
         signals=_signals(learn),
         weights_sha256=weights_sha256(learn.model),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -183,29 +187,6 @@ def ending(spec: RunSpec, rows: list[dict]) -> tuple[str, float | None]:
         return "completed", None
     reached = epochs_to(spec.recipe.stop_at_train_error, [row["train_error"] for row in rows])
     return ("censored", None) if reached is None else ("reached", reached)
-
-
-def epochs_to(target: float, errors: list[float]) -> float | None:
-    """Epochs until the error falls to `target`, linear between the ends of epochs; None if it never does.
-
-    An error at or below the target in the first epoch counts as one epoch.
-    """
-    for place, error in enumerate(errors):
-        if error <= target:
-            before = errors[place - 1] if place else target
-            return place + 1.0 if before <= target else place + (before - target) / (before - error)
-    return None
-
-
-def _evaluate(
-    spec: RunSpec, learn: learners.CoupledLearner, store: Store
-) -> tuple[Predictions, float, float]:
-    """Test predictions, error and loss in float32. A diverged net predicts class 0 with no confidence."""
-    found, labels = learners.log_probabilities(learn.model, batches.test_batches(spec, learn.dls.device))
-    true = found.gather(1, labels[:, None])[:, 0].numpy()
-    predicted = found.argmax(1).numpy()
-    predictions = store.put_predictions(spec.hash, predicted, true)
-    return predictions, float(np.mean(predicted != labels.numpy())), float(-true.mean(dtype=np.float64))
 
 
 def weights_sha256(model: nn.Module) -> str:

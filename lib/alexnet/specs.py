@@ -28,6 +28,7 @@ class ImageSpec(Spec):
     resize: int | None = Field(None, gt=0)  # pixels a side after bilinear resizing; None: the data set's own size
     padding: int = Field(0, ge=0)  # pixels of mean colour added on each side before cropping
     crop: int | None = Field(None, gt=0)  # side of the square a random crop takes in training, the centre crop in tests
+    crops: Literal["random", "centre"] = "random"  # centre: training sees the centre crop only, as tests do
     flip: bool = False  # horizontal reflection of half the training images (section 4.1)
     colour: float = Field(0.0, ge=0)  # standard deviation of the PCA colour noise, 0.1 in section 4.1
 
@@ -55,6 +56,7 @@ class NetSpec(Spec):
     dropout: float = Field(0.5, ge=0, lt=1)
     without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one removed (section 7)
     init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
+    local3_filters: int = Field(32, gt=0)  # of the four-layer-local net's first unshared layer, times the width
     bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); init paper, as-run
 
 
@@ -65,6 +67,7 @@ class RecipeSpec(Spec):
     bias_learning_rate_factor: float = Field(1.0, gt=0)  # cuda-convnet's layer files give biases twice the rate
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)  # L2, inside the velocity (section 5)
+    layer_weight_decay: tuple[tuple[str, float], ...] = ()  # (layer, weight decay of its weights), where it has its own
     batch_size: int = Field(128, gt=0)
     epochs: int = Field(90, gt=0)  # the cap
     schedule: Literal["constant", "plateau", "steps"] = "constant"
@@ -87,6 +90,9 @@ class RunSpec(Spec):
     images: ImageSpec = ImageSpec()
     net: NetSpec = NetSpec()
     recipe: RecipeSpec = RecipeSpec()
+    measured: Literal["errors", "fit", "features"] = "errors"
+    # errors: as training goes; fit: also the loss and error on training images with dropout off and the centre crop,
+    # ten crops in the test, and the first layer's kernels; features: also what the last hidden layer has learned
     test: bool = True  # False for runs that choose something: they never see the test set
     seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
 

@@ -1,0 +1,120 @@
+"""What a run contributes to an effect: one number for each measure of `claims.toml`, and whether it is a bound."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Mapping
+
+from .claims import Measure
+from .errors import SpecError
+from .records import RunRecord, epochs_to
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a run contributes to an effect."""
+
+    value: float
+    censored: bool  # it was stopped at its cap before its target, or diverged
+
+
+def guessing(record: RunRecord) -> float:
+    """The error of blind guessing, in percent."""
+    return 100.0 * (1 - 1 / record.spec.net.classes)
+
+
+def epochs_to_target(record: RunRecord) -> Reading:
+    """Epochs until the target, or the cap for a run that never arrived there, diverged ones included."""
+    reached = record.final.epochs_to_target
+    if record.final.outcome == "reached" and reached is not None:
+        return Reading(reached, censored=False)
+    return Reading(float(record.spec.recipe.epochs), censored=True)
+
+
+def epochs_to_train_loss(record: RunRecord, level: float) -> Reading:
+    """Epochs, interpolated, until the loss on training images with dropout off falls to `level` nats, or the cap."""
+    losses = [epoch.clean_train_loss for epoch in record.history]
+    known = [loss for loss in losses if loss is not None]
+    if len(known) < len(losses):
+        raise SpecError(f"Run {record.hash} has no training loss with dropout off; its spec must ask for it.")
+    reached = epochs_to(level, known)
+    return Reading(float(record.spec.recipe.epochs), True) if reached is None else Reading(reached, False)
+
+
+def _percent(record: RunRecord, name: str, value: float | None) -> Reading:
+    """An error in percent; that of blind guessing for a diverged run."""
+    if record.final.outcome == "diverged":
+        return Reading(guessing(record), censored=True)
+    if value is None:
+        raise SpecError(f"Run {record.hash} has no {name}; its spec does not ask for it.")
+    return Reading(100.0 * value, censored=False)
+
+
+def test_error(record: RunRecord) -> Reading:
+    """Test error in percent."""
+    return _percent(record, "test error", record.final.test_error)
+
+
+def ten_crop_error(record: RunRecord) -> Reading:
+    """Test error with ten crops, in percent."""
+    return _percent(record, "ten-crop error", getattr(record.learned, "ten_crop_error", None))
+
+
+def train_error(record: RunRecord) -> Reading:
+    """Error on all training images, dropout off, without augmentation, in percent."""
+    return _percent(record, "training error with dropout off", record.final.clean_train_error)
+
+
+def generalisation_gap(record: RunRecord) -> Reading:
+    """Test error less training error, both with dropout off and without augmentation, in points; 0 for a diverged
+    run, which has learned nothing that it could fail to generalise."""
+    gap = test_error(record).value - train_error(record).value
+    return Reading(gap, censored=record.final.outcome == "diverged")
+
+
+def early_train_loss(record: RunRecord) -> Reading:
+    """Mean training loss over all epochs of a short run, in nats; that of blind guessing for a diverged run."""
+    if record.final.outcome == "diverged":
+        return Reading(math.log(record.spec.net.classes), censored=True)
+    return Reading(statistics.fmean(epoch.train_loss for epoch in record.history), censored=False)
+
+
+def chance_margin(record: RunRecord) -> tuple[Reading, Reading]:
+    """Error of blind guessing, and the training error over the last epoch, in percent."""
+    return Reading(guessing(record), False), _percent(record, "training error", record.final.train_error)
+
+
+def crop_errors(record: RunRecord) -> tuple[Reading, Reading]:
+    """Test error with one crop and with ten."""
+    return test_error(record), ten_crop_error(record)
+
+
+def _learned(record: RunRecord, *names: str, unit: float = 1.0) -> tuple[Reading, Reading]:
+    """Two figures of what a network has learned; equal, and censored, for a diverged run."""
+    if record.final.outcome == "diverged":
+        return Reading(0.0, True), Reading(0.0, True)
+    values = [getattr(record.learned, name, None) for name in names]
+    if None in values:
+        raise SpecError(f"Run {record.hash} has no {' and '.join(names)}; its spec does not ask for them.")
+    first, second = (Reading(unit * value, False) for value in values if value is not None)
+    return first, second
+
+
+MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
+    "epochs-to-target": epochs_to_target,
+    "test-error": test_error,
+    "ten-crop-error": ten_crop_error,
+    "train-error": train_error,
+    "generalisation-gap": generalisation_gap,
+    "early-train-loss": early_train_loss,
+}
+# Measures that take both arms from one run.
+WITHIN: Mapping[Measure, Callable[[RunRecord], tuple[Reading, Reading]]] = {
+    "chance-margin": chance_margin,
+    "crop-error": crop_errors,
+    "colour-separation": lambda record: _learned(record, "tower_colour", "half_colour"),
+    "neighbour-share": lambda record: _learned(
+        record, "feature_neighbours_share", "pixel_neighbours_share", unit=100.0
+    ),
+    "top5-share": lambda record: _learned(record, "runner_up_kind", "random_kind", unit=100.0),
+}

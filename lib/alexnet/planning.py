@@ -1,0 +1,49 @@
+"""One planned run, the profiles, and the names of settings: what all experiments share."""
+
+from dataclasses import dataclass, field
+
+from .errors import SpecError
+from .specs import RunSpec
+
+PROFILES = ("smoke", "cpu", "gpu")
+GRID_SEED = 1000  # a seed of its own, so that no seed that counts has a part in choosing
+
+SCALINGS = {  # in words, for tables
+    "mean-image": "0 to 255, less the mean image",
+    "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
+    "standardised": "each channel less its mean, divided by its standard deviation",
+}
+INITS = {
+    "paper": "normal, 0.01 in every layer",
+    "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
+    "cuda-convnet": "normal, 0.0001 in the first layer, 0.01 in the others",
+    "kaiming": "normal, scaled to the number of inputs and the activation (He, Glorot)",
+    "torch": "uniform, torch's defaults",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run and its place in an experiment."""
+
+    claim: str
+    condition: str
+    stage: str  # "grid" chooses a learning rate, "seeds" counts
+    arm: str
+    seed: int
+    spec: RunSpec = field(repr=False)
+    variant: str = ""  # tells apart the runs of an arm that are averaged, such as the layer that was removed
+
+    @property
+    def title(self) -> str:
+        """What a progress bar says of it."""
+        arm = f"{self.arm} {self.variant}".strip()
+        rate = f" lr {self.spec.recipe.learning_rate:g}"
+        return f"{self.claim}/{self.condition} {self.stage}: {arm}{rate} seed {self.seed}"
+
+
+def check_profile(profile: str) -> str:
+    """The profile itself. Raises `SpecError` for an unknown one."""
+    if profile not in PROFILES:
+        raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
+    return profile

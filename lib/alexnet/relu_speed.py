@@ -1,0 +1,137 @@
+"""ReLU against tanh (section 3.1, figure 1): epochs to 25% training error, each with its own best learning rate."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from .errors import SpecError
+from .planning import GRID_SEED, Planned
+from .records import RunRecord, Store
+from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+
+ARMS = ("relu", "tanh")
+FOUR_LAYER = NetSpec(name="four-layer", norm="none", dropout=0.0)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A setting under which ReLU and tanh are compared."""
+
+    name: str
+    scaling: str
+    init: str
+    bias_learning_rate_factor: float
+    rates: tuple[float, ...]  # the grid, the same for both activations
+    grid_epochs: int  # cap of a grid run
+    epochs: int  # cap of a run that counts; one that has not arrived by then is censored
+    net: NetSpec = FOUR_LAYER
+    resize: int | None = None  # pixels a side; None: the images' own size
+
+
+@dataclass(frozen=True)
+class ReluSpeed:
+    """Section 3.1 and figure 1: epochs to 25% training error, ReLU against tanh."""
+
+    conditions: tuple[Condition, ...]
+    seeds: int
+    train_size: int | None  # training images; None: all 45,000
+    target: float = 0.25
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """The claims these runs are for."""
+        return frozenset({"relu-speed"})
+
+    def spec(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> RunSpec:
+        """One run. No regularisation: no weight decay, no dropout, no augmentation (figure 1's caption)."""
+        grid = stage == "grid"
+        return RunSpec(
+            images=ImageSpec(train_size=self.train_size, scaling=condition.scaling, resize=condition.resize),
+            net=condition.net.model_copy(update={"activation": arm, "init": condition.init}),
+            recipe=RecipeSpec(
+                learning_rate=rate,
+                bias_learning_rate_factor=condition.bias_learning_rate_factor,
+                weight_decay=0.0,
+                epochs=condition.grid_epochs if grid else condition.epochs,
+                stop_at_train_error=self.target,
+            ),
+            test=not grid,
+            seed=seed,
+        )
+
+    def grid(self, condition: Condition, arm: str) -> list[Planned]:
+        """The runs that choose an activation's learning rate."""
+        return [self._planned(condition, arm, rate, "grid", GRID_SEED) for rate in condition.rates]
+
+    def seed_runs(self, condition: Condition, arm: str, rate: float, seeds: int) -> list[Planned]:
+        """The runs that count."""
+        return [self._planned(condition, arm, rate, "seeds", seed) for seed in range(seeds)]
+
+    def _planned(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> Planned:
+        spec = self.spec(condition, arm, rate, stage, seed)
+        return Planned("relu-speed", condition.name, stage, arm, seed, spec)
+
+    def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
+        """The runs that can be named now: all grids, and the seeds whose grid is complete."""
+        for condition in self.conditions:
+            for arm in ARMS:
+                grid = self.grid(condition, arm)
+                yield from grid
+                records = [store.get(planned.spec) for planned in grid]
+                if all(records):
+                    rate = chosen_rate(record for record in records if record)
+                    yield from self.seed_runs(condition, arm, rate, seeds or self.seeds)
+
+
+def chosen_rate(records: Iterable[RunRecord]) -> float:
+    """The learning rate whose run came first to the target; if none came, the one with the lowest training error.
+
+    A diverged run is never chosen. Ties go to the smaller rate. Only training errors are looked at.
+    Raises `SpecError` when every run diverged.
+    """
+
+    def rank(record: RunRecord) -> tuple[float, float, float]:
+        arrived = record.final.epochs_to_target or float("inf")
+        return arrived, record.final.train_error, record.spec.recipe.learning_rate
+
+    sound = [record for record in records if record.final.outcome != "diverged"]
+    if not sound:
+        raise SpecError("Every learning rate of the grid diverged; widen the grid towards smaller rates.")
+    return min(sound, key=rank).spec.recipe.learning_rate
+
+
+# Pixels 0..255 less the mean image, cuda-convnet's initial weights, biases at twice the rate: the paper's setting
+# as its code has it. Rates: powers of two around the layer file's 0.001, up to where both activations get worse.
+ORIGINAL = Condition(
+    "original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), 15, 60
+)
+# Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
+MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 8, 60)
+
+# A first look on a tenth of the images: the same experiment, the same code, an easier target.
+SMOKE = {
+    "original": replace(ORIGINAL, rates=(0.002, 0.004), grid_epochs=6, epochs=10),
+    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=4, epochs=8),
+}
+
+# The same question for AlexNet in its 32-pixel form: unit variance, fan-in initialisation, nothing that regularises.
+ALEXNET = Condition(
+    "alexnet", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04), 5, 30,
+    NetSpec(form="32", width=0.25, dropout=0.0),
+)  # fmt: skip
+
+RELU_SPEED = {
+    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.6),
+    "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
+    "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
+}
+
+RELU_ALEXNET = {
+    "smoke": ReluSpeed(
+        (replace(ALEXNET, rates=(0.02,), grid_epochs=1, epochs=2, net=NetSpec(form="32", width=0.125, dropout=0.0)),),
+        seeds=2,
+        train_size=2000,
+        target=0.7,
+    ),
+    "cpu": ReluSpeed((ALEXNET,), seeds=3, train_size=None),
+    "gpu": ReluSpeed((replace(ALEXNET, net=NetSpec(dropout=0.0), resize=227),), seeds=5, train_size=None),
+}
