@@ -207,7 +207,8 @@ def copies(records: Iterable[RunRecord]) -> Iterator[tuple[str, str]]:
 def _training(record: RunRecord) -> dict:
     """The part of a spec that acts on every step; the rest decides only when a run ends."""
     spec = record.spec
-    steps = spec.recipe.model_dump(include={"learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"})
+    names = {"learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"}
+    steps = spec.recipe.model_dump(include=names)
     return {
         **spec.model_dump(exclude={"recipe", "test", "measured"}),
         **steps,

@@ -51,10 +51,11 @@ def work(
     profile: str, store: Store, seeds: int | None = None, workers: int | None = None, claim: str | None = None
 ) -> Work:
     """The runs that can be named now, split into those that have a record and those that lack one."""
-    # A run may serve several claims: it is counted, and made, once.
-    found = list(
-        {p.spec.hash: (p, record) for p, record in reversed(experiments.records(profile, store, seeds, claim))}.values()
-    )[::-1]
+    named = experiments.records(profile, store, seeds, claim)
+    first: dict[str, tuple[Planned, RunRecord | None]] = {}
+    for planned, record in named:
+        first.setdefault(planned.spec.hash, (planned, record))  # a run may serve several claims, and is made once
+    found = list(first.values())
     missing = [planned for planned, record in found if record is None]
     speed = _speed([record for _, record in found if record is not None])
     seconds = sum(_flop(planned.spec) for planned in missing) / speed
