@@ -12,9 +12,14 @@ CLAIM ?=#            only the runs of this claim, such as relu-speed
 FRESH ?=#            1: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download
-WORKERS ?=#          runs trained, or notebooks executed, side by side
+WORKERS ?=#          runs trained, notebooks executed, or images decoded, by so many processes side by side
 MINUTES ?=#          start no new run after so many minutes; the next make runs goes on
 SCHEDULER ?=#        address of a dask scheduler that trains the runs
+IMAGENET ?=#         folder with train/CLASS/*.jpg and val/CLASS/*.jpg, for make imagenet
+WEIGHTS ?=#          with make imagenet: torchvision, or a file of its weights; evaluates them and trains nothing
+EPOCHS ?=#           with make imagenet: train at most so many epochs
+PROCESSES ?=#        with make imagenet: processes that share each batch; by default one for each GPU
+RESULTS ?=#          with make imagenet: folder for what comes out, by default reports/imagenet
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
 UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
 
@@ -23,6 +28,11 @@ PROFILES := cpu smoke gpu
 profile := $(strip $(PROFILE))
 ifneq ($(words $(profile))-$(filter $(PROFILES),$(profile)),1-$(profile))
 $(error PROFILE=$(profile) is not a profile; use one of: $(PROFILES))
+endif
+ifneq ($(filter imagenet,$(MAKECMDGOALS)),)
+ifeq ($(strip $(IMAGENET)),)
+$(error Name the images: make imagenet IMAGENET=folder, which holds train/CLASS/*.jpg and val/CLASS/*.jpg)
+endif
 endif
 
 VENV := .venv
@@ -46,16 +56,18 @@ option = $(if $(strip $(2)),$(1) $(strip $(2)))
 choice = --profile $(profile) $(call option,--seeds,$(SEEDS)) $(if $(call on,$(FRESH)),--fresh)
 labour = $(if $(strip $(CLAIM)),--claim $(strip $(CLAIM))) $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES)) \
 	$(call option,--scheduler,$(SCHEDULER))
+training = $(call option,--weights,$(WEIGHTS)) $(call option,--epochs,$(EPOCHS)) $(call option,--processes,$(PROCESSES)) \
+	$(call option,--workers,$(WORKERS)) $(if $(strip $(RESULTS)),--results "$(strip $(RESULTS))")
 
 # ---------------------------------------------------------------------------------------------------------------
-.PHONY: report test runs audit lab bench data notebooks lint unit notebooks-check lock clean help
+.PHONY: report test runs audit imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
 	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
 
-test: $(STAMP) ## Check everything: style, types, unit tests, and every notebook's output against the committed one
+test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's output, and the whole smoke report
 	@summary=; failed=0; \
-	for step in lint data unit; do \
+	for step in lint data unit smoke; do \
 		printf '\n== make %s\n' "$$step"; \
 		start=$$(date +%s); \
 		if $(MAKE) "$$step"; then outcome=passed; else outcome=FAILED; failed=1; fi; \
@@ -69,6 +81,9 @@ runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it
 
 audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
 	@$(ALEXNET) audit --profile $(profile) $(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES)))
+
+imagenet: $(STAMP) ## Train AlexNet on ImageNet, or a folder like it, on all GPUs; evaluate with one and ten crops
+	@$(ALEXNET) imagenet "$(call absolute,$(strip $(IMAGENET)))" $(training)
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -88,6 +103,9 @@ lint: $(STAMP) ## Check style (ruff) and types (mypy)
 
 unit: $(STAMP) ## Run the tests alone (pytest)
 	@$(RUN) -m pytest --quiet
+
+smoke: $(STAMP) data ## Build the whole report of the smoke profile, its runs made live, in build/smoke
+	@$(MAKE) report PROFILE=smoke
 
 notebooks-check: $(STAMP) data ## Only the notebooks: execute each and compare every output with the committed one, strictly
 	@$(RUN) -m pytest --quiet tests/test_notebooks.py -k committed_notebook

@@ -175,6 +175,13 @@ def test_an_unknown_profile_is_refused_before_anything_is_installed(bare_clone: 
     assert not (bare_clone / ".venv").exists()
 
 
+def test_training_on_imagenet_without_a_folder_is_refused_before_anything_is_installed(bare_clone: Path) -> None:
+    result = make("imagenet", folder=bare_clone)
+    assert result.returncode == 2
+    assert "make imagenet IMAGENET=folder" in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
 def test_an_old_python_is_refused_by_name(bare_clone: Path, tmp_path: Path) -> None:
     old = tmp_path / "old-python"
     old.write_text("#!/bin/sh\nexit 1\n")  # what the version check of an older Python comes to
@@ -238,6 +245,9 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
         (["notebooks"], "alexnet notebooks"),
         (["data"], "alexnet data"),
         (["bench"], "alexnet bench"),
+        (["imagenet", "IMAGENET=/my images", "EPOCHS=2"], 'alexnet imagenet "/my images" --epochs 2'),
+        (["imagenet", "IMAGENET=/images", "WEIGHTS=torchvision"], 'alexnet imagenet "/images" --weights torchvision'),
+        (["imagenet", "IMAGENET=/i", "PROCESSES=2", "RESULTS=/o"], 'alexnet imagenet "/i" --processes 2 --results "/o"'),
     ],
 )
 def test_targets_and_settings_become_commands(arguments: list[str], expected: str) -> None:
@@ -267,6 +277,9 @@ def test_make_without_a_data_folder_leaves_the_choice_to_the_library(bare_clone:
 # README, continuous integration, and what git tracks
 
 
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+
+
 def test_readme_shows_both_commands_and_a_board() -> None:
     for command in ("make report", "make test"):
         assert re.search(rf"^{command}\b", README, re.MULTILINE), f"{command} is not shown"
@@ -290,7 +303,7 @@ def test_readme_shows_the_library_as_it_is() -> None:
     assert all(hasattr(CoupledLearner, method.attr) for method in methods if isinstance(method, ast.Attribute))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents_name_only_targets_settings_and_files_that_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
@@ -301,7 +314,8 @@ def test_documents_name_only_targets_settings_and_files_that_exist(document: str
     assert named <= targets, f"no such target: {named - targets}"
     assert {word.split("=")[0] for word in words if "=" in word} <= settings
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / link).exists() or link == "reports/index.html", f"{document} links to {link}"
+        place = (ROOT / document).parent / link
+        assert place.exists() or link == "reports/index.html", f"{document} links to {link}"
 
 
 def test_continuous_integration_calls_the_test_command_of_the_readme() -> None:

@@ -12,8 +12,10 @@ COMMANDS = {  # command: (module with add_arguments and run, help)
     "runs": ("grid", "make the run records a profile lacks"),
     "audit": ("audit", "prove that the records belong to this code"),
     "data": ("data", "fetch and verify the data sets"),
+    "features": ("features", "compute the features that transfer trains on"),
     "notebooks": ("notebooks", "execute notebooks/*.py and write the paired .ipynb"),
     "bench": ("bench", "measure speed on this machine"),
+    "imagenet": ("imagenet", "train AlexNet on ImageNet, or a folder like it, and evaluate it"),
     "readme": ("readme", "write the verdict board into README.md"),
 }
 

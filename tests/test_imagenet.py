@@ -1,0 +1,505 @@
+"""Training on an ImageNet-style folder: images, several processes, evaluation, resuming, bad input.
+
+The folder is drawn for the purpose: six classes, each with a colour, in photographs of odd sizes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alexnet import __main__, imagenet, imagenet_evaluation, imagenet_images, imagenet_training, models, processes
+from alexnet.batches import WEIGHTS_STREAM, Preparation, seed_of
+from alexnet.compat import import_torchvision
+from alexnet.errors import DataError
+from alexnet.imagenet import ImagenetResult
+from alexnet.imagenet_evaluation import TORCHVISION_IMAGES
+from alexnet.imagenet_images import FolderBatches, Photographs
+from alexnet.imagenet_training import PAPER_IMAGES
+from alexnet.specs import NetSpec
+
+TRAINING, VALIDATION, CLASSES = 8, 3, 6  # images a class, images a class, classes
+SMALL = ["--width", "0.03", "--init", "kaiming", "--learning-rate", "1e-4", "--batch-size", "16", "--epochs", "2"]
+
+
+def photograph(colour: np.ndarray, generator: np.random.Generator) -> Image.Image:
+    """Coarse noise around a colour, of a random size and shape."""
+    width, height = (int(side) for side in generator.integers(40, 130, 2))
+    noise = (colour + generator.normal(0, 60, (8, 8, 3))).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def draw(folder: Path, training: int = TRAINING, validation: int = VALIDATION) -> Path:
+    generator = np.random.default_rng(2012)
+    for label, colour in enumerate(generator.integers(40, 216, (CLASSES, 3))):
+        for part, count in (("train", training), ("val", validation)):
+            place = folder / part / f"n{label:08d}"
+            place.mkdir(parents=True)
+            for number in range(count):
+                photograph(colour, generator).save(place / f"{part}_{number}.JPEG")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("imagenet"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_machine() -> object:
+    """One thread, float32 and no GPU, here and in the processes that are started, so that runs can be compared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet.machine, "default_device", lambda: torch.device("cpu"))
+        for name, value in {"ALEXNET_PRECISION": "float32", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}.items():
+            patch.setenv(name, value)
+        yield
+    torch.set_num_threads(threads)
+
+
+def run(folder: Path, results: Path, *words: str, small: bool = True) -> int:
+    here = ["--processes", "1", "--workers", "0"]
+    return __main__.main(["imagenet", str(folder), "--results", str(results), *(SMALL if small else []), *here, *words])
+
+
+def result_in(results: Path) -> ImagenetResult:
+    (file,) = results.glob("*.json")
+    return imagenet.read_result(file)
+
+
+def weights_in(results: Path) -> dict[str, Tensor]:
+    (file,) = results.glob("*.safetensors")
+    return safetensors.torch.load_file(file)
+
+
+def numbers(result: ImagenetResult) -> tuple:
+    """All that must not depend on how often a training was stopped."""
+    return [row.model_copy(update={"seconds": 0.0}) for row in result.history], result.evaluation, result.weights_sha256
+
+
+@pytest.fixture(scope="module")
+def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of an uninterrupted training by one process without dropout, decoding in a worker."""
+    results = tmp_path_factory.mktemp("one")
+    assert run(drawn, results, "--dropout", "0", "--workers", "1") == 0
+    return results
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# images
+
+
+@pytest.mark.parametrize("size", [(130, 97), (97, 130), (256, 256), (301, 300), (640, 257), (40, 1000)])
+def test_a_file_is_prepared_as_torchvision_prepares_it(size: tuple[int, int], tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    noise = generator.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    patch = imagenet_images.decode(str(tmp_path / "a.png"))
+    assert patch.shape == (256, 256, 3) and patch.dtype == np.uint8
+    prepare = Preparation(TORCHVISION_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    ours = prepare(torch.from_numpy(patch)[None], prepare.centre(1))[0]
+    preset = import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.transforms()
+    theirs = preset(Image.open(tmp_path / "a.png"))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P"])
+def test_every_mode_becomes_three_channels(mode: str, tmp_path: Path) -> None:
+    file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.new("RGB", (60, 50), (200, 100, 50)).convert(mode).save(file)
+    assert imagenet_images.decode(str(file)).shape == (256, 256, 3)
+
+
+def test_statistics_are_those_of_the_training_images(drawn: Path, tmp_path: Path) -> None:
+    listed = imagenet_images.listing(drawn, "train")
+    found = imagenet_images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    pixels = np.stack([imagenet_images.decode(file) for file in listed.files]).astype(np.float64)
+    mean_image = pixels.mean(0)
+    np.testing.assert_allclose(found.mean_image, mean_image, rtol=1e-6)
+    np.testing.assert_allclose(found.spread, (pixels - mean_image).std(), rtol=1e-5)
+    covariance = np.cov(pixels.reshape(-1, 3).T, bias=True)
+    np.testing.assert_allclose(found.colour_axes @ found.colour_axes.T, covariance, rtol=1e-4)
+    np.testing.assert_allclose(found.channel_std, covariance.diagonal() ** 0.5, rtol=1e-5)
+    again = imagenet_images.statistics(Photographs(imagenet_images.listing(drawn, "val")), tmp_path / "statistics.npz")
+    assert torch.equal(again.mean_image, found.mean_image), "kept from the first time"
+    (tmp_path / "statistics.npz").write_bytes(b"PK damaged")
+    repaired = imagenet_images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    assert torch.equal(repaired.colour_axes, found.colour_axes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
+def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = imagenet_images.listing(drawn, "train")
+    prepare = Preparation(PAPER_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    training = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True)
+    validation = FolderBatches(Photographs(listed), prepare, bs=12)
+
+    def shares(batches: FolderBatches) -> list[list[Tensor]]:
+        found = []
+        for rank in range(count):
+            monkeypatch.setattr(processes, "number", lambda: count)
+            monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+            assert len(batches) == len(batches.share())
+            found.append(batches.share())
+        return found
+
+    by_batch = list(zip(*shares(training), strict=True))
+    assert [torch.cat(batch).tolist() for batch in by_batch] == torch.arange(48).view(4, 12).tolist()
+    assert len({len(piece) for batch in by_batch for piece in batch}) == 1, "equal pieces"
+    once = torch.cat([piece for share in shares(validation) for piece in share])
+    assert sorted(once.tolist()) == list(range(48))
+
+
+def test_a_share_holds_the_images_that_the_whole_batch_has(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = imagenet_images.listing(drawn, "train")
+    prepare = Preparation(PAPER_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    batches = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True, seed=3)
+    images, labels = batches.one_batch()
+    assert images.shape == (12, 3, 227, 227)
+    monkeypatch.setattr(processes, "number", lambda: 2)
+    halves = []
+    for rank in range(2):
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        halves.append(batches.one_batch())
+    assert torch.equal(torch.cat([half for half, _ in halves]), images), "crops, reflections and colours too"
+    assert torch.equal(torch.cat([half for _, half in halves]), labels)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# training
+
+
+def test_a_training_tells_all_of_itself(drawn: Path, trained: Path) -> None:
+    result = result_in(trained)
+    assert result.outcome == "completed" and result.processes == 1
+    assert result.images == {"train": CLASSES * TRAINING, "val": CLASSES * VALIDATION} and result.classes == CLASSES
+    assert [row.epoch for row in result.history] == [1, 2]
+    assert result.spec is not None and result.spec.images == PAPER_IMAGES
+    assert (result.spec.recipe.momentum, result.spec.recipe.weight_decay) == (0.9, 0.0005)
+    assert (result.spec.recipe.schedule, result.spec.recipe.most_drops) == ("plateau", 3)
+    assert result.evaluation[0].top1_error == pytest.approx(result.history[-1].valid_error)
+    assert str(drawn) not in next(trained.glob("*.json")).read_text()
+
+
+def test_two_processes_train_as_one_does(drawn: Path, trained: Path, tmp_path: Path) -> None:
+    """Launched by torchrun, with gloo: the same batches, gradients and figures, up to the order of float32 sums."""
+    program = Path(__file__).with_name("imagenet_process.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
+    words = [str(tmp_path), str(drawn), "--results", str(tmp_path / "two"), *SMALL, "--dropout", "0", "--workers", "1"]
+    done = subprocess.run([*torchrun, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 2:") == 1, "one process speaks"
+
+    first, second = ((tmp_path / f"{rank} of 2").read_text() for rank in range(2))
+    two, one = result_in(tmp_path / "two"), result_in(trained)
+    assert first == second == two.weights_sha256, "both hold the same weights, bit by bit"
+    assert two.processes == 2 and two.evaluation == one.evaluation
+    for row, expected in zip(two.history, one.history, strict=True):
+        assert row.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
+        assert row.valid_loss == pytest.approx(expected.valid_loss, rel=1e-5)
+        assert (row.train_error, row.valid_error) == (expected.train_error, expected.valid_error)
+
+    net = NetSpec(classes=CLASSES, width=0.03, init="kaiming", dropout=0)
+    start = models.build(net, 227, seed_of(WEIGHTS_STREAM, 0)).state_dict()
+    alone, together = weights_in(trained), weights_in(tmp_path / "two")
+    for name, initial in start.items():
+        moved = (alone[name] - initial).norm()
+        assert moved > 0
+        assert (alone[name] - together[name]).norm() < 1e-3 * moved, name
+
+
+def test_a_training_that_was_stopped_goes_on(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """With dropout, crops and colours; then from a damaged checkpoint, and with more epochs."""
+    assert run(drawn, tmp_path / "straight") == 0
+    begin = imagenet_training.EpochSeeds.before_train
+
+    def stop(self: imagenet_training.EpochSeeds) -> None:
+        if len(self.history.rows) == 1:
+            raise KeyboardInterrupt
+        begin(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imagenet_training.EpochSeeds, "before_train", stop)
+        assert run(drawn, tmp_path / "stopped") == 130
+    assert "goes on from the last epoch" in capsys.readouterr().err
+    assert not list((tmp_path / "stopped").glob("*.json"))
+    assert run(drawn, tmp_path / "stopped") == 0
+    assert "epoch 1:" not in capsys.readouterr().out
+    expected = numbers(result_in(tmp_path / "straight"))
+    assert numbers(result_in(tmp_path / "stopped")) == expected
+
+    (checkpoint,) = (tmp_path / "stopped" / ".work").glob("*.checkpoint")
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    assert run(drawn, tmp_path / "stopped") == 0
+    assert "epoch 1:" in capsys.readouterr().out, "a damaged checkpoint is as good as none"
+    assert numbers(result_in(tmp_path / "stopped")) == expected
+
+    assert run(drawn, tmp_path / "stopped", "--epochs", "3") == 0
+    assert "epoch 2:" not in capsys.readouterr().out
+    longer = result_in(tmp_path / "stopped")
+    assert [row.epoch for row in longer.history] == [1, 2, 3]
+
+
+def test_a_training_that_diverges_is_recorded_as_such(drawn: Path, tmp_path: Path) -> None:
+    assert run(drawn, tmp_path, "--learning-rate", "1e20") == 0
+    result = result_in(tmp_path)
+    assert result.outcome == "diverged" and len(result.history) == 1
+    assert json.loads(next(tmp_path.glob("*.json")).read_text())["outcome"] == "diverged"
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# evaluation
+
+
+def test_one_and_ten_crops_against_their_definition(drawn: Path) -> None:
+    listed = imagenet_images.listing(drawn, "val")
+    statistics = imagenet_images._statistics(torch.full((256, 256, 3), 100.0).double(), torch.eye(3).double() * 2e4)
+    prepare = Preparation(PAPER_IMAGES, statistics, torch.device("cpu"))
+    net = models.build(NetSpec(classes=CLASSES, width=0.03, init="kaiming"), 227, seed=5).eval()
+    found = imagenet_evaluation.evaluate(net, FolderBatches(Photographs(listed), prepare, bs=7))
+
+    functional = import_torchvision().transforms.functional
+    wrong = np.zeros((2, 2))
+    for file, label in zip(listed.files, listed.labels, strict=True):
+        image = torch.from_numpy(imagenet_images.decode(file).copy()).permute(2, 0, 1).float() - 100
+        crops = torch.stack(functional.ten_crop(image, 227))
+        centre = functional.center_crop(image, 227)[None]
+        with torch.no_grad():
+            for row, views in enumerate((centre, crops)):
+                ranked = net(views).softmax(1).mean(0).argsort(descending=True)
+                wrong[row] += (ranked[0] != label).item(), (label not in ranked[:5]).__int__()
+    expected = wrong / len(listed.files)
+    assert [e.crops for e in found] == [1, 10]
+    np.testing.assert_allclose([[e.top1_error, e.top5_error] for e in found], expected, atol=1e-9)
+    assert 0 < expected[0, 1] < expected[0, 0] <= 1, "the test can tell top-1 from top-5"
+
+
+@pytest.fixture(scope="module")
+def torchvision_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("weights") / "alexnet.pth"
+    torch.manual_seed(0)
+    torch.save(import_torchvision().models.alexnet(num_classes=CLASSES).state_dict(), file)
+    return file
+
+
+def test_torchvisions_weights_with_torchvisions_preprocessing(
+    torchvision_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder = draw(tmp_path / "images", training=1, validation=1)
+    assert run(folder, tmp_path / "results", "--weights", str(torchvision_weights), small=False) == 0
+    result = result_in(tmp_path / "results")
+    assert result.weights == "alexnet.pth" and result.spec is None and result.images == {"val": CLASSES}
+    assert "top-5 error" in capsys.readouterr().out
+
+    models = import_torchvision().models
+    net = models.alexnet(num_classes=CLASSES)
+    net.load_state_dict(torch.load(torchvision_weights, weights_only=True))
+    preset = models.AlexNet_Weights.IMAGENET1K_V1.transforms()
+    listed = imagenet_images.listing(folder, "val")
+    with torch.no_grad():
+        scores = net.eval()(torch.stack([preset(Image.open(file).convert("RGB")) for file in listed.files]))
+    right = (scores.argmax(1).numpy() == listed.labels).mean()
+    assert result.evaluation[0].top1_error == pytest.approx(1 - right)
+
+    def get_state_dict(*_: object, **__: object) -> dict:
+        return torch.load(torchvision_weights, weights_only=True)
+
+    monkeypatch.setattr(models.AlexNet_Weights, "get_state_dict", get_state_dict)
+    assert run(folder, tmp_path / "own", "--weights", "torchvision", small=False) == 0
+    own = result_in(tmp_path / "own")
+    assert own.weights == "torchvision IMAGENET1K_V1" and own.evaluation == result.evaluation
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise urllib.error.URLError("no route to host")
+
+
+def test_weights_that_will_not_do(
+    torchvision_weights: Path,
+    drawn: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    counts: Counter,
+) -> None:
+    models = import_torchvision().models
+    monkeypatch.setattr(models.AlexNet_Weights, "get_state_dict", unreachable)
+    (tmp_path / "damaged.pth").write_bytes(torchvision_weights.read_bytes()[:1000])
+    (tmp_path / "damaged.safetensors").write_bytes(b"\1\2\3")
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for named, message in {
+        "torchvision": "cannot be downloaded (no route to host)",
+        str(tmp_path / "missing.pth"): "no weights to be read",
+        str(tmp_path / "damaged.pth"): "no weights to be read",
+        str(tmp_path / "damaged.safetensors"): "no weights to be read",
+        str(tmp_path / "other.pth"): "not the weights of torchvision's AlexNet",
+        str(tmp_path / "list.pth"): "not the weights of torchvision's AlexNet",
+    }.items():
+        assert run(drawn, tmp_path / "results", "--weights", named, small=False) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+        counts["bad inputs tried"] += 1
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# bad input: a clear error, exit code 2, before any training
+
+
+def without_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def without_validation(folder: Path) -> None:
+    (folder / "val").rename(folder / "validation")
+
+
+def without_training(folder: Path) -> None:
+    (folder / "train").rename(folder / "training")
+
+
+def with_other_classes(folder: Path) -> None:
+    (folder / "val" / "n00000003").rename(folder / "val" / "n00000009")
+
+
+def with_an_empty_class(folder: Path) -> None:
+    (folder / "train" / "n00000009").mkdir()
+
+
+def without_classes(folder: Path) -> None:
+    for file in sorted((folder / "val").glob("*/*")):
+        file.rename(folder / "val" / f"{file.parent.name}_{file.name}")
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
+
+
+def with_a_broken_training_image(folder: Path) -> None:
+    file = folder / "train" / "n00000002" / "train_0.JPEG"
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def with_a_broken_validation_image(folder: Path) -> None:
+    (folder / "val" / "n00000005" / "val_1.JPEG").write_text("not an image")
+
+
+def unchanged(folder: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        (without_folder, [], "is not a folder"),
+        (without_validation, [], "has no folder 'val'"),
+        (without_training, [], "has no folder 'train'"),
+        (with_other_classes, [], "the class 'n00000003' is in train and not in val"),
+        (with_an_empty_class, [], "n00000009"),
+        (without_classes, [], "holds no folder with images for each class"),
+        (with_a_broken_training_image, [], "train_0.JPEG cannot be read as an image"),
+        (with_a_broken_validation_image, [], "val_1.JPEG cannot be read as an image"),
+        (unchanged, ["--batch-size", "49"], "fewer than a batch of 49"),
+        (unchanged, ["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
+        (unchanged, ["--epochs", "0"], "--epochs 0 makes no sense"),
+        (unchanged, ["--learning-rate", "nan"], "--learning-rate nan makes no sense"),
+        (unchanged, ["--dropout", "1"], "--dropout 1 is no share"),
+        (unchanged, ["--workers", "-1"], "--workers -1 makes no sense"),
+    ],
+)
+def test_bad_input_is_named_before_any_training(
+    change: object, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    folder = draw(tmp_path / "images")
+    change(folder)  # type: ignore[operator]
+    assert run(folder, tmp_path / "results", *words) == 2
+    out, error = capsys.readouterr()
+    assert message in error and error.count("\n") == 1, error
+    assert "epoch" not in out and not list((tmp_path / "results").glob("*.json"))
+    counts["bad inputs tried"] += 1
+
+
+def test_an_image_that_one_of_two_processes_cannot_read_ends_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, counts: Counter
+) -> None:
+    """Launched by the command itself, which gives the exit code of its processes."""
+    folder = draw(tmp_path / "images")
+    with_a_broken_training_image(folder)
+    words = [
+        "imagenet",
+        str(folder),
+        "--results",
+        str(tmp_path / "results"),
+        *SMALL,
+        "--processes",
+        "2",
+        "--workers",
+        "0",
+    ]
+    monkeypatch.setattr(sys, "argv", ["alexnet", *words])
+    assert __main__.main(words) == 2
+    assert capfd.readouterr().err.count("train_0.JPEG cannot be read as an image") == 1
+    counts["bad inputs tried"] += 1
+
+
+def test_processes_that_do_not_meet_are_told(monkeypatch: pytest.MonkeyPatch, drawn: Path, tmp_path: Path) -> None:
+    """Without this each would train by itself, and overwrite what the other wrote."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "PartialState", lambda **_: None)
+    assert run(drawn, tmp_path) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a folder that cannot be made")
+def test_results_that_cannot_be_written(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(drawn, tmp_path / "file") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_training_with_an_error(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    write = imagenet_training.write_atomically
+
+    def full(path: Path, content: bytes) -> None:
+        raise imagenet_training.RecordError(f"{path} cannot be written: No space left on device. Free the disk.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imagenet_training, "write_atomically", full)
+        assert run(drawn, tmp_path) == 2
+    assert "No space left" in capsys.readouterr().err and not list(tmp_path.glob("*.json"))
+    assert imagenet_training.write_atomically is write
+    counts["bad inputs tried"] += 1
+
+
+def test_the_same_training_twice_at_once_is_refused(
+    drawn: Path, trained: Path, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    (file,) = trained.glob("*.json")
+    from alexnet.records import Store
+
+    with Store(trained).hold(file.stem):
+        assert run(drawn, trained, "--dropout", "0") == 2
+    assert "another process trains this" in capsys.readouterr().err
+    counts["bad inputs tried"] += 1
+
+
+def test_an_image_that_disappears_while_training_is_named(drawn: Path, tmp_path: Path) -> None:
+    folder = draw(tmp_path / "images", training=2, validation=1)
+    photographs = Photographs(imagenet_images.listing(folder, "train"))
+    next((folder / "train").glob("*/*")).unlink()
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        list(photographs.read(torch.arange(12).split(4), workers=1))
