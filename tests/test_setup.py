@@ -247,7 +247,10 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
         (["bench"], "alexnet bench"),
         (["imagenet", "IMAGENET=/my images", "EPOCHS=2"], 'alexnet imagenet "/my images" --epochs 2'),
         (["imagenet", "IMAGENET=/images", "WEIGHTS=torchvision"], 'alexnet imagenet "/images" --weights torchvision'),
-        (["imagenet", "IMAGENET=/i", "PROCESSES=2", "RESULTS=/o"], 'alexnet imagenet "/i" --processes 2 --results "/o"'),
+        (
+            ["imagenet", "IMAGENET=/i", "PROCESSES=2", "RESULTS=/o"],
+            'alexnet imagenet "/i" --processes 2 --results "/o"',
+        ),
     ],
 )
 def test_targets_and_settings_become_commands(arguments: list[str], expected: str) -> None:

@@ -35,7 +35,7 @@ def main(words: list[str] | None = None) -> int:
         return command.run(arguments)
     except AlexnetError as error:
         print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

@@ -2,7 +2,9 @@
 
 
 class AlexnetError(Exception):
-    """Base of all errors of this package; the command line prints them in one line and exits with code 2."""
+    """Base of all errors of this package; the command line prints them in one line and ends with their exit code."""
+
+    exit_code = 2
 
 
 class DataError(AlexnetError):
