@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet import features, sources
+from alexnet.batches import IMAGENET_MEAN, IMAGENET_STD
 from alexnet.compat import import_torchvision
 from alexnet.errors import DataError
 from alexnet.weights import IMAGENET, Weights
@@ -64,7 +65,7 @@ def place(folder: Path) -> Path:
 def slowly(images: np.ndarray) -> np.ndarray:
     """The definition: pixels in 0..1, normalised, upscaled by torch, through the network's layers in their order."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255
-    mean, std = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (features.MEAN, features.STD))
+    mean, std = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = F.interpolate((pixels - mean) / std, size=224, mode="bilinear", align_corners=False)
     model = torchvision_layers()
     model.load_state_dict({name: torch.tensor(array) for name, array in WEIGHTS.arrays.items()})

@@ -22,6 +22,8 @@ from .specs import ImageSpec, RunSpec
 
 WEIGHTS_STREAM, ORDER_STREAM, DROPOUT_STREAM = 1, 2, 3  # what a run's seed is used for, each its own random stream
 PIXELS = {"cifar10": 32, "mnist": 28}  # a side, of each data set's images
+SUBSET_SEED = 2012
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in 0..1
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,32 @@ class Statistics:
 
 
 @functools.lru_cache(maxsize=4)
-def split_of(name: str, train_size: int | None = None) -> tuple[Dataset, np.ndarray, np.ndarray]:
+def split_of(
+    name: str,
+    train_size: int | None = None,
+    draw: int = 0,  # another number, another subset
+) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """A data set with the indices of its training split (or a stratified subset) and its validation split."""
     dataset = data.load(name)
     train, valid = data.split(dataset.train_labels)
     if train_size is not None:
-        train = data.subset(train, dataset.train_labels, train_size)
+        train = data.subset(train, dataset.train_labels, train_size, SUBSET_SEED + draw)
     return dataset, train, valid
 
 
+def split_for(spec: RunSpec) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """The same for the images of a run."""
+    return split_of(spec.dataset, spec.images.train_size, _draw(spec))
+
+
+def _draw(spec: RunSpec) -> int:
+    return 1 + spec.seed if spec.images.subset == "own" else 0
+
+
 @functools.lru_cache(maxsize=4)
-def statistics(name: str, train_size: int | None = None) -> Statistics:
+def statistics(name: str, train_size: int | None = None, draw: int = 0) -> Statistics:
     """Pixel statistics of the training split, accumulated in float64."""
-    dataset, train, _ = split_of(name, train_size)
+    dataset, train, _ = split_of(name, train_size, draw)
     images = dataset.train_images[train]
     mean_image = data.mean_image(images)
     squares, outer = 0.0, np.zeros((images.shape[-1],) * 2)
@@ -67,6 +82,19 @@ def statistics(name: str, train_size: int | None = None) -> Statistics:
         channel_std=torch.tensor(covariance.diagonal() ** 0.5, dtype=torch.float32),
         colour_axes=torch.tensor(axes * np.sqrt(values.clip(0)), dtype=torch.float32),
     )
+
+
+def imagenet_statistics(side: int) -> Statistics:
+    """torchvision's constants in the place of a training split's statistics, for images of `side` pixels a side."""
+    mean, std = torch.tensor(IMAGENET_MEAN) * 255, torch.tensor(IMAGENET_STD) * 255
+    return Statistics(mean.expand(side, side, 3).clone(), 1.0, mean, std, colour_axes=torch.zeros(3, 3))
+
+
+def preparation(spec: RunSpec, device: torch.device) -> "Preparation":
+    """How the images of a run are prepared."""
+    if spec.images.scaling == "imagenet":
+        return Preparation(spec.images, imagenet_statistics(PIXELS[spec.dataset]), device)
+    return Preparation(spec.images, statistics(spec.dataset, spec.images.train_size, _draw(spec)), device)
 
 
 @dataclass
@@ -118,12 +146,13 @@ class Preparation:
     _scale: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        statistics, standardised = self.statistics, self.spec.scaling == "standardised"
+        statistics, standardised = self.statistics, self.spec.scaling in ("standardised", "imagenet")
         mean = statistics.channel_mean.expand_as(statistics.mean_image) if standardised else statistics.mean_image
         scale = {
             "mean-image": torch.tensor(1.0),
             "mean-image-unit": torch.tensor(1 / statistics.spread),
             "standardised": 1 / statistics.channel_std,
+            "imagenet": 1 / statistics.channel_std,
         }[self.spec.scaling]
         self._mean, self._scale = mean.to(self.device), scale.to(self.device)
         original = mean.shape[0]
@@ -301,12 +330,16 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def loaders(spec: RunSpec, device: torch.device) -> DataLoaders:
+def loaders(
+    spec: RunSpec,
+    device: torch.device,
+    images: Images | None = None,  # what is in the places of the training set, if not its images
+    prepare: Preparation | None = None,  # how they are prepared, if not as the spec says
+) -> DataLoaders:
     """Training and validation batches of a run; training drops the last, incomplete batch."""
-    _, train, valid = split_of(spec.dataset, spec.images.train_size)
-    images = _in_memory(spec.dataset, "train", device)
-    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
-    make: Callable[..., Batches] = functools.partial(Batches, images, preparation)
+    _, train, valid = split_for(spec)
+    images, prepare = images or _in_memory(spec.dataset, "train", device), prepare or preparation(spec, device)
+    make: Callable[..., Batches] = functools.partial(Batches, images, prepare)
     recipe = spec.recipe
     training = make(bs=recipe.batch_size, indices=train, shuffle=True, drop_last=True, seed=spec.seed)
     return DataLoaders(training, make(bs=500, indices=valid), device=device)
@@ -314,18 +347,18 @@ def loaders(spec: RunSpec, device: torch.device) -> DataLoaders:
 
 def test_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:
     """The test set (or its first `images`), in its own order, centre crops."""
-    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
+    prepare = preparation(spec, device)
     dataset = _in_memory(spec.dataset, "test", device)
-    return Batches(dataset, preparation, bs=500, indices=torch.arange(len(dataset))[:images])
+    return Batches(dataset, prepare, bs=500, indices=torch.arange(len(dataset))[:images])
 
 
 def unaugmented_training_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:
     """The training split in the order of its places, centre crops without augmentation; or a stratified part of it."""
-    dataset, train, _ = split_of(spec.dataset, spec.images.train_size)
+    dataset, train, _ = split_for(spec)
     if images is not None and images < len(train):
         train = data.subset(train, dataset.train_labels, images)
-    preparation = Preparation(spec.images, statistics(spec.dataset, spec.images.train_size), device)
-    return Batches(_in_memory(spec.dataset, "train", device), preparation, bs=500, indices=torch.from_numpy(train))
+    prepare = preparation(spec, device)
+    return Batches(_in_memory(spec.dataset, "train", device), prepare, bs=500, indices=torch.from_numpy(train))
 
 
 @functools.lru_cache(maxsize=4)

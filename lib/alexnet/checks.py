@@ -18,7 +18,7 @@ import numpy as np
 from . import batches, evaluation, runs
 from .data import Dataset
 from .errors import AlexnetError
-from .learners import DROP, drops_before, learning_rates
+from .learners import drops_before, learning_rates, rate_factor
 from .records import RunRecord, Store
 
 HALF_PRECISION = 2.0**-11  # largest relative rounding error of float16, in which log probabilities are stored
@@ -38,7 +38,7 @@ def differences(record: RunRecord, store: Store) -> Iterator[str]:
 
 def _images(record: RunRecord) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """The verified data set of a record, and the places of its training and validation images."""
-    return batches.split_of(record.spec.dataset, record.spec.images.train_size)
+    return batches.split_for(record.spec)
 
 
 def _same(recorded: float | None, derived: float | None, relative: float = 0.0, absolute: float = 0.0) -> bool:
@@ -66,9 +66,11 @@ def _history(record: RunRecord, store: Store) -> Iterator[str]:
     if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
         yield "history: its epochs are not numbered from 1 on"
     _, train, valid = _images(record)
+    last_batch = 1 - 1 / max(len(train) // recipe.batch_size, 1)
+    top_rate = learning_rates(recipe, record.spec.transfer)[0]
     images = {"train_error": len(train) // recipe.batch_size * recipe.batch_size, "valid_error": len(valid)}
     for place, row in enumerate(rows):
-        rate = learning_rates(recipe)[0] / DROP ** drops_before(recipe, rows[:place])
+        rate = top_rate * rate_factor(recipe, rows[:place], last_batch)
         yield from _compare(f"history: the learning rate of epoch {place + 1}", row["learning_rate"], rate, 1e-9)
         for name, count in images.items():
             wrong = row[name] * count

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import batches, kernels
+from . import batches, kernels, pretrained
 from .batches import Batches
 from .learners import CoupledLearner, log_probabilities, loss_and_error
 from .records import Learned
@@ -37,7 +37,7 @@ class Evaluation:
 def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     """Everything that `spec.measured` asks for, in float32. A diverged net predicts class 0 with no confidence."""
     device = learn.dls.device
-    test = batches.test_batches(spec, device)
+    test = pretrained.test_batches(spec, device, learn.precision.precision)
     found, labels = log_probabilities(learn.model, test)
     test_loss, test_error = loss_and_error(found, labels)
     arrays = {"predicted": found.argmax(1).numpy().astype(np.uint8), "true_log_probability": _true(found, labels)}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from . import batches, experiments, machine, models, paths, runs
+from . import batches, experiments, machine, paths, pretrained, runs
 from .errors import RecordError, SpecError
 from .experiments import Planned
 from .records import RunRecord, Store
@@ -64,12 +64,12 @@ def work(
 
 def _flop(spec: RunSpec) -> float:
     """Arithmetic of a run up to its cap."""
-    _, train, _ = batches.split_of(spec.dataset, spec.images.train_size)
+    _, train, _ = batches.split_for(spec)
     return _flop_an_image(spec) * len(train) * spec.recipe.epochs
 
 
 def _flop_an_image(spec: RunSpec) -> float:
-    return FLOP_PER_MULTIPLY_ADD * models.multiply_adds(spec.net, spec.images.side(batches.PIXELS[spec.dataset]))
+    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
 
 
 def _speed(records: list[RunRecord]) -> float:

@@ -9,18 +9,21 @@ import fastai.callback.schedule  # noqa: F401  gives every Learner its lr_find()
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
+from fastai.callback.schedule import combined_cos
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import error_rate
 from fastai.optimizer import OptimWrapper
+from fastcore.basics import even_mults
 from torch import Tensor, nn
 
-from . import machine, models
-from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, loaders, seed_of, unaugmented_training_batches
+from . import machine, pretrained
+from .batches import DROPOUT_STREAM, Batches, seed_of, unaugmented_training_batches
 from .errors import SpecError
-from .specs import RecipeSpec, RunSpec
+from .specs import RecipeSpec, RunSpec, TransferSpec
 
 CLEAN_IMAGES = 5000  # training images that are looked at with dropout off after each epoch, where a run asks for it
+ONE_CYCLE = (0.25, 1 / 25, 1.0, 1e-5)  # share of the way up; factors at the start, the top and the end (fastai's own)
 DROP = 10.0  # each drop divides the learning rate by this (section 5)
 
 
@@ -134,6 +137,20 @@ class CleanTraining(Callback):
             self.history.rows[-1] |= {"clean_train_loss": loss, "clean_train_error": error}
 
 
+class Unfreezing(Callback):
+    """Release ImageNet's layers from the top to the bottom, a group at a time (gradual unfreezing)."""
+
+    order = -10
+
+    def __init__(self, transfer: TransferSpec):
+        self.transfer = transfer
+
+    def before_train(self) -> None:
+        """How many are released follows from the history, so that a resumed run does the same."""
+        released = sum(len(self.history.rows) >= epoch for epoch in self.transfer.unfreeze)
+        self.opt.freeze_to(-1 - released)
+
+
 class StopWhenDiverged(Callback):
     """End a run whose loss is no longer a number. The record says so; it is a result."""
 
@@ -198,9 +215,39 @@ class Drops(Callback):
                 state["momentum_buffer"].mul_(factor)
 
 
+class OneCycle(Callback):
+    """Move the learning rates along one cycle over all epochs of the recipe, batch by batch (fastai's schedule).
+
+    The place in the cycle is read from the history and the batch, so that a resumed run goes on where it was.
+    """
+
+    order = 53  # after Drops, which sets the rates the cycle starts from
+
+    def __init__(self, recipe: RecipeSpec):
+        self.recipe = recipe
+
+    def before_fit(self) -> None:
+        """Note the rates that `fit` was called with: those at the top of the cycle."""
+        if self.opt is not None:
+            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
+
+    def before_batch(self) -> None:
+        """Set the rates of this batch."""
+        if self.training:
+            factor = rate_factor(self.recipe, self.history.rows, self.iter / self.n_iter)
+            self.opt.set_hypers(lr=[rate * factor for rate in self._rates])
+
+
+def rate_factor(recipe: RecipeSpec, rows: list[dict], share: float) -> float:
+    """What the learning rates are multiplied with after these rows and a share (0 to 1) of the next epoch."""
+    if recipe.schedule == "one-cycle":
+        return combined_cos(*ONE_CYCLE)((len(rows) + share) / recipe.epochs)
+    return 1 / DROP ** drops_before(recipe, rows)
+
+
 def drops_before(recipe: RecipeSpec, rows: list[dict]) -> int:
     """How many times the learning rate has been divided before the epoch that follows these rows."""
-    if recipe.schedule == "constant":
+    if recipe.schedule in ("constant", "one-cycle"):
         return 0
     if recipe.schedule == "steps":
         return sum(len(rows) >= epoch for epoch in recipe.drops)
@@ -213,14 +260,21 @@ def drops_before(recipe: RecipeSpec, rows: list[dict]) -> int:
     return drops
 
 
-def learning_rates(recipe: RecipeSpec) -> list[float]:
-    """The first rates of the parameter groups: weights, biases, weights with a decay of their own."""
+def learning_rates(recipe: RecipeSpec, transfer: TransferSpec | None = None) -> list[float]:
+    """The first rates of the parameter groups: weights, biases, weights with a decay of their own.
+
+    When ImageNet's layers are trained on: conv1 and conv2, conv3 to conv5, the classifier.
+    """
+    if transfer is not None and not transfer.frozen:
+        return even_mults(recipe.learning_rate / transfer.rate_ratio, recipe.learning_rate, 3).tolist()
     own = [recipe.learning_rate] * len(recipe.layer_weight_decay)
     return [recipe.learning_rate, recipe.learning_rate * recipe.bias_learning_rate_factor, *own]
 
 
-def weight_decays(recipe: RecipeSpec) -> list[float]:
+def weight_decays(recipe: RecipeSpec, transfer: TransferSpec | None = None) -> list[float]:
     """The weight decays of the same groups."""
+    if transfer is not None and not transfer.frozen:
+        return [recipe.weight_decay] * 3
     return [recipe.weight_decay, recipe.weight_decay, *(decay for _, decay in recipe.layer_weight_decay)]
 
 
@@ -249,11 +303,12 @@ class CoupledLearner(Learner):
     """A Learner whose `fit` trains as its recipe says unless told otherwise."""
 
     recipe: RecipeSpec
+    transfer: TransferSpec | None = None
 
     def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:
         """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
-        rates = learning_rates(self.recipe) if lr is None else lr
-        decays = weight_decays(self.recipe) if wd is None else wd
+        rates = learning_rates(self.recipe, self.transfer) if lr is None else lr
+        decays = weight_decays(self.recipe, self.transfer) if wd is None else wd
         super().fit(n_epoch or self.recipe.epochs, rates, decays, **options)
 
 
@@ -269,28 +324,33 @@ def learner(
     `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
     """
     device = device or machine.default_device()
-    dls = loaders(spec, device)
-    model = models.build(spec.net, dls.train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
     recipe = spec.recipe
     precision = precision or machine.default_precision()
+    dls = pretrained.loaders(spec, device, precision)
+    model = pretrained.trained_part(spec, dls.train.preparation.side).to(device)
     callbacks = [EpochSeeds(spec.seed), Precision(precision), History(history), StopWhenDiverged(), Drops(recipe)]
     if spec.measured != "errors":
         callbacks.append(CleanTraining(unaugmented_training_batches(spec, device, CLEAN_IMAGES), precision))
     if recipe.stop_at_train_error is not None:
         callbacks.append(StopAtTrainError(recipe.stop_at_train_error))
+    if recipe.schedule == "one-cycle":
+        callbacks.append(OneCycle(recipe))
+    thawing = spec.transfer is not None and not spec.transfer.frozen
+    if spec.transfer is not None and thawing:
+        callbacks.append(Unfreezing(spec.transfer))
     learn = CoupledLearner(
         dls,
         model,
         loss_func=CrossEntropyLossFlat(),
         opt_func=optimiser(recipe),
-        splitter=partial(weights_and_biases, recipe=recipe),
+        splitter=pretrained.groups if thawing else partial(weights_and_biases, recipe=recipe),
         metrics=error_rate,
         lr=recipe.learning_rate,
         wd=recipe.weight_decay,
         wd_bn_bias=True,
         cbs=callbacks,
     )
-    learn.recipe = recipe
+    learn.recipe, learn.transfer = recipe, spec.transfer
     if not progress:
         learn.remove_cb(ProgressCallback)
         learn.logger = lambda *_: None

@@ -23,7 +23,7 @@ Layers = OrderedDict[str, nn.Module]
 
 FILTERS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}  # section 3.5, both towers together
 TORCHVISION_FILTERS = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
-HIDDEN = {"fc6": 4096, "fc7": 4096}
+HIDDEN = ("fc6", "fc7")
 BIAS_ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5
 CUDA_CONVNET_STD = {"conv1": 1e-4, "local3": 0.04, "local4": 0.04}  # the four-layer nets' layer files; else 0.01
 AS_RUN_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}  # the released layer files of the ImageNet run
@@ -145,7 +145,7 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
     if torchvision:
         layers["drop5"] = nn.Dropout(net.dropout)
     layers["flatten"] = nn.Flatten()
-    for name, width in HIDDEN.items():
+    for name, width in zip(HIDDEN, net.hidden, strict=False):
         if name == net.without:
             continue
         hidden = _scaled(width, net, halve=False)

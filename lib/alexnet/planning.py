@@ -12,6 +12,7 @@ SCALINGS = {  # in words, for tables
     "mean-image": "0 to 255, less the mean image",
     "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
     "standardised": "each channel less its mean, divided by its standard deviation",
+    "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
 }
 INITS = {
     "paper": "normal, 0.01 in every layer",

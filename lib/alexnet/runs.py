@@ -13,8 +13,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from torch import nn
 
-from . import batches, evaluation, learners, machine, models, signals
-from .batches import WEIGHTS_STREAM, seed_of
+from . import batches, evaluation, learners, machine, models, pretrained, signals
 from .errors import RecordError
 from .records import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, Store, epochs_to, write_atomically
 from .specs import RunSpec
@@ -28,7 +27,7 @@ def probe(spec: RunSpec) -> Probe:
     training = batches.loaders(spec, cpu).train
     places, _ = training.order(epoch=0)
     images, labels = training.one_batch()
-    model = models.build(spec.net, training.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed))
+    model = pretrained.build(spec, training.preparation.side)  # the whole network, even if a part of it is frozen
     weights = [p.detach().double() for p in model.parameters()]
     model.eval()
     loss = nn.functional.cross_entropy(model(images), labels)
@@ -134,7 +133,7 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
     outcome, epochs_to_target = ending(spec, rows)
     found = evaluation.evaluate(spec, learn) if spec.test else None
     predictions = store.put_predictions(spec.hash, found.arrays) if found else None
-    dataset, train, _ = batches.split_of(spec.dataset, spec.images.train_size)
+    dataset, train, _ = batches.split_for(spec)
     images = len(train) // spec.recipe.batch_size * spec.recipe.batch_size * len(rows)
     device = learn.dls.device
     threads = torch.get_num_threads()
@@ -156,7 +155,7 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         wall_seconds=sum(seconds),
         images_per_second=images / sum(seconds),
         environment=Environment(device=device.type, precision=precision, threads=threads, **machine.describe()),
-        data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes),
+        data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes | pretrained.hashes(spec)),
         probe=fresh,
         predictions=predictions,
         learned=found.learned if found else None,

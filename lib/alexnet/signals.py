@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from . import batches, models
-from .batches import WEIGHTS_STREAM, seed_of
+from . import batches, pretrained
 from .records import Signal
 from .specs import RunSpec
 
@@ -14,14 +13,15 @@ SATURATED = 0.95  # a tanh beyond this, either side, has less than a tenth of it
 def at_initialisation(spec: RunSpec) -> list[Signal]:
     """The signals of a fresh build of the spec."""
     training = batches.loaders(spec, torch.device("cpu")).train
-    model = models.build(spec.net, training.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed))
+    model = pretrained.build(spec, training.preparation.side)
     return measure(model, *training.one_batch())
 
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:
     """One `Signal` a nonlinearity, on a batch [N, C, S, S] with labels [N], in float32 with dropout off.
 
-    The gradient is that of the batch's mean loss. The model's own gradients and mode are left as they were.
+    The gradient is that of the batch's mean loss; frozen layers at the bottom have none and are left out. The model's
+    own gradients and mode are left as they were.
     """
     given: dict[str, Tensor] = {}
     nonlinear = [(name, layer) for name, layer in model.named_children() if isinstance(layer, nn.ReLU | nn.Tanh)]
@@ -34,7 +34,8 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:
         model.eval()
         with torch.enable_grad():
             loss = nn.functional.cross_entropy(model(images), labels)
-            gradients = torch.autograd.grad(loss, list(given.values()))
+            given = {name: inputs for name, inputs in given.items() if inputs.requires_grad}
+            gradients = torch.autograd.grad(loss, list(given.values())) if given else ()
     finally:
         model.train(was_training)
         for hook in hooks:

@@ -22,9 +22,10 @@ class ImageSpec(Spec):
     """Which images a network sees, and in what form."""
 
     train_size: int | None = Field(None, gt=0)  # training images, a stratified subset; None: all of the training split
-    scaling: Literal["mean-image", "mean-image-unit", "standardised"] = "mean-image-unit"
+    subset: Literal["same", "own"] = "same"  # the subset is the same in all runs, or each seed draws its own
+    scaling: Literal["mean-image", "mean-image-unit", "standardised", "imagenet"] = "mean-image-unit"
     # mean-image: pixels 0..255 less the training mean image (section 2); -unit: the same over its standard deviation;
-    # standardised: each channel less its mean, over its standard deviation
+    # standardised: each channel less its mean, over its standard deviation; imagenet: the same with ImageNet's figures
     resize: int | None = Field(None, gt=0)  # pixels a side after bilinear resizing; None: the data set's own size
     padding: int = Field(0, ge=0)  # pixels of mean colour added on each side before cropping
     crop: int | None = Field(None, gt=0)  # side of the square a random crop takes in training, the centre crop in tests
@@ -55,6 +56,7 @@ class NetSpec(Spec):
     norm: Literal["sum", "mean", "none"] = "sum"  # alpha times the sum as printed, or over the window size as run
     dropout: float = Field(0.5, ge=0, lt=1)
     without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one removed (section 7)
+    hidden: tuple[int, ...] = Field((4096, 4096), max_length=2)  # widths of fc6 and fc7; (): a linear classifier
     init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
     local3_filters: int = Field(32, gt=0)  # of the four-layer-local net's first unshared layer, times the width
     bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); init paper, as-run
@@ -70,7 +72,8 @@ class RecipeSpec(Spec):
     layer_weight_decay: tuple[tuple[str, float], ...] = ()  # (layer, weight decay of its weights), where it has its own
     batch_size: int = Field(128, gt=0)
     epochs: int = Field(90, gt=0)  # the cap
-    schedule: Literal["constant", "plateau", "steps"] = "constant"
+    schedule: Literal["constant", "plateau", "steps", "one-cycle"] = "constant"
+    # one-cycle: fastai's, over all epochs: up in the first quarter, then down to nothing, each along a cosine
     drops: tuple[int, ...] = ()  # epochs after which the learning rate is divided by 10, for schedule "steps"
     patience: int = Field(3, gt=0)  # epochs without a better validation error before a drop, for schedule "plateau"
     most_drops: int = Field(3, ge=0)  # drops before a plateau ends the run ("plateau")
@@ -83,6 +86,20 @@ class RecipeSpec(Spec):
         return self
 
 
+class TransferSpec(Spec):
+    """What is trained of a network whose convolutional layers start with ImageNet's weights (torchvision variant)."""
+
+    unfreeze: tuple[int, ...] = Field((), max_length=2)
+    # epochs after which conv3 to conv5, then conv1 and conv2 are trained too; (): they stay frozen, and the rest is
+    # trained on their features, computed once
+    rate_ratio: float = Field(1.0, ge=1)  # the classifier's learning rate over that of conv1 and conv2, if unfrozen
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the convolutional layers stay as they are."""
+        return not self.unfreeze
+
+
 class RunSpec(Spec):
     """All that determines the result of one training run."""
 
@@ -90,11 +107,30 @@ class RunSpec(Spec):
     images: ImageSpec = ImageSpec()
     net: NetSpec = NetSpec()
     recipe: RecipeSpec = RecipeSpec()
+    transfer: TransferSpec | None = None  # None: every layer starts from `net.init`
     measured: Literal["errors", "fit", "features"] = "errors"
     # errors: as training goes; fit: also the loss and error on training images with dropout off and the centre crop,
     # ten crops in the test, and the first layer's kernels; features: also what the last hidden layer has learned
     test: bool = True  # False for runs that choose something: they never see the test set
     seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
+
+    @model_validator(mode="after")
+    def _transfer_fits(self) -> "RunSpec":
+        if self.transfer is None:
+            return self
+        seen = self.images.model_copy(update={"train_size": None, "subset": "same", "flip": False})
+        if seen != ImageSpec(scaling="imagenet", resize=224):
+            raise ValueError('transfer needs images(scaling="imagenet", resize=224) and no augmentation but flip')
+        if self.measured != "errors":
+            raise ValueError('transfer runs are measured by their errors alone: measured="errors"')
+        if self.recipe.bias_learning_rate_factor != 1 or self.recipe.layer_weight_decay:
+            raise ValueError("transfer runs have no rates or weight decays of their own for biases or layers")
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a classifier is trained on features that were computed once."""
+        return self.transfer is not None and self.transfer.frozen
 
     @property
     def hash(self) -> str:
@@ -107,10 +143,10 @@ class RunSpec(Spec):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_(self, **changes: object) -> "RunSpec":
-        """A copy with some fields changed; dictionaries change fields inside images, net or recipe."""
+        """A copy with some fields changed; dictionaries change fields inside images, net, recipe or transfer."""
         fields = self.model_dump()
         for name, change in changes.items():
-            fields[name] = {**fields[name], **change} if isinstance(change, dict) else change
+            fields[name] = {**(fields[name] or {}), **change} if isinstance(change, dict) else change
         return parse(fields)
 
 
