@@ -4,7 +4,9 @@ The folder is drawn for the purpose: six classes, each with a colour, in photogr
 """
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -495,6 +497,20 @@ def test_the_same_training_twice_at_once_is_refused(
         assert run(drawn, trained, "--dropout", "0") == 2
     assert "another process trains this" in capsys.readouterr().err
     counts["bad inputs tried"] += 1
+
+
+def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -> None:
+    """Else a worker that dies of Ctrl-C or torchrun's SIGTERM hides the message of how to go on."""
+    photographs = Photographs(imagenet_images.listing(drawn, "train"))
+    batches = photographs.read(torch.arange(48).split(4), workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert len([next(batches) for _ in range(6)]) == 6
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 def test_an_image_that_disappears_while_training_is_named(drawn: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ out (section 2). Everything that follows happens on the training device, with th
 import hashlib
 import io
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -126,12 +127,27 @@ class Photographs(Dataset):
         Raises `DataError` when an image cannot be read.
         """
         order = [group.tolist() for group in groups]
-        for pixels, failure in DataLoader(
-            self, batch_sampler=order, num_workers=workers, collate_fn=_stack, pin_memory=pin
-        ):
+        loader = DataLoader(
+            self,
+            batch_sampler=order,
+            num_workers=workers,
+            collate_fn=_stack,
+            pin_memory=pin,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+        for pixels, failure in loader:
             if failure:
                 raise DataError(failure)
             yield pixels
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C and torchrun's SIGTERM reach workers too: the process that trains stops in order, and they with it.
+
+    A worker that died of the signal would be an error there, and hide the message of how to go on.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _stack(items: list[Item]) -> tuple[Tensor, str]:
