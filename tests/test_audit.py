@@ -255,7 +255,8 @@ def test_prediction_files_swapped_between_two_records(store: Store, counts: Coun
 
 def forge_predictions(store: Store, spec: RunSpec, predicted: np.ndarray, probability: np.ndarray) -> None:
     """Replace a prediction file and the hash that guards it."""
-    put = store.put_predictions(spec.hash, predicted, probability)
+    arrays = {"predicted": predicted.astype(np.uint8), "true_log_probability": probability.astype(np.float16)}
+    put = store.put_predictions(spec.hash, arrays)
     edit(store.path(spec.hash), set_to("predictions", value=put.model_dump()))
 
 

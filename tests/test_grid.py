@@ -24,6 +24,7 @@ TINY = ReluSpeed(
 def tiny(monkeypatch: pytest.MonkeyPatch) -> ReluSpeed:
     """An experiment of four grid runs and two that count, a second each."""
     monkeypatch.setitem(experiments.RELU_SPEED, "smoke", TINY)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "smoke", (TINY,))
     monkeypatch.delenv("CI", raising=False)
     return TINY
 

@@ -109,7 +109,17 @@ def test_small_form_keeps_the_layers_and_the_final_map():
     shapes = table(NetSpec(form="32"), 32)
     assert list(shapes) == list(table(NetSpec(), 227))
     assert shapes["conv1"] == (96, 32, 32)
-    assert shapes["pool5"] == (256, 3, 3)
+    assert shapes["pool5"] == (256, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("form", "side", "sides"), [("227", 227, (27, 13, 6)), ("32", 27, (13, 6, 3)), ("32", 32, (16, 8, 4))]
+)
+def test_both_kinds_of_pooling_give_maps_of_equal_size(form, side, sides):
+    """Section 3.4 compares them at equivalent dimensions, so that nothing but the windows differs."""
+    for pooling in ("overlapping", "plain"):
+        shapes = table(NetSpec(form=form, pooling=pooling), side)
+        assert tuple(shapes[name][-1] for name in ("pool1", "pool2", "pool5")) == sides
 
 
 @pytest.mark.parametrize(("pooling", "sides"), [("overlapping", (27, 13, 6)), ("plain", (27, 13, 6))])
@@ -440,14 +450,14 @@ def test_weights_are_channels_last():
 
 @pytest.mark.parametrize(
     ("net", "side"),
-    [(NetSpec(), 32), (NetSpec(width=0.1), 62), (NetSpec(**SMALL), 12), (NetSpec(pooling="plain", **SMALL), 5)],
+    [(NetSpec(), 32), (NetSpec(width=0.1), 38), (NetSpec(**SMALL), 7), (NetSpec(pooling="plain", **SMALL), 5)],
 )
 def test_too_small_images(net, side):
     with pytest.raises(SpecError, match=f"Images of {side} pixels are too small"):
         build(net, side)
 
 
-@pytest.mark.parametrize(("net", "side"), [(NetSpec(width=0.05), 67), (NetSpec(**SMALL), 15)])
+@pytest.mark.parametrize(("net", "side"), [(NetSpec(width=0.05), 39), (NetSpec(**SMALL), 8)])
 def test_the_smallest_images_that_fit(net, side):
     assert build(net, side)(torch.randn(1, 3, side, side)).shape == (1, 10)
     with pytest.raises(SpecError):

@@ -18,16 +18,19 @@ from alexnet.errors import RecordError, SpecError
 from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, Signal, write_atomically
 from alexnet.specs import ImageSpec, NetSpec, RecipeSpec
 
-PROBE = Probe(
-    parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1
-)
+PROBE = Probe(parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1)
+
+ARRAYS = {
+    "predicted": np.arange(10, dtype=np.uint8),
+    "true_log_probability": np.log(np.linspace(0.1, 0.9, 10)).astype(np.float16),
+}
 
 
 def made(spec: RunSpec, loss: float = 1.5, store: Store | None = None) -> RunRecord:
     """A record written without training; its predictions are put into the store."""
     predictions = None
     if store is not None:
-        predictions = store.put_predictions(spec.hash, np.arange(10), np.log(np.linspace(0.1, 0.9, 10)))
+        predictions = store.put_predictions(spec.hash, ARRAYS)
     errors = {"train_error": 0.5, "valid_error": 0.25}
     here = {"device": "cpu", "precision": "float32", "threads": 1, "cpu": "a", "cores": 1, "gpu": "none"}
     row = {"epoch": 1, "learning_rate": 0.1, "train_loss": loss, "valid_loss": loss, "seconds": 2.0}
@@ -138,7 +141,7 @@ def test_predictions_that_are_missing_or_not_the_recorded_ones(tmp_path: Path, c
     first, second = made(small.spec(0), store=store), made(small.spec(1), store=store)
     assert first.predictions is not None
     path = tmp_path / first.predictions.file
-    store.put_predictions(second.hash, np.zeros(10), np.zeros(10))
+    store.put_predictions(second.hash, {name: np.zeros_like(array) for name, array in ARRAYS.items()})
     for name, message in ((second, "not the file that was recorded"), (first, "is missing")):
         path.unlink(missing_ok=True)
         with pytest.raises(RecordError, match=message):
@@ -223,10 +226,14 @@ def other(kind: Any, value: Any) -> Any:
 def test_changing_anything_changes_the_hash(part: str | None, kind: type[BaseModel]) -> None:
     spec = RunSpec()
     hashes = {spec.hash}
-    fields = [name for name in kind.model_fields if part or name not in ("images", "net", "recipe")]
+    fields = [name for name in kind.model_fields if part or name not in ("images", "net", "recipe", "transfer")]
     for name in fields:
         value = getattr(getattr(spec, part) if part else spec, name)
         change = {name: other(kind.model_fields[name].annotation, value)}
+        if name == "layer_weight_decay":
+            change = {name: (("fc8", 0.1),)}
+        if name == "hidden":
+            change = {name: (4096, 1024)}
         if name in ("schedule", "drops"):  # they go together
             change = {"schedule": "steps", "drops": (3,) if name == "drops" else (4,)}
         hashes.add((spec.with_(**{part: change}) if part else spec.with_(**change)).hash)

@@ -239,6 +239,7 @@ def long(spec: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunSpec:
     return spec.with_(recipe={"epochs": epochs, "drops": drops})
 
 
+TEN_VIEWS = long(LOCAL, 500, (480, 490)).with_(measured="features")
 SMALL = smoke(ALEXNET_32, train_size=2000, width=0.125, epochs=2, drops=(1,))
 SMALL_START = smoke(START_32, train_size=2000, width=0.125, epochs=1)
 
@@ -259,6 +260,6 @@ ABLATIONS: dict[str, tuple[Ablations, ...]] = {
         Ablations("alexnet-227", ALEXNET_227, (*KERNELS, *comparisons()), seeds=5, rates=(0.005, 0.01, 0.02)),
         Ablations("start-227", START_227.with_(images={"train_size": None}), (*biases(2, 5), *starts(2)), seeds=5),
         Ablations("four-layer-local", long(LOCAL, 120, (100, 110)), four_layer_norm("clean", "released"), seeds=5),
-        Ablations("four-layer-full", long(LOCAL, 500, (480, 490)), four_layer_norm("full-length"), seeds=3),
+        Ablations("four-layer-full", TEN_VIEWS, four_layer_norm("full-length"), seeds=3),
     ),
 }

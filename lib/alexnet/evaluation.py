@@ -18,6 +18,7 @@ from .specs import RunSpec
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
+BLOCK = 5000  # training images that are compared at a time
 RANKS = 5  # most probable classes kept an image
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")  # CIFAR-10's other classes are vehicles
 
@@ -45,12 +46,12 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     if spec.measured != "errors":
         clean = log_probabilities(learn.model, batches.unaugmented_training_batches(spec, device))
         evaluation.clean_train_loss, evaluation.clean_train_error = loss_and_error(*clean)
-        ten, _ = log_probabilities(learn.model, test, ten_crop=True)
-        arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
-        arrays |= {"ten_crop_true_log_probability": _true(ten, labels)}
         first = next(layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d))
         arrays["first_kernels"] = first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
     if spec.measured == "features":
+        ten, _ = log_probabilities(learn.model, test, ten_crop=True)
+        arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
+        arrays |= {"ten_crop_true_log_probability": _true(ten, labels)}
         arrays["ranked"] = found.argsort(1, descending=True)[:, :RANKS].numpy().astype(np.uint8)
         arrays |= neighbours(spec, learn)
         images = test.preparation(test.dataset.pixels[:1], test.preparation.centre(1))  # of the first test image
@@ -69,7 +70,9 @@ def derived(spec: RunSpec, arrays: dict[str, np.ndarray]) -> Learned:
     """The figures that follow from a run's arrays and the verified labels alone."""
     dataset = batches.split_of(spec.dataset)[0]
     labels, classes = dataset.test_labels, dataset.classes
-    figures: dict[str, float] = {"ten_crop_error": float(np.mean(arrays["ten_crop_predicted"] != labels))}
+    figures: dict[str, float] = {}
+    if "ten_crop_predicted" in arrays:
+        figures["ten_crop_error"] = float(np.mean(arrays["ten_crop_predicted"] != labels))
     if spec.net.name == "alexnet" and spec.net.towers == "two":
         figures["tower_colour"], figures["half_colour"] = kernels.colour_separation(arrays["first_kernels"])
     if "ranked" in arrays and set(ANIMALS) <= set(classes):
@@ -109,11 +112,18 @@ def neighbours(spec: RunSpec, learn: CoupledLearner) -> dict[str, np.ndarray]:
 
 
 def nearest(queries: Tensor, candidates: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """Rows [Q, count] of `candidates` [N, D] nearest to each of `queries` [Q, D], nearest first."""
-    lengths = candidates.square().sum(1)
-    return torch.cat(
-        [(lengths - 2 * part @ candidates.T).topk(count, largest=False).indices for part in queries.split(250)]
-    )
+    """Rows [Q, count] of `candidates` [N, D] nearest to each of `queries` [Q, D], nearest first.
+
+    Candidates come in blocks, which become float only here: all pixels at once would take half a gigabyte.
+    """
+    nearness, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)
+    for start in range(0, len(candidates), BLOCK):
+        block = candidates[start : start + BLOCK].float()
+        found = 2 * queries.float() @ block.T - block.square().sum(1)  # the larger, the nearer
+        places = torch.arange(start, start + len(block)).expand(len(queries), -1)
+        nearness, kept = torch.cat([nearness, found], 1).topk(min(count, len(block) + nearness.shape[1]))
+        rows = torch.cat([rows, places], 1).gather(1, kept)
+    return rows
 
 
 def last_hidden(model: nn.Sequential, images: Batches) -> Tensor:
@@ -129,8 +139,8 @@ def last_hidden(model: nn.Sequential, images: Batches) -> Tensor:
 
 
 def pixels(images: Batches) -> Tensor:
-    """The images as they are, [N, H * W * C] on 0..1."""
-    return images.dataset.pixels[images.indices.to(images.device)].flatten(1).float().cpu() / 255
+    """The images as they are, uint8 [N, H * W * C]."""
+    return images.dataset.pixels[images.indices.to(images.device)].flatten(1).cpu()
 
 
 def feature_maps(model: nn.Sequential, image: Tensor) -> dict[str, Tensor]:

@@ -109,8 +109,8 @@ MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.
 
 # A first look on a tenth of the images: the same experiment, the same code, an easier target.
 SMOKE = {
-    "original": replace(ORIGINAL, rates=(0.002, 0.004), grid_epochs=6, epochs=10),
-    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=4, epochs=8),
+    "original": replace(ORIGINAL, rates=(0.002, 0.004), grid_epochs=2, epochs=6),
+    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=1, epochs=4),
 }
 
 # The same question for AlexNet in its 32-pixel form: unit variance, fan-in initialisation, nothing that regularises.
@@ -126,12 +126,6 @@ RELU_SPEED = {
 }
 
 RELU_ALEXNET = {
-    "smoke": ReluSpeed(
-        (replace(ALEXNET, rates=(0.02,), grid_epochs=1, epochs=2, net=NetSpec(form="32", width=0.125, dropout=0.0)),),
-        seeds=2,
-        train_size=2000,
-        target=0.7,
-    ),
     "cpu": ReluSpeed((ALEXNET,), seeds=3, train_size=None),
     "gpu": ReluSpeed((replace(ALEXNET, net=NetSpec(dropout=0.0), resize=227),), seeds=5, train_size=None),
 }

@@ -110,7 +110,7 @@ class RunSpec(Spec):
     transfer: TransferSpec | None = None  # None: every layer starts from `net.init`
     measured: Literal["errors", "fit", "features"] = "errors"
     # errors: as training goes; fit: also the loss and error on training images with dropout off and the centre crop,
-    # ten crops in the test, and the first layer's kernels; features: also what the last hidden layer has learned
+    # and the first layer's kernels; features: also ten crops in the test, and what the last hidden layer has learned
     test: bool = True  # False for runs that choose something: they never see the test set
     seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
 

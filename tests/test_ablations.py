@@ -1,0 +1,215 @@
+"""Every comparison changes what it says and nothing else; measures read the right figure."""
+
+from collections import defaultdict
+
+import pytest
+from fabricate import record, spec
+
+from alexnet import ablations, board, claims, experiments, measures, models
+from alexnet.errors import SpecError
+from alexnet.experiments import PROFILES
+from alexnet.records import Learned, RunRecord, Store
+from alexnet.specs import RunSpec
+
+EXPECTED = {  # claim/condition -> the fields in which its arms differ
+    "dropout-overfit/cifar": {"net.dropout"},
+    "dropout-time/cifar": {"net.dropout"},
+    "lrn-alexnet/as-written": {"net.norm"},
+    "lrn-alexnet/as-run": {"net.norm"},
+    "overlap-pool/cifar": {"net.pooling"},
+    "overlap-overfit/cifar": {"net.pooling"},
+    "aug-crop-flip/cifar": {"images.crops", "images.flip"},
+    "aug-colour/cifar": {"images.colour"},
+    "lr-drops/cifar": {"recipe.schedule", "recipe.drops"},
+    "two-towers/half-width": {"net.towers"},
+    "two-towers/full-width": {"net.towers"},
+    "weight-decay-train/cifar": {"recipe.weight_decay"},
+    "depth/mean": {"net.without"},
+    **{f"depth/{layer}": {"net.without"} for layer in ablations.REMOVABLE},
+    "bias-ones/as-run": {"net.bias_ones"},
+    "bias-ones/as-written": {"net.bias_ones"},
+    "lrn-cifar/clean": {"net.norm"},
+    "lrn-cifar/released": {"net.norm", "net.local3_filters", "recipe.layer_weight_decay"},
+    "lrn-cifar/full-length": {"net.norm", "net.local3_filters", "recipe.layer_weight_decay"},
+}
+
+
+class Chosen(Store):
+    """A store that has every grid run, the best at the middle rate, and nothing else."""
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        if spec.test:
+            return None
+        return record(spec, [0.3 + abs(spec.recipe.learning_rate - 0.02)], test_error=None)
+
+
+def planned(profile: str) -> list[experiments.Planned]:
+    return list(experiments.plan(profile, Chosen("nowhere")))
+
+
+def flat(of: RunSpec) -> dict[str, object]:
+    fields = of.model_dump(exclude={"measured", "seed"})
+    nested = {f"{part}.{name}": value for part in ("images", "net", "recipe") for name, value in fields[part].items()}
+    return nested | {"dataset": of.dataset, "test": of.test}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_arms_differ_in_what_the_claim_is_about_and_nothing_else(profile: str) -> None:
+    found: dict[str, dict[int, dict[str, list[RunSpec]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for p in planned(profile):
+        if p.stage == "seeds" and p.claim != "relu-speed":
+            found[f"{p.claim}/{p.condition}"][p.seed][p.arm].append(p.spec)
+    compared = {name for name, seeds in found.items() if len(seeds[0]) == 2}
+    assert compared <= EXPECTED.keys()
+    assert len(compared) > 15
+    for name in compared:
+        for seed, arms in found[name].items():
+            (first, second) = arms.values()
+            assert all(run.seed == seed for run in (*first, *second))
+            for one in first:
+                for other in second:
+                    left, right = flat(one), flat(other)
+                    assert {field for field in left if left[field] != right[field]} == EXPECTED[name], name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_planned_run_belongs_to_a_question_and_its_arms(profile: str) -> None:
+    questions = {(q.claim, q.condition): q for q in claims.claims().questions()}
+    for p in planned(profile):
+        if p.stage == "seeds":
+            question = questions[p.claim, p.condition]
+            assert question.measure in measures.WITHIN or p.arm in (question.arms or ())
+
+
+def test_every_claim_that_the_cpu_profile_promises_has_runs():
+    runs = {(p.claim, p.condition) for p in planned("cpu")}
+    waiting = {
+        (q.claim, q.condition)
+        for q in claims.claims().questions()
+        if q.profile == "cpu" and q.effect in ("ratio", "difference") and (q.claim, q.condition) not in runs
+    }
+    assert not waiting
+
+
+def test_every_planned_network_can_be_built():
+    nets = {(p.spec.net, p.spec.images.side(32)) for p in planned("smoke")}
+    assert len(nets) > 12
+    for net, side in nets:
+        models.build(net, side)
+
+
+def test_at_least_three_seeds_count_and_none_of_them_chose():
+    for profile in ("cpu", "gpu"):
+        seeds = defaultdict(set)
+        for p in planned(profile):
+            if p.stage == "seeds":
+                seeds[p.claim, p.condition].add(p.seed)
+                assert p.spec.test
+            else:
+                assert not p.spec.test
+                assert p.seed == experiments.GRID_SEED
+        assert min(map(len, seeds.values())) >= 3
+        assert experiments.GRID_SEED not in set().union(*seeds.values())
+
+
+def test_the_grid_chooses_by_the_validation_error():
+    chosen = {p.spec.recipe.learning_rate for p in planned("cpu") if (p.claim, p.arm) == ("dropout-overfit", "with")}
+    assert chosen == {0.02}
+    lost = record(spec("relu"), [0.1]).model_copy(
+        update={"final": record(spec("relu"), [0.1]).final.model_copy(update={"outcome": "diverged"})}
+    )
+    with pytest.raises(SpecError, match="diverged"):
+        ablations.lowest_validation_error([lost])
+
+
+def test_a_run_that_serves_several_claims_is_planned_for_each_under_one_hash():
+    baseline = [p for p in planned("cpu") if p.spec.measured == "features" and p.seed == 0]
+    assert len({p.spec.hash for p in baseline}) == 1
+    assert {"neighbours", "top5-sensible", "ten-crop", "depth", "dropout-overfit"} <= {p.claim for p in baseline}
+
+
+# --- measures -------------------------------------------------------------------------------------------------
+
+
+def with_(of: RunRecord, learned: Learned | None = None, **final: object) -> RunRecord:
+    return of.model_copy(update={"final": of.final.model_copy(update=final), "learned": learned})
+
+
+PLAIN = record(spec("relu").with_(recipe={"stop_at_train_error": None, "epochs": 2}), [0.5, 0.4], test_error=0.3)
+LOST = with_(PLAIN, outcome="diverged", test_error=0.9)
+
+
+def test_errors_are_percentages_of_the_right_figure():
+    measured = with_(PLAIN, Learned(ten_crop_error=0.28), clean_train_error=0.2)
+    assert measures.test_error(measured).value == pytest.approx(30)
+    assert measures.ten_crop_error(measured).value == pytest.approx(28)
+    assert measures.train_error(measured).value == pytest.approx(20)
+    assert measures.generalisation_gap(measured).value == pytest.approx(10)
+    assert [reading.value for reading in measures.crop_errors(measured)] == pytest.approx([30, 28])
+    assert [reading.value for reading in measures.chance_margin(measured)] == pytest.approx([90, 40])
+    assert measures.early_train_loss(measured).value == pytest.approx(1.35)
+
+
+@pytest.mark.parametrize(
+    "measure", ["test-error", "ten-crop-error", "train-error", "generalisation-gap", "early-train-loss"]
+)
+def test_a_diverged_run_counts_as_blind_guessing_and_as_censored(measure: str) -> None:
+    reading = measures.MEASURES[measure](LOST)
+    assert reading.censored
+    assert reading.value == pytest.approx({"generalisation-gap": 0.0, "early-train-loss": 2.302585}.get(measure, 90.0))
+
+
+@pytest.mark.parametrize("measure", list(measures.WITHIN))
+def test_a_diverged_run_shows_no_effect_within_itself(measure: str) -> None:
+    first, second = measures.WITHIN[measure](LOST)
+    assert first.value == pytest.approx(second.value)
+    assert second.censored
+
+
+def test_figures_that_were_not_asked_for_are_refused():
+    for read in (measures.train_error, measures.ten_crop_error, measures.crop_errors):
+        with pytest.raises(SpecError, match="does not ask for it"):
+            read(PLAIN)
+    with pytest.raises(SpecError, match="does not ask for them"):
+        measures.WITHIN["top5-share"](PLAIN)
+    with pytest.raises(SpecError, match="dropout off"):
+        measures.epochs_to_train_loss(PLAIN, 1.0)
+
+
+def test_epochs_to_a_training_loss_are_interpolated_and_capped():
+    rows = [e.model_copy(update={"clean_train_loss": loss}) for e, loss in zip(PLAIN.history, (1.5, 0.5), strict=True)]
+    run = PLAIN.model_copy(update={"history": rows})
+    assert measures.epochs_to_train_loss(run, 1.0) == measures.Reading(1.5, censored=False)
+    assert measures.epochs_to_train_loss(run, 0.2) == measures.Reading(2.0, censored=True)
+
+
+def test_variants_of_an_arm_are_averaged_and_wait_for_each_other():
+    question = claims.claims().question("depth", "mean")
+    runs = []
+    for seed in range(3):
+        for layer, error in (("conv2", 0.4), ("conv3", 0.3)):
+            of = PLAIN.spec.with_(seed=seed, net={"name": "alexnet", "without": layer})
+            found = record(of, [0.5, 0.4], test_error=error + 0.01 * seed)
+            runs.append((experiments.Planned("depth", "mean", "seeds", "without", seed, of, layer), found))
+        of = PLAIN.spec.with_(seed=seed)
+        full = record(of, [0.5, 0.4], test_error=0.25)
+        runs.append((experiments.Planned("depth", "mean", "seeds", "full", seed, of), full))
+    effect = board.effect_of(question, runs)
+    assert effect is not None
+    assert effect.values == pytest.approx((10.0, 11.0, 12.0))
+    missing = [(p, None if (p.seed, p.variant) == (1, "conv3") else r) for p, r in runs]
+    effect = board.effect_of(question, missing)
+    assert effect is not None
+    assert effect.values == pytest.approx((10.0, 12.0)), "a pair with a missing variant waits"
+
+
+def test_an_effect_within_runs_takes_both_arms_from_each():
+    question = claims.claims().question("ten-crop")
+    runs = []
+    for seed, gain in enumerate((0.01, 0.02, 0.03)):
+        found = with_(record(PLAIN.spec.with_(seed=seed), [0.5, 0.4]), Learned(ten_crop_error=0.3 - gain))
+        runs.append((experiments.Planned("ten-crop", "cifar", "seeds", "network", seed, found.spec), found))
+    effect = board.effect_of(question, runs)
+    assert effect is not None
+    assert effect.values == pytest.approx((1.0, 2.0, 3.0))
+    assert board.row(question, runs).verdict.label == "inconclusive"

@@ -1,0 +1,109 @@
+"""What is measured of a trained network, and that the records hold it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+import torch
+
+from alexnet import RunSpec, batches, checks, evaluation, learner, runs
+from alexnet.records import RunRecord, Store
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.fixture
+def towers(small_data: None) -> RunSpec:
+    """A narrow two-tower AlexNet, of which everything is measured."""
+    net = {"name": "alexnet", "form": "32", "width": 0.05, "dropout": 0.5, "init": "kaiming", "norm": "sum"}
+    return small.spec(3, net=net, images={"crop": 27, "flip": True}).with_(measured="features")
+
+
+@pytest.fixture
+def record(towers: RunSpec, tmp_path: Path) -> RunRecord:
+    return runs.execute(towers, Store(tmp_path), precision="float32")
+
+
+def test_nearest_is_what_the_distances_say():
+    generator = torch.Generator().manual_seed(0)
+    queries, candidates = (torch.randn(n, 8, generator=generator) for n in (7, 50))
+    expected = torch.cdist(queries, candidates).topk(6, largest=False).indices
+    assert torch.equal(evaluation.nearest(queries, candidates), expected)
+
+
+def test_runners_up_of_the_true_kind_are_counted_against_a_random_order():
+    cat, frog, deer, horse, ship, truck = (CLASSES.index(n) for n in ("cat", "frog", "deer", "horse", "ship", "truck"))
+    ranked = np.array([[cat, frog, deer, horse, ship], [ship, truck, cat, frog, deer]])
+    labels = np.array([cat, truck])
+    share, chance = evaluation.runner_up_kind(ranked, labels, CLASSES)
+    assert share == pytest.approx((3 + 1) / 8)
+    # A cat leaves five other animals among nine classes; the truck taken for a ship leaves three vehicles among nine.
+    assert chance == pytest.approx((5 / 9 + 3 / 9) / 2)
+
+
+def test_a_random_order_gives_the_chance_it_is_measured_against():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, 20_000)
+    ranked = np.argsort(generator.random((20_000, 10)), axis=1)[:, :5]
+    share, chance = evaluation.runner_up_kind(ranked, labels, CLASSES)
+    assert share == pytest.approx(chance, abs=0.01)
+
+
+def test_a_record_holds_all_that_was_asked_for(record: RunRecord, towers: RunSpec, tmp_path: Path) -> None:
+    assert record.learned is not None
+    assert all(value is not None for value in record.learned.model_dump().values())
+    assert all(epoch.clean_train_loss is not None for epoch in record.history)
+    arrays = Store(tmp_path).predictions(record)
+    assert {"ranked", "feature_neighbours", "maps_conv1", "maps_conv5", "first_kernels"} <= arrays.keys()
+    assert arrays["ranked"][:, 0].tolist() == arrays["predicted"].tolist()
+    assert not list(checks.differences(record, Store(tmp_path))), "the audit derives every figure again"
+
+
+def test_neighbours_come_from_the_training_split(record: RunRecord, tmp_path: Path) -> None:
+    _, train, valid = batches.split_of("cifar10")
+    for kind in ("feature", "pixel"):
+        places = Store(tmp_path).predictions(record)[f"{kind}_neighbours"]
+        assert places.shape == (small.TEST, 6)
+        assert set(places.ravel().tolist()) <= set(train.tolist())
+        assert not set(places.ravel().tolist()) & set(valid.tolist())
+
+
+def test_pixel_neighbours_are_the_nearest_images(record: RunRecord, tmp_path: Path) -> None:
+    dataset, train, _ = batches.split_of("cifar10")
+    query = dataset.test_images[3].astype(np.float64)
+    distances = np.square(dataset.train_images[train].astype(np.float64) - query).sum(axis=(1, 2, 3))
+    expected = train[np.argsort(distances)[:6]]
+    assert Store(tmp_path).predictions(record)["pixel_neighbours"][3].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("name", ["feature_neighbours_share", "runner_up_kind", "ten_crop_error", "tower_colour"])
+def test_the_audit_catches_a_figure_that_was_altered(
+    record: RunRecord, tmp_path: Path, name: str, counts: dict
+) -> None:
+    assert record.learned is not None
+    altered = record.learned.model_copy(update={name: getattr(record.learned, name) + 0.01})
+    found = list(checks.differences(record.model_copy(update={"learned": altered}), Store(tmp_path)))
+    assert [text for text in found if f"learned: {name}" in text]
+    counts["bad inputs tried"] += 1
+
+
+def test_measuring_changes_nothing_of_the_training(towers: RunSpec, record: RunRecord, tmp_path: Path) -> None:
+    plain = runs.execute(towers.with_(measured="errors"), Store(tmp_path), precision="float32")
+    assert plain.weights_sha256 == record.weights_sha256
+    assert plain.final.test_error == record.final.test_error
+    assert plain.learned is None
+    assert plain.final.clean_train_error is None
+
+
+def test_clean_training_loss_has_dropout_off_and_centre_crops(towers: RunSpec) -> None:
+    learn = learner(towers, precision="float32", progress=False)
+    learn.fit(1)
+    row = learn.history.rows[-1]
+    learn.model.eval()
+    clean = batches.unaugmented_training_batches(towers, torch.device("cpu"))
+    with torch.no_grad():
+        pairs = [(learn.model(images), labels) for images, labels in clean]
+    scores, labels = torch.cat([s for s, _ in pairs]), torch.cat([y for _, y in pairs])
+    assert row["clean_train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-4)
+    assert row["clean_train_error"] == pytest.approx((scores.argmax(1) != labels).float().mean().item())
