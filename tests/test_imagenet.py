@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from alexnet import __main__, imagenet, imagenet_evaluation, imagenet_images, imagenet_training, models, processes
-from alexnet.batches import WEIGHTS_STREAM, Preparation, seed_of
+from alexnet.batches import WEIGHTS_STREAM, Preparation, imagenet_statistics, seed_of
 from alexnet.compat import import_torchvision
 from alexnet.errors import DataError
 from alexnet.imagenet import ImagenetResult
@@ -109,7 +109,7 @@ def test_a_file_is_prepared_as_torchvision_prepares_it(size: tuple[int, int], tm
     Image.fromarray(noise).save(tmp_path / "a.png")
     patch = imagenet_images.decode(str(tmp_path / "a.png"))
     assert patch.shape == (256, 256, 3) and patch.dtype == np.uint8
-    prepare = Preparation(TORCHVISION_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(256), torch.device("cpu"))
     ours = prepare(torch.from_numpy(patch)[None], prepare.centre(1))[0]
     preset = import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.transforms()
     theirs = preset(Image.open(tmp_path / "a.png"))
@@ -143,7 +143,7 @@ def test_statistics_are_those_of_the_training_images(drawn: Path, tmp_path: Path
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
 def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = imagenet_images.listing(drawn, "train")
-    prepare = Preparation(PAPER_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    prepare = Preparation(PAPER_IMAGES, imagenet_statistics(256), torch.device("cpu"))
     training = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True)
     validation = FolderBatches(Photographs(listed), prepare, bs=12)
 
@@ -165,7 +165,7 @@ def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeyp
 
 def test_a_share_holds_the_images_that_the_whole_batch_has(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = imagenet_images.listing(drawn, "train")
-    prepare = Preparation(PAPER_IMAGES, imagenet_evaluation.torchvision_statistics(), torch.device("cpu"))
+    prepare = Preparation(PAPER_IMAGES, imagenet_statistics(256), torch.device("cpu"))
     batches = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True, seed=3)
     images, labels = batches.one_batch()
     assert images.shape == (12, 3, 227, 227)

@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 
 from . import imagenet_images, imagenet_training, machine, paths, processes
-from .batches import Preparation
+from .batches import Preparation, imagenet_statistics
 from .errors import AlexnetError, DataError, SpecError
 from .grid import stopping_cleanly
-from .imagenet_evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net, torchvision_statistics
-from .imagenet_images import FolderBatches, Listing, Photographs
+from .imagenet_evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net
+from .imagenet_images import SIDE, FolderBatches, Listing, Photographs
 from .imagenet_training import PAPER_RECIPE, ImagenetSpec
 from .learners import diverged
 from .records import Environment, Epoch, Part, Store, write_atomically
@@ -132,7 +132,7 @@ def _alone(store: Store, identity: str) -> Iterator[None]:
 def judge(arguments: Namespace, valid: Listing, workers: int) -> ImagenetResult:
     """Evaluate weights that were not trained here, with torchvision's network and preprocessing."""
     model = torchvision_net(arguments.weights, len(valid.classes))
-    prepare = Preparation(TORCHVISION_IMAGES, torchvision_statistics(), processes.device())
+    prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(SIDE), processes.device())
     batches = FolderBatches(Photographs(valid), prepare, workers, bs=EVALUATED_AT_ONCE)
     named = arguments.weights
     result = ImagenetResult(

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from . import processes
-from .batches import Statistics
 from .compat import import_torchvision
 from .errors import DataError
-from .imagenet_images import SIDE, FolderBatches
+from .imagenet_images import FolderBatches
 from .records import Part
 from .specs import ImageSpec
 
-TORCHVISION_IMAGES = ImageSpec(scaling="standardised", crop=224)
-TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of its presets, for pixels in 0..1
+TORCHVISION_IMAGES = ImageSpec(scaling="imagenet", crop=224)
 
 
 class CropErrors(Part):
@@ -85,14 +83,3 @@ def torchvision_net(named: str, classes: int) -> nn.Module:
 def _line(error: Exception) -> str:
     """The beginning of an error's message, on one line."""
     return " ".join(str(error).split())[:200].rstrip(".")
-
-
-def torchvision_statistics() -> Statistics:
-    """The channels' means and standard deviations that torchvision's weights were trained with."""
-    return Statistics(
-        mean_image=torch.zeros(SIDE, SIDE, 3),
-        spread=1.0,
-        channel_mean=torch.tensor(TORCHVISION_MEAN) * 255,
-        channel_std=torch.tensor(TORCHVISION_STD) * 255,
-        colour_axes=torch.zeros(3, 3),
-    )
