@@ -57,6 +57,9 @@ def test_a_record_holds_all_that_was_asked_for(record: RunRecord, towers: RunSpe
     arrays = Store(tmp_path).predictions(record)
     assert {"ranked", "feature_neighbours", "maps_conv1", "maps_conv5", "first_kernels"} <= arrays.keys()
     assert arrays["ranked"][:, 0].tolist() == arrays["predicted"].tolist()
+    probabilities = arrays["ranked_probability"].astype(float)
+    assert np.all(np.diff(probabilities, axis=1) <= 0)
+    assert np.all(probabilities.sum(axis=1) <= 1.01)
     assert not list(checks.differences(record, Store(tmp_path))), "the audit derives every figure again"
 
 

@@ -19,6 +19,7 @@ from .specs import RunSpec
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
 BLOCK = 5000  # training images that are compared at a time
+SHOWN = 100  # first test images whose probabilities are kept for the figures
 RANKS = 5  # most probable classes kept an image
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")  # CIFAR-10's other classes are vehicles
 
@@ -52,7 +53,9 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         ten, _ = log_probabilities(learn.model, test, ten_crop=True)
         arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
         arrays |= {"ten_crop_true_log_probability": _true(ten, labels)}
-        arrays["ranked"] = found.argsort(1, descending=True)[:, :RANKS].numpy().astype(np.uint8)
+        ranked = found.argsort(1, descending=True)[:, :RANKS]
+        arrays["ranked"] = ranked.numpy().astype(np.uint8)
+        arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
         arrays |= neighbours(spec, learn)
         images = test.preparation(test.dataset.pixels[:1], test.preparation.centre(1))  # of the first test image
         maps = feature_maps(learn.model, images[0])

@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import sys
+import threading
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # distributed takes a second to import, and most commands sta
 FLOP_PER_MULTIPLY_ADD = 6  # a multiply and an add, forward once and backward twice
 ASSUMED_FLOPS = 80e9  # a thread's arithmetic a second in training, until records tell better
 TOPIC = "epochs"
+ALONE = threading.Lock()  # torch's generator is the process's: a worker of several threads runs one after the other
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,17 @@ class Cluster:
             if (error := future.exception()) is not None:
                 failures.append(f"{planned_run.title}: {error}")
                 continue
+            if store.get(planned_run.spec) is None:
+                # Planned again, it would be trained again without end.
+                failures.append(
+                    f"{planned_run.title}: its worker wrote no record into {store.folder}; share the folder"
+                )
+                continue
             progress.run(planned_run, future.result())
             made += 1
             if deadline and time.monotonic() > deadline:
-                self.client.cancel([f for f in futures if f.status == "pending"])
+                at_work = {key for calls in self.client.call_stack().values() for key in calls}
+                self.client.cancel([f for f in futures if f.status == "pending" and f.key not in at_work])
         if failures:
             raise RecordError(f"{len(failures)} runs failed: {'; '.join(failures)}")
         return made
@@ -203,13 +212,14 @@ def _on_worker(spec: RunSpec, folder: str, title: str) -> RunRecord:
     """Execute one run in a worker with one thread, telling the client of each epoch."""
     from distributed import get_worker
 
-    torch.set_num_threads(1)
     worker = get_worker()
 
     def report(epoch: runs.Epoch) -> None:
         worker.log_event(TOPIC, (title, epoch.epoch, epoch.train_error))
 
-    return runs.execute(spec, Store(folder), report=report)
+    with ALONE:
+        torch.set_num_threads(1)
+        return runs.execute(spec, Store(folder), report=report)
 
 
 @contextmanager
