@@ -13,6 +13,7 @@ SCALINGS = {  # in words, for tables
     "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
     "standardised": "each channel less its mean, divided by its standard deviation",
     "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
+    "unit-range": "0 to 1",
 }
 INITS = {
     "paper": "normal, 0.01 in every layer",
@@ -48,3 +49,34 @@ def check_profile(profile: str) -> str:
     if profile not in PROFILES:
         raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
     return profile
+
+
+def describe(spec: RunSpec) -> str:
+    """A run's settings in words, its learning rate aside, since a grid may choose that."""
+    images, net, recipe = spec.images, spec.net, spec.recipe
+    names = {"alexnet": f"AlexNet in its {net.form}-pixel form", "four-layer": "The four-layer network"}
+    parts = [names.get(net.name, "The four-layer network with unshared third and fourth layers")]
+    parts.append("at its full width" if net.width == 1 else f"at {net.width:g} times its width")
+    seen = [f"pixels {SCALINGS[images.scaling]}"]
+    if images.train_size:
+        seen.append(f"{images.train_size:,} training images")
+    if images.resize:
+        seen.append(f"enlarged to {images.resize} pixels")
+    if images.crop:
+        seen.append(f"{'random' if images.crops == 'random' else 'centre'} crops of {images.crop} pixels")
+    seen += ["reflections"] * images.flip
+    seen += [f"colour noise of standard deviation {images.colour:g}"] * bool(images.colour)
+    learns = [f"momentum {recipe.momentum:g}", f"batches of {recipe.batch_size}"]
+    if recipe.weight_decay:
+        learns.append(f"weight decay {recipe.weight_decay:g}")
+    learns += [f"weight decay {decay:g} in {layer}" for layer, decay in recipe.layer_weight_decay]
+    drops = f", the learning rate divided by 10 after {_and(recipe.drops)}" if recipe.drops else ""
+    return (
+        f"{' '.join(parts)}. Images: {', '.join(seen)}. Initial weights: {INITS[net.init]}. Training: SGD, "
+        f"{', '.join(learns)}; {recipe.epochs} epochs{drops}."
+    )
+
+
+def _and(numbers: tuple[int, ...]) -> str:
+    *before, last = map(str, numbers)
+    return f"{', '.join(before)} and {last} epochs" if before else f"{last} epochs"

@@ -1,0 +1,197 @@
+"""Figures and tables of comparisons of two arms; see `alexnet.figures` for the conventions."""
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .board import PlannedRun, Row, Runs, paired_records, readings
+from .claims import Question
+from .errors import SpecError
+from .figures import GREY, PALETTE, Drawn, themed
+from .records import Epoch, RunRecord
+
+Arms = Mapping[str, Sequence[RunRecord]]
+LINES = ("solid", "dashed", "dashdot", "dotted")
+
+
+def arms_of(question: Question, runs: Runs) -> dict[str, list[RunRecord]]:
+    """The records that count for a question, by arm, in the order of its arms and seeds; missing ones left out."""
+    pairs = paired_records(question, list(runs)).values()
+    names = question.arms or ()
+    return {
+        name: [record for pair in pairs for record in pair[place] if record is not None]
+        for place, name in enumerate(names)
+    }
+
+
+def pairs_table(question: Question, runs: Runs) -> pd.DataFrame:
+    """A row a seed: the measure of each arm, in the question's unit, and their difference or ratio.
+
+    A value that is only a bound, because the run was censored or diverged, has a sign before it.
+    """
+    first, second = question.arms or ("", "")
+    effect = "ratio" if question.effect == "ratio" else "difference"
+    rows = []
+    for seed, arms in paired_records(question, list(runs)).items():
+        pair = readings(question, arms)
+        if pair is None:
+            continue
+        values = [f"{'> ' if reading.censored else ''}{reading.value:.2f}" for reading in pair]
+        one, other = (reading.value for reading in pair)
+        change = one / other if question.effect == "ratio" else one - other
+        rows.append({"seed": seed, first: values[0], second: values[1], effect: f"{change:.2f}"})
+    return pd.DataFrame(rows, columns=["seed", first, second, effect])
+
+
+def settled(rows: Sequence[Row]) -> str:
+    """What came out of some rows, a sentence each, as Markdown."""
+    return "\n\n".join(
+        f"**{row.question.title}** ({row.question.condition_title}): *{row.verdict.label}*. {row.verdict.reason}"
+        for row in rows
+    )
+
+
+# --- both arms, seed by seed ----------------------------------------------------------------------------------
+
+
+def paired_dots(rows: Sequence[Row], runs: Runs, label: str, title: str) -> Drawn:
+    """Each comparison on a line of its own: a dot an arm and seed, pairs joined, means as larger rings.
+
+    `label` names the quantity and its unit. Raises `SpecError` when no comparison has a complete pair.
+    """
+    runs = list(runs)
+    found = []
+    for row in rows:
+        pairs = [readings(row.question, arms) for arms in paired_records(row.question, runs).values()]
+        values = np.array([[reading.value for reading in pair] for pair in pairs if pair is not None])
+        if len(values):
+            found.append((row.question, values))
+    if not found:
+        raise SpecError("No comparison has a complete pair of runs to draw; `make runs` makes the missing ones.")
+    with themed():
+        figure = Figure(figsize=(8.6, 1.3 + 0.75 * len(found)), layout="constrained")
+        axis = figure.subplots()
+        for place, (question, values) in enumerate(found):
+            _dots(axis, place, question, values)
+        names = [textwrap.fill(f"{question.title} ({question.condition_title})", 44) for question, _ in found]
+        axis.set_yticks(range(len(found)), names, fontsize=9)
+        axis.set_ylim(len(found) - 0.5, -0.7)
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.margins(x=0.12)
+        axis.set_xlabel(label)
+        axis.set_title(title)
+    said = [
+        f"{question.title} ({question.condition_title}): {question.arms[0]} {values[:, 0].mean():.2f}, "
+        f"{question.arms[1]} {values[:, 1].mean():.2f} over {len(values)} seeds."
+        for question, values in found
+        if question.arms
+    ]
+    return figure, f"{label[0].upper()}{label[1:]}, means of both arms. {' '.join(said)}"
+
+
+def _dots(axis: Axes, place: int, question: Question, values: np.ndarray) -> None:
+    heights = place + np.linspace(-0.11, 0.11, len(values)) if len(values) > 1 else np.array([float(place)])
+    for pair, height in zip(values, heights, strict=True):
+        axis.plot(pair, [height, height], color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
+    means = values.mean(axis=0)
+    for arm, name in enumerate(question.arms or ()):
+        colour = PALETTE[arm]
+        axis.scatter(values[:, arm], heights, color=colour, s=22, marker="os"[arm], zorder=2)
+        axis.plot([means[arm]], [place], "os"[arm], markersize=12, markerfacecolor="none", color=colour, zorder=3)
+        right = means[arm] >= means[1 - arm]
+        axis.annotate(
+            f"{name} {means[arm]:.1f}", (values[:, arm].max() if right else values[:, arm].min(), place),
+            (12 if right else -12, 9), textcoords="offset points", ha="left" if right else "right", color=colour,
+            fontsize=9,
+        )  # fmt: skip
+
+
+# --- along the epochs -----------------------------------------------------------------------------------------
+
+
+def epoch_curves(
+    arms: Arms,
+    value: Callable[[Epoch], float | None],  # what is drawn of an epoch
+    label: str,  # the quantity and its unit
+    title: str,
+    level: float | None = None,  # a line across, such as a target
+    drops: Sequence[int] = (),  # epochs after which the learning rate was divided
+) -> Drawn:
+    """One thin line a run and the mean of each arm. Raises `SpecError` when there is no record."""
+    drawn = {name: [_values(record, value) for record in records] for name, records in arms.items() if records}
+    if not drawn:
+        raise SpecError("There is no record to draw; `make runs` makes the missing ones.")
+    ends = []
+    with themed():
+        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+        axis = figure.subplots()
+        if level is not None:
+            axis.axhline(level, color=GREY, linewidth=1, zorder=0)
+            axis.annotate(f"{level:g}", (0, level), (2, 3), textcoords="offset points", color=GREY, fontsize=9)
+        for epoch in drops:
+            axis.axvline(epoch + 0.5, color=GREY, linewidth=0.8, linestyle="dotted", zorder=0)
+        for place, (name, curves) in enumerate(drawn.items()):
+            colour, line = PALETTE[place % len(PALETTE)], LINES[place % len(LINES)]
+            for curve in curves:
+                axis.plot(np.arange(1, len(curve) + 1), curve, color=colour, linestyle=line, linewidth=0.8, alpha=0.4)
+            length = min(map(len, curves))
+            mean = np.mean([curve[:length] for curve in curves], axis=0)
+            axis.plot(np.arange(1, length + 1), mean, color=colour, linestyle=line, linewidth=2.2)
+            ends.append((mean[-1], length, name, colour))
+        _labels_without_overlap(axis, ends)
+        axis.set_xlim(0, None)
+        axis.set_xlabel("epochs")
+        axis.set_ylabel(label)
+        axis.set_title(title)
+        if drops:
+            axis.annotate(
+                "dotted: the learning rate drops", (1, 1), xycoords="axes fraction", ha="right", va="top", fontsize=9,
+                color=GREY,
+            )  # fmt: skip
+    said = ", ".join(
+        f"{name} from {np.mean([c[0] for c in curves]):.2f} to {np.mean([c[-1] for c in curves]):.2f} "
+        f"({len(curves)} runs)"
+        for name, curves in drawn.items()
+    )
+    return figure, f"{label[0].upper()}{label[1:]} against epochs, means: {said}."
+
+
+def _values(record: RunRecord, value: Callable[[Epoch], float | None]) -> np.ndarray:
+    found = [value(epoch) for epoch in record.history]
+    return np.array([math.nan if number is None else number for number in found])
+
+
+def _labels_without_overlap(axis: Axes, ends: Sequence[tuple[float, int, str, str]]) -> None:
+    """Names at the ends of lines, pushed apart where they would cover each other."""
+    low, high = axis.get_ylim()
+    gap, last = 0.06 * (high - low), -math.inf
+    for height, epoch, name, colour in sorted(ends):
+        last = max(height, last + gap)
+        axis.annotate(
+            name, (epoch, last), (6, 0), textcoords="offset points", color=colour, va="center", fontweight="bold",
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def selected(runs: Runs, claim: str) -> list[tuple[PlannedRun, RunRecord | None]]:
+    """The runs that are planned for a claim."""
+    return [(planned, record) for planned, record in runs if planned.claim == claim]
+
+
+def waiting(rows: Sequence[Row]) -> str:
+    """How many pairs of runs each row still lacks, with the command; empty when none does."""
+    lines = []
+    for row in rows:
+        have = getattr(row.effect, "n", 0) if row.effect is not None else 0
+        if row.planned > have:
+            name = f"{row.question.claim}/{row.question.condition}"
+            lines.append(f"{name}: {have} of {row.planned} pairs of runs are in the records; `{row.command}`")
+    return "\n".join(lines)
