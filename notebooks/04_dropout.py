@@ -27,7 +27,7 @@ from torch import nn
 
 from alexnet import board, claims, experiments, figures, figures_ablations, learner, paths, planning, tables
 from alexnet.ablations import ABLATIONS
-from alexnet.figures_display import show
+from alexnet.figures_display import show_if_any
 from alexnet.records import Store
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
@@ -81,10 +81,8 @@ display(Markdown(planning.describe(baseline)))
 
 # %%
 percent = "generalisation gap (percentage points)"
-show(
-    *figures_ablations.paired_dots(
-        rows[:1], runs, percent, "How much larger is the test error than the training error?"
-    )
+show_if_any(
+    figures_ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
 )
 
 # %%
@@ -112,15 +110,14 @@ tables.show(pd.DataFrame(table), "Errors with dropout off, no augmentation; the 
 
 # %%
 curves = figures_ablations.arms_of(time, runs)
-show(
-    *figures_ablations.epoch_curves(
-        curves,
-        lambda epoch: epoch.clean_train_loss,
-        "training loss, dropout off (nats)",
-        "How long does each network take?",
-        level=time.level,
-        drops=baseline.recipe.drops,
-    )
+show_if_any(
+    figures_ablations.epoch_curves,
+    curves,
+    lambda epoch: epoch.clean_train_loss,
+    "training loss, dropout off (nats)",
+    "How long does each network take?",
+    level=time.level,
+    drops=baseline.recipe.drops,
 )
 
 # %%
@@ -130,7 +127,7 @@ tables.show(figures_ablations.pairs_table(time, runs), f"Epochs until the traini
 # ## Verdicts
 
 # %%
-show(*figures.forest_plot(rows))
+show_if_any(figures.forest_plot, rows)
 
 # %%
 tables.show(board.verdict_board(rows)[["claim", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")

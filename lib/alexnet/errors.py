@@ -21,3 +21,7 @@ class RecordError(AlexnetError):
 
 class ReportError(AlexnetError):
     """A notebook or a page could not be built; the last good report is left in place."""
+
+
+class NothingToDraw(SpecError):
+    """The records hold nothing that a figure could show."""

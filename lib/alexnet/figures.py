@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from .board import Row, epochs_to_target
 from .effects import LABELS, Effect
-from .errors import SpecError
+from .errors import NothingToDraw, SpecError
 from .records import RunRecord
 
 # Okabe and Ito's colour-blind safe hues, dark enough to be read as text on white (contrast of at least 4.5)
@@ -97,7 +97,9 @@ def forest_plot(rows: Sequence[Row], title: str = "On which side of no effect do
         if isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate):
             panels.setdefault((row.effect.kind, row.effect.unit, row.effect.null), []).append(row)
     if not panels:
-        raise SpecError("No row has an effect to draw; `make runs` makes the records that effects are computed from.")
+        raise NothingToDraw(
+            "No row has an effect to draw; `make runs` makes the records that effects are computed from."
+        )
     sizes = [len(found) for found in panels.values()]
     with themed():
         # fixed room for titles and axis labels, so that a panel of one row is not squeezed
@@ -201,7 +203,7 @@ def learning_curves(
     """
     arms = {arm: list(records) for arm, records in runs.items() if records}
     if not arms:
-        raise SpecError("There is no record to draw; `make runs` makes the missing ones.")
+        raise NothingToDraw("There is no record to draw; `make runs` makes the missing ones.")
     with themed():
         figure = Figure(figsize=(7.5, 4.6), layout="constrained")
         axis = figure.subplots()
@@ -305,7 +307,7 @@ def learning_rates(
     """
     arms = {arm: sorted(records, key=_rate) for arm, records in runs.items() if records}
     if not arms:
-        raise SpecError("There is no record to draw; `make runs` makes the missing ones.")
+        raise NothingToDraw("There is no record to draw; `make runs` makes the missing ones.")
     with themed():
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")
         axis = figure.subplots()

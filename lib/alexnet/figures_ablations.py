@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .board import PlannedRun, Row, Runs, paired_records, readings
 from .claims import Question
-from .errors import SpecError
+from .errors import NothingToDraw
 from .figures import GREY, PALETTE, Drawn, themed
 from .records import Epoch, RunRecord
 
@@ -62,7 +62,7 @@ def settled(rows: Sequence[Row]) -> str:
 def paired_dots(rows: Sequence[Row], runs: Runs, label: str, title: str) -> Drawn:
     """Each comparison on a line of its own: a dot an arm and seed, pairs joined, means as larger rings.
 
-    `label` names the quantity and its unit. Raises `SpecError` when no comparison has a complete pair.
+    `label` names the quantity and its unit. Raises `NothingToDraw` when no comparison has a complete pair.
     """
     runs = list(runs)
     found = []
@@ -72,7 +72,7 @@ def paired_dots(rows: Sequence[Row], runs: Runs, label: str, title: str) -> Draw
         if len(values):
             found.append((row.question, values))
     if not found:
-        raise SpecError("No comparison has a complete pair of runs to draw; `make runs` makes the missing ones.")
+        raise NothingToDraw("No comparison has a complete pair of runs to draw; `make runs` makes the missing ones.")
     with themed():
         figure = Figure(figsize=(8.6, 1.3 + 0.75 * len(found)), layout="constrained")
         axis = figure.subplots()
@@ -85,7 +85,7 @@ def paired_dots(rows: Sequence[Row], runs: Runs, label: str, title: str) -> Draw
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
-        axis.margins(x=0.12)
+        axis.margins(x=0.22)
         axis.set_xlabel(label)
         axis.set_title(title)
     said = [
@@ -125,10 +125,10 @@ def epoch_curves(
     level: float | None = None,  # a line across, such as a target
     drops: Sequence[int] = (),  # epochs after which the learning rate was divided
 ) -> Drawn:
-    """One thin line a run and the mean of each arm. Raises `SpecError` when there is no record."""
+    """One thin line a run and the mean of each arm. Raises `NothingToDraw` when there is no record."""
     drawn = {name: [_values(record, value) for record in records] for name, records in arms.items() if records}
     if not drawn:
-        raise SpecError("There is no record to draw; `make runs` makes the missing ones.")
+        raise NothingToDraw("There is no record to draw; `make runs` makes the missing ones.")
     ends = []
     with themed():
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")
@@ -137,7 +137,7 @@ def epoch_curves(
             axis.axhline(level, color=GREY, linewidth=1, zorder=0)
             axis.annotate(f"{level:g}", (0, level), (2, 3), textcoords="offset points", color=GREY, fontsize=9)
         for epoch in drops:
-            axis.axvline(epoch + 0.5, color=GREY, linewidth=0.8, linestyle="dotted", zorder=0)
+            axis.axvline(epoch, color=GREY, linewidth=0.8, linestyle="dotted", zorder=0)
         for place, (name, curves) in enumerate(drawn.items()):
             colour, line = PALETTE[place % len(PALETTE)], LINES[place % len(LINES)]
             for curve in curves:
@@ -153,8 +153,8 @@ def epoch_curves(
         axis.set_title(title)
         if drops:
             axis.annotate(
-                "dotted: the learning rate drops", (1, 1), xycoords="axes fraction", ha="right", va="top", fontsize=9,
-                color=GREY,
+                "dotted: the learning rate drops", (1, 1.01), xycoords="axes fraction", ha="right", va="bottom",
+                fontsize=8, color=GREY,
             )  # fmt: skip
     said = ", ".join(
         f"{name} from {np.mean([c[0] for c in curves]):.2f} to {np.mean([c[-1] for c in curves]):.2f} "
@@ -193,5 +193,6 @@ def waiting(rows: Sequence[Row]) -> str:
         have = getattr(row.effect, "n", 0) if row.effect is not None else 0
         if row.planned > have:
             name = f"{row.question.claim}/{row.question.condition}"
-            lines.append(f"{name}: {have} of {row.planned} pairs of runs are in the records; `{row.command}`")
+            command = f"make runs CLAIM={row.question.claim}"
+            lines.append(f"{name}: {have} of {row.planned} pairs of runs are in the records; {command} makes the rest")
     return "\n".join(lines)

@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .errors import ReportError
+from .errors import NothingToDraw, ReportError
 
 DOTS_PER_INCH = 160  # two device pixels for each pixel of the page, so text stays sharp on fine screens
 SHORTEST_ALT = 30  # characters; less is a label, not a finding
@@ -25,6 +26,16 @@ def show(figure: Any, alt: str) -> None:
 
     data, metadata = bundle(figure, alt)
     display(data, metadata=metadata, raw=True)
+
+
+def show_if_any(draw: Callable[..., tuple[Any, str]], *arguments: Any, **options: Any) -> None:
+    """Show `draw(*arguments, **options)`, or say why there is nothing to draw: records may still be missing."""
+    try:
+        figure, alt = draw(*arguments, **options)
+    except NothingToDraw as reason:
+        print(reason)
+    else:
+        show(figure, alt)
 
 
 def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
