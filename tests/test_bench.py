@@ -2,13 +2,17 @@
 
 import json
 import os
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
 
-from alexnet import bench, bench_cases, paths
+from alexnet import bench, bench_cases, bench_layers, machine, models, paths
 from alexnet.__main__ import main
-from alexnet.bench import Arms, BenchRecord, Result
+from alexnet.bench import Arms
+from alexnet.bench_processes import elsewhere, side_by_side
+from alexnet.bench_records import BenchRecord, LayerTime, Result, load, load_all
 from alexnet.errors import AlexnetError, RecordError
 from alexnet.specs import ImageSpec, NetSpec, RunSpec
 
@@ -33,6 +37,12 @@ def record(*results: Result) -> BenchRecord:
     )
 
 
+LAYER = LayerTime(
+    net="one", layer="conv1", images=10, precision="float32", forward_seconds=1.0, backward_seconds=1.0,
+    multiply_adds=1e8, first=True,
+)  # fmt: skip
+
+
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
     """Two cases that count their calls, and nothing else; no peak; records go to a temporary folder."""
@@ -48,6 +58,7 @@ def quick(monkeypatch, tmp_path):
         bench.case(name, goal=1.0)(two_arms)
     monkeypatch.setattr(bench, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(bench, "peaks", lambda: {"float32": 1e9})
+    monkeypatch.setattr(bench_cases, "layer_times", lambda: [LAYER])
     monkeypatch.setattr(bench.machine, "keep_freed_memory", lambda: True)
     monkeypatch.setattr(paths, "BENCH", tmp_path / "bench")
     return calls
@@ -59,10 +70,19 @@ def test_a_result_derives_all_from_its_times():
     assert one.ratio == 2.5
     assert one.seconds == (5.0, 2.0)
     assert one.images_per_second == (2.0, 5.0)
-    assert one.reached
-    assert not result(goal=2.6).reached
-    assert result(goal=None).reached is None
+    assert one.flop_an_image == 4e8
     assert result(images=None).images_per_second is None
+
+
+def test_a_goal_is_judged_on_what_was_measured():
+    held = record()
+    (ratio,) = held.goals(result())
+    assert (ratio.what, ratio.wanted, ratio.found, ratio.reached) == ("ratio", 2.0, 2.5, True)
+    assert not held.goals(result(goal=2.6))[0].reached
+    assert held.goals(result(goal=None)) == []
+    both = result(share_goal=0.6, errors={"values": 1e-7, "gradients": 2e-6}, error_goal=1e-6)
+    found = {goal.what: goal.reached for goal in held.goals(both)}
+    assert found == {"ratio": True, "share of peak": False, "error of values": True, "error of gradients": False}
 
 
 def test_the_share_of_the_peak_is_of_the_right_precision():
@@ -94,9 +114,11 @@ def test_the_command_measures_and_stores_every_case(quick, capsys):
     assert main(["bench", "--repeats", "3"]) == 0
     (path,) = paths.BENCH.iterdir()
     assert path.name == f"{bench.machine_name()}.json"
-    stored = bench.load(path)
+    stored = load(path)
     assert [one.case for one in stored.results] == ["quick-one", "quick-two"]
     assert len(stored.result("quick-two").ours_seconds) == 3
+    assert [one.layer for one in stored.layers] == ["conv1"]
+    assert load_all(paths.BENCH) == {bench.machine_name(): stored}
     assert stored.results[0].question == "Does ours beat the baseline?"
     printed = capsys.readouterr().out
     assert "quick-one" in printed and "float32 1 GFLOP/s" in printed
@@ -120,16 +142,16 @@ def test_bad_options_end_in_one_line(quick, capsys):
 def test_records_that_cannot_be_read_are_refused(tmp_path):
     path = tmp_path / "machine.json"
     with pytest.raises(RecordError, match="cannot be read"):
-        bench.load(path)
+        load(path)
     path.write_text("{")
     with pytest.raises(RecordError, match="not a bench record"):
-        bench.load(path)
+        load(path)
     fields = json.loads(record(result()).model_dump_json())
     path.write_text(json.dumps(fields))
-    assert bench.load(path) == record(result())
+    assert load(path) == record(result())
     path.write_text(json.dumps(fields | {"schema_version": 2}))
     with pytest.raises(RecordError, match="schema_version"):
-        bench.load(path)
+        load(path)
 
 
 def test_the_peak_is_measured_for_the_precisions_the_machine_has(monkeypatch):
@@ -165,13 +187,36 @@ def fails_then_dies():
 
 
 def test_an_arm_elsewhere_runs_there_and_hands_back_its_failures():
-    with bench_cases.elsewhere(fails_then_dies) as ask:
+    with elsewhere(fails_then_dies) as ask:
         ask()
+        assert ask.memory is None or ask.memory > 1e7
         with pytest.raises(AlexnetError, match="ValueError: asked twice") as caught:
             ask()
         assert f"process {os.getpid()}" not in str(caught.value)
         with pytest.raises(AlexnetError, match="died"):
             ask()
+
+
+def test_arms_side_by_side_all_run_and_a_failure_is_told():
+    done = []
+    side_by_side([lambda: done.append(1), lambda: done.append(2)])
+    assert sorted(done) == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        side_by_side([lambda: done.append(3), lambda: 1 / 0])
+    assert 3 in done
+
+
+def test_memory_is_what_a_process_held_at_most():
+    before = machine.peak_memory()
+    if before is not None:
+        held = bytearray(b"x" * 64_000_000)
+        assert machine.peak_memory() >= max(before, len(held))
+
+
+def test_slow_cases_are_repeated_less_often(quick):
+    bench.CASES["quick-one"] = bench.case("quick-one", repeats=2)(lambda: iter([Arms(list, list)]))
+    found = bench.run_cases(list(bench.CASES.values()), repeats=3, say=lambda line: None)
+    assert [len(one.ours_seconds) for one in found.results] == [2, 3]
 
 
 # The real cases
@@ -189,16 +234,43 @@ def test_arithmetic_of_a_training_step():
 
 
 def test_the_cases_on_few_images(small_data, monkeypatch):
+    @contextmanager
+    def here(make, *arguments, threads=None):
+        call = make(*arguments)
+        call.memory = 1
+        yield call
+
+    build = models.build
+
+    def narrow(net, side, *options):
+        return build(net.model_copy(update={"width": 0.02}), side, *options)
+
+    monkeypatch.setattr(bench_cases, "elsewhere", here)
     monkeypatch.setattr(bench_cases, "MANY", 256)
     monkeypatch.setattr(bench_cases, "FEW", 128)
     monkeypatch.setattr(bench_cases, "NORM_SHAPES", {"conv1": (2, 6, 5, 5), "conv2": (2, 6, 5, 5)})
-    tiny = RunSpec().with_(images={"train_size": 128}, net={"form": "32", "width": 0.02})
+    monkeypatch.setattr(bench_cases.machine, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(bench_cases.models, "build", narrow)
+    tiny = RunSpec().with_(images={"train_size": 128}, net={"form": "32"})
     monkeypatch.setattr(bench_cases, "_spec_227", lambda: tiny)
-    for name, one in bench.CASES.items():
-        if name != "training-227":  # its reference would need real data in the other process
-            with one.prepare() as arms:
-                arms.baseline()
-                arms.ours()
+    monkeypatch.setattr(bench_cases, "reference_loop", lambda images: partial(sum, [images]))  # has its own test
+    for one in bench.CASES.values():
+        with one.prepare() as arms:
+            arms.baseline()
+            arms.ours()
+            assert one.goal is None or arms.precision in machine.PRECISIONS
+            assert all(error <= arms.error_goal for error in arms.errors.values())
+            assert arms.memory() in (None, (1, 1), (1, machine.cores()))
+
+
+def test_layers_are_timed_one_by_one_and_their_arithmetic_adds_up():
+    net = NetSpec(name="four-layer", norm="none", dropout=0.0, width=0.25)
+    found = bench_layers.layer_times("small", net, side=32, images=2)
+    assert [one.layer for one in found] == [name for name, _ in models.build(net, 32).named_children()]
+    assert [one.first for one in found[:2]] == [True, False]
+    assert all(one.seconds > 0 for one in found)
+    step = bench_cases.flop_an_image(RunSpec(net=net))
+    assert sum(one.flop for one in found) == pytest.approx(2 * step)
 
 
 def test_the_reference_loop_trains(small_data, monkeypatch):

@@ -8,27 +8,25 @@ import gc
 import math
 import os
 import re
-import statistics
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatch
-from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import machine, paths
-from .errors import RecordError, SpecError
+from .bench_records import BenchRecord, LayerTime, Result, load
+from .errors import SpecError
 from .records import write_atomically
 
-SCHEMA_VERSION: Literal[1] = 1
+__all__ = ["CASES", "Arms", "BenchRecord", "Case", "Result", "case", "load"]
+
 LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
 
 
@@ -41,6 +39,9 @@ class Arms:
     images: int | None = None  # images one call works through
     flop: float | None = None  # multiplications and additions of one call, a multiply-add counting as two
     precision: str = "float32"  # ours; its share of the peak is of this precision's
+    errors: dict[str, float] = field(default_factory=dict)  # of ours against float64
+    error_goal: float | None = None
+    memory: Callable[[], tuple[int, int] | None] = lambda: None  # most bytes held by baseline and ours; asked last
 
 
 @dataclass(frozen=True)
@@ -51,101 +52,24 @@ class Case:
     question: str  # the first line of the function's docstring
     goal: float | None  # the least ratio, baseline over ours, that issue and page call enough
     prepare: Callable[[], AbstractContextManager[Arms]]
+    share_goal: float | None = None  # the least share of the machine's measured peak
+    repeats: int | None = None  # no more than so many, where one call takes long
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, goal: float | None = None) -> Callable[[Callable[[], Iterator[Arms]]], Case]:
+def case(
+    name: str, goal: float | None = None, share_goal: float | None = None, repeats: int | None = None
+) -> Callable[[Callable[[], Iterator[Arms]]], Case]:
     """Register a generator function that yields one `Arms`; what follows its `yield` cleans up."""
 
     def register(prepare: Callable[[], Iterator[Arms]]) -> Case:
         question = (prepare.__doc__ or name).splitlines()[0]
-        CASES[name] = Case(name, question, goal, contextmanager(prepare))
+        CASES[name] = Case(name, question, goal, contextmanager(prepare), share_goal, repeats)
         return CASES[name]
 
     return register
-
-
-class Part(BaseModel):
-    """Base of the parts of a record: immutable, and unknown fields are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Result(Part):
-    """What one case gave. Everything else is derived from the times."""
-
-    case: str
-    question: str
-    goal: float | None
-    baseline_seconds: list[float]  # of one call, in the order of the repeats
-    ours_seconds: list[float]
-    images: int | None
-    flop: float | None
-    precision: str
-
-    @property
-    def ratios(self) -> list[float]:
-        """Baseline over ours, one a repeat: the two calls of a repeat follow each other."""
-        return [b / o for b, o in zip(self.baseline_seconds, self.ours_seconds, strict=True)]
-
-    @property
-    def ratio(self) -> float:
-        """How many times as fast ours is: the median over the repeats."""
-        return statistics.median(self.ratios)
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the ratio is at the goal; None without one."""
-        return None if self.goal is None else self.ratio >= self.goal
-
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """Median seconds of a call: baseline, ours."""
-        return statistics.median(self.baseline_seconds), statistics.median(self.ours_seconds)
-
-    @property
-    def images_per_second(self) -> tuple[float, float] | None:
-        """Baseline, ours."""
-        return None if self.images is None else (self.images / self.seconds[0], self.images / self.seconds[1])
-
-
-class BenchRecord(Part):
-    """One run of all cases on one machine."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    created: str  # UTC, ISO 8601
-    machine: dict[str, str | int]  # as `machine.describe` gives it
-    threads: int
-    freed_memory_kept: bool  # whether the C library was told to keep freed memory, for baseline and ours alike
-    other_load: float  # processes that wanted a core before the first case, on average over a minute
-    peak_flop_per_second: dict[str, float]  # of matrix products, by precision
-    results: list[Result]
-
-    def share_of_peak(self, result: Result) -> float | None:
-        """Arithmetic of ours over what the machine's matrix products reach; None where it is not known."""
-        peak = self.peak_flop_per_second.get(result.precision)
-        return None if result.flop is None or peak is None else result.flop / result.seconds[1] / peak
-
-    def result(self, name: str) -> Result:
-        """The result of a case. Raises `RecordError` when the record has none."""
-        for result in self.results:
-            if result.case == name:
-                return result
-        raise RecordError(f"The bench record of {self.created} has no case {name!r}; run `make bench`.")
-
-
-def load(path: Path) -> BenchRecord:
-    """Read a record. Raises `RecordError` when it is damaged or of another schema version."""
-    try:
-        return BenchRecord.model_validate_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read: {error}. Run `make bench`.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise RecordError(f"{path} is not a bench record: {place}: {first['msg']}. Run `make bench`.") from error
 
 
 def machine_name() -> str:
@@ -171,20 +95,14 @@ def _seconds(call: Callable[[], object], calls: int) -> float:
     """Wall time of one call, averaged over `calls`, without the garbage collector."""
     gc.disable()
     try:
-        _wait()
+        machine.wait()
         start = time.perf_counter()
         for _ in range(calls):
             call()
-        _wait()
+        machine.wait()
         return (time.perf_counter() - start) / calls
     finally:
         gc.enable()
-
-
-def _wait() -> None:
-    """Until the GPU has done what it was asked for."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def peaks(repeats: int = 5) -> dict[str, float]:
@@ -209,7 +127,12 @@ def peaks(repeats: int = 5) -> dict[str, float]:
     return found
 
 
-def run_cases(cases: list[Case], repeats: int, say: Callable[[str], None] = print) -> BenchRecord:
+def run_cases(
+    cases: list[Case],
+    repeats: int,
+    say: Callable[[str], None] = print,
+    layers: Callable[[], list[LayerTime]] = list,  # measures single layers, after the cases
+) -> BenchRecord:
     """Measure the cases one after the other."""
     kept = machine.keep_freed_memory()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -219,7 +142,8 @@ def run_cases(cases: list[Case], repeats: int, say: Callable[[str], None] = prin
     for one in cases:
         say(f"{one.name}: {one.question}")
         with one.prepare() as arms:
-            baseline, ours = measure(arms, repeats)
+            baseline, ours = measure(arms, min(repeats, one.repeats or repeats))
+            memory = arms.memory()
         results.append(
             Result(
                 case=one.name,
@@ -230,6 +154,10 @@ def run_cases(cases: list[Case], repeats: int, say: Callable[[str], None] = prin
                 images=arms.images,
                 flop=arms.flop,
                 precision=arms.precision,
+                share_goal=one.share_goal,
+                errors=arms.errors,
+                error_goal=arms.error_goal,
+                memory_bytes=memory,
             )
         )
         gc.collect()
@@ -241,6 +169,7 @@ def run_cases(cases: list[Case], repeats: int, say: Callable[[str], None] = prin
         other_load=load,
         peak_flop_per_second=peak,
         results=results,
+        layers=layers(),
     )
 
 
@@ -250,17 +179,18 @@ def table(record: BenchRecord) -> str:
     for result in record.results:
         rates, share = result.images_per_second, record.share_of_peak(result)
         low, high = min(result.ratios), max(result.ratios)
+        goals = [f"{g.what} {g.wanted:.3g} {'reached' if g.reached else 'MISSED'}" for g in record.goals(result)]
         rows.append(
             [
                 result.case,
                 *(f"{1000 * seconds:.1f}" for seconds in result.seconds),
                 f"{result.ratio:.2f} ({low:.2f} to {high:.2f})",
-                "" if result.goal is None else f"{result.goal:g} {'reached' if result.reached else 'MISSED'}",
                 "" if rates is None else f"{rates[1]:.0f}",
                 "" if share is None else f"{share:.0%}",
+                ", ".join(goals),
             ]
         )
-    heads = ["case", "baseline ms", "ours ms", "ratio", "goal", "images/s", "of peak"]
+    heads = ["case", "baseline ms", "ours ms", "ratio", "images/s", "of peak", "goals"]
     peak = ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in record.peak_flop_per_second.items())
     where = f"{record.machine['cpu']}, {record.threads} threads; matrix products: {peak}"
     return f"{where}\n{pd.DataFrame(rows, columns=heads).to_string(index=False)}"
@@ -275,7 +205,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Measure, print, and store the record when every case was measured. Raises `SpecError` for unknown cases."""
-    from . import bench_cases  # noqa: F401  registers the cases; torchvision and fastai are slow to import
+    from . import bench_cases  # registers the cases; torchvision and fastai are slow to import
 
     if arguments.list:
         for one in CASES.values():
@@ -288,7 +218,8 @@ def run(arguments: Namespace) -> int:
     if unknown:
         raise SpecError(f"There is no bench case {unknown[0]!r}; the cases are {', '.join(CASES)}.")
     chosen = [one for name, one in CASES.items() if any(fnmatch(name, pattern) for pattern in patterns)]
-    record = run_cases(chosen, arguments.repeats, say=lambda line: print(line, file=sys.stderr))
+    layers = bench_cases.layer_times if arguments.cases is None else list
+    record = run_cases(chosen, arguments.repeats, lambda line: print(line, file=sys.stderr), layers)
     print(table(record))
     if arguments.cases is None:
         path = paths.BENCH / f"{machine_name()}.json"

@@ -1,10 +1,8 @@
 """What `make bench` compares. Each function yields the two arms; its docstring's first line is the question."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
-from multiprocessing.connection import Connection
 
 import torch
 from PIL import Image
@@ -12,18 +10,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import batches, data, learners, machine, models
+from . import batches, bench_layers, data, learners, machine, models
 from .batches import WEIGHTS_STREAM, seed_of
 from .bench import Arms, case
+from .bench_processes import elsewhere, side_by_side
+from .bench_records import LayerTime
 from .compat import import_torchvision
-from .errors import AlexnetError
-from .layers import LocalResponseNorm
+from .layers import LocalResponseNorm, reference_response_norm
 from .learners import CoupledLearner
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
 
 NORM_SHAPES = {"conv1": (64, 96, 55, 55), "conv2": (64, 256, 27, 27)}  # where AlexNet normalises, 64 images
 FEW = 256  # images of a measurement at 227 pixels: two batches
 MANY = 5120  # images of a measurement at 32 pixels: forty batches
+MOST_PROCESSES = 8  # side by side, of those that the cores would allow
+EXACT = {torch.float32: 1e-6, torch.bfloat16: 1e-2}  # the largest error of the norm that issue and page allow
 
 
 # Local response normalisation, forward and backward
@@ -44,7 +45,20 @@ def _norm_arms(shape: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator
 
     # torch's norm has no bfloat16 form on the processor, so there its baseline converts to float32 and back.
     baseline = torchs if dtype == torch.float32 or device.type == "cuda" else widened
-    yield Arms(partial(through, baseline), partial(through, LocalResponseNorm()), images=shape[0])
+    errors = norm_errors(maps[:2].detach(), gradient[:2])
+    ours = partial(through, LocalResponseNorm())
+    yield Arms(partial(through, baseline), ours, shape[0], errors=errors, error_goal=EXACT[dtype])
+
+
+def norm_errors(maps: Tensor, gradient: Tensor) -> dict[str, float]:
+    """Our norm's output and gradient against section 3.3 word for word in float64, on the very numbers it sees: the
+    largest absolute error over the largest absolute value."""
+    fast, slow = maps.clone().requires_grad_(), maps.double().requires_grad_()
+    output, expected = LocalResponseNorm()(fast), reference_response_norm(slow)
+    (found,) = torch.autograd.grad(output, fast, gradient)
+    (right,) = torch.autograd.grad(expected, slow, gradient.double())
+    pairs = {"values": (output.detach(), expected.detach()), "gradients": (found, right)}
+    return {name: float((a.double() - b).abs().max() / b.abs().max()) for name, (a, b) in pairs.items()}
 
 
 @case("lrn-conv1-float32", goal=3.0)
@@ -116,22 +130,32 @@ def reference_loop(images: int) -> Callable[[], object]:
     return epoch
 
 
-@case("training-227", goal=3.5)
+def training(spec: RunSpec, precision: str | None = None) -> Callable[[], object]:
+    """One epoch of our training, in a process that keeps its freed memory."""
+    machine.keep_freed_memory()
+    return partial(_learner(spec, precision).fit, 1)
+
+
+def _training_arms(precision: str) -> Iterator[Arms]:
+    spec = _spec_227()
+    with elsewhere(reference_loop, FEW) as reference, elsewhere(training, spec, precision) as ours:
+
+        def memory() -> tuple[int, int] | None:
+            return None if reference.memory is None or ours.memory is None else (reference.memory, ours.memory)
+
+        yield Arms(reference, ours, FEW, FEW * flop_an_image(spec), precision, memory=memory)
+
+
+@case("training-227", goal=3.5, share_goal=0.6, repeats=3)
 def _training() -> Iterator[Arms]:
     """The plain loop of public code against ours: training AlexNet as written at 227 pixels, batches of 128"""
-    spec = _spec_227()
-    with elsewhere(reference_loop, FEW) as reference:
-        learn = _learner(spec)
-        yield Arms(reference, partial(learn.fit, 1), FEW, FEW * flop_an_image(spec), machine.default_precision())
+    yield from _training_arms(machine.default_precision())
 
 
-@case("precision-227")
-def _precision() -> Iterator[Arms]:
-    """float32 against this machine's own precision: training AlexNet as written at 227 pixels, ours both"""
-    spec = _spec_227()
-    plain, learn = _learner(spec, "float32"), _learner(spec)
-    work = FEW * flop_an_image(spec)
-    yield Arms(partial(plain.fit, 1), partial(learn.fit, 1), FEW, work, machine.default_precision())
+@case("training-227-float32", goal=1.8, repeats=3)
+def _training_float32() -> Iterator[Arms]:
+    """The same, ours in float32 as on a machine without bfloat16"""
+    yield from _training_arms("float32")
 
 
 @case("preparation-227", goal=1 / 0.03)
@@ -157,17 +181,67 @@ def _preparation_32() -> Iterator[Arms]:
     yield from _preparation_arms(_spec_32(ImageSpec(train_size=MANY, padding=4, crop=32, flip=True, colour=0.1)), MANY)
 
 
+# Runs side by side
+
+
+def _sharing_arms(spec: RunSpec) -> Iterator[Arms]:
+    processes = min(machine.cores(), MOST_PROCESSES)
+    with ExitStack() as stack:
+        together = stack.enter_context(elsewhere(training, spec, threads=processes))
+        apart = [stack.enter_context(elsewhere(training, spec, threads=1)) for _ in range(processes)]
+
+        def one_after_the_other() -> None:
+            for _ in range(processes):
+                together()
+
+        def memory() -> tuple[int, int] | None:
+            held = [one.memory for one in apart]
+            return None if together.memory is None or None in held else (together.memory, sum(filter(None, held)))
+
+        work = processes * MANY
+        flop, precision = work * flop_an_image(spec), machine.default_precision()
+        yield Arms(one_after_the_other, partial(side_by_side, apart), work, flop, precision, memory=memory)
+
+
+@case("threads-four-layer", goal=1.0)
+def _threads_four_layer() -> Iterator[Arms]:
+    """Runs one after the other on all threads against as many side by side on one thread each: the four-layer net"""
+    yield from _sharing_arms(_spec_32(ImageSpec(train_size=MANY)))
+
+
+@case("threads-alexnet-32", goal=1.0, repeats=3)
+def _threads_alexnet_32() -> Iterator[Arms]:
+    """Runs one after the other on all threads against as many side by side on one thread each: AlexNet at 32 pixels"""
+    yield from _sharing_arms(_spec_alexnet_32())
+
+
+# Where the time goes
+
+
+def layer_times() -> list[LayerTime]:
+    """Each layer of the networks that most runs use."""
+    nets = {
+        "AlexNet, 227 pixels": (_spec_227(), 64),
+        "AlexNet, 32 pixels, quarter width": (_spec_alexnet_32(), 128),
+        "four-layer": (_spec_32(ImageSpec()), 128),
+    }
+    times = (
+        bench_layers.layer_times(name, spec.net, spec.images.side(32), images) for name, (spec, images) in nets.items()
+    )
+    return [one for found in times for one in found]
+
+
 def _bare_loop(spec: RunSpec) -> Callable[[], object]:
     """The same batches, network and step without fastai and callbacks."""
     device, recipe = machine.default_device(), spec.recipe
-    training = batches.loaders(spec, device).train
-    model = models.build(spec.net, training.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
+    loader = batches.loaders(spec, device).train
+    model = models.build(spec.net, loader.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
     rate, momentum, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
     optimiser = torch.optim.SGD(model.parameters(), rate, momentum, weight_decay=decay, fused=True)
     fast = machine.default_precision() == "bfloat16"
 
     def epoch() -> None:
-        for pixels, labels in training:
+        for pixels, labels in loader:
             with torch.autocast(device.type, torch.bfloat16, enabled=fast):
                 scores = model(pixels)
             nn.functional.cross_entropy(scores.float(), labels).backward()
@@ -188,6 +262,11 @@ def _spec_227() -> RunSpec:
 def _spec_32(images: ImageSpec) -> RunSpec:
     net = NetSpec(name="four-layer", norm="none", dropout=0.0, init="kaiming")
     return RunSpec(images=images, net=net, recipe=RecipeSpec(weight_decay=0.0))
+
+
+def _spec_alexnet_32() -> RunSpec:
+    images = ImageSpec(train_size=MANY, crop=27, flip=True, colour=0.1)
+    return RunSpec(images=images, net=NetSpec(form="32", width=0.25), recipe=RecipeSpec(learning_rate=0.02))
 
 
 def _learner(spec: RunSpec, precision: str | None = None) -> CoupledLearner:
@@ -220,47 +299,3 @@ def flop_an_image(spec: RunSpec, images: int = 2) -> float:
         return counter.get_total_flops() / images
 
     return 3 * forward(model) - forward(model[0])
-
-
-@contextmanager
-def elsewhere(make: Callable[..., Callable[[], object]], *arguments: object) -> Iterator[Callable[[], None]]:
-    """`make(*arguments)` in a process of its own, as a function that runs it there and waits.
-
-    For arms that must not share this process's settings, such as how freed memory is kept. Raises `AlexnetError` when
-    that process fails.
-    """
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, make, arguments))
-    process.start()
-    there.close()
-
-    def ask() -> None:
-        try:
-            here.send(True)
-            failure = here.recv()
-        except (EOFError, OSError) as error:
-            raise AlexnetError("The process that runs a bench arm died; is there memory enough?") from error
-        if failure:
-            raise AlexnetError(f"A bench arm failed in its own process: {failure}.")
-
-    try:
-        yield ask
-    finally:
-        here.close()
-        process.join()
-
-
-def _serve(connection: Connection, make: Callable[..., Callable[[], object]], arguments: tuple) -> None:
-    """Run an arm each time the other side asks, until it hangs up."""
-    call: Callable[[], object] | None = None
-    while True:
-        try:
-            connection.recv()
-        except EOFError:
-            return
-        try:
-            call = call or make(*arguments)
-            call()
-            connection.send("")
-        except Exception as error:  # handed to the other side, whatever it is
-            connection.send(f"{type(error).__name__}: {error}")
