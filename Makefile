@@ -60,7 +60,7 @@ training = $(call option,--weights,$(WEIGHTS)) $(call option,--epochs,$(EPOCHS))
 	$(call option,--workers,$(WORKERS)) $(if $(strip $(RESULTS)),--results "$(strip $(RESULTS))")
 
 # ---------------------------------------------------------------------------------------------------------------
-.PHONY: report test runs audit imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
+.PHONY: report test runs precision audit imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
 	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
@@ -79,6 +79,9 @@ test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's o
 runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it was stopped
 	@$(ALEXNET) runs $(choice) $(labour)
 
+precision: $(STAMP) ## Repeat some runs in float32, and say whether bfloat16 moves results
+	@$(ALEXNET) precision --profile $(profile) $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES))
+
 audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
 	@$(ALEXNET) audit --profile $(profile) $(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES)))
 
@@ -88,7 +91,7 @@ imagenet: $(STAMP) ## Train AlexNet on ImageNet, or a folder like it, on all GPU
 lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-bench: $(STAMP) ## Measure images per second and memory of each network on this machine
+bench: $(STAMP) ## Measure speed, exactness and memory on this machine against a plain loop (5 minutes)
 	@$(ALEXNET) bench
 
 data: $(STAMP) ## Fetch and verify the data sets, and say which source answered

@@ -106,6 +106,18 @@ def execute_all(
     return made
 
 
+def execute_these(
+    planned: list[Planned],
+    store: Store,
+    workers: int | None = None,  # processes of one thread each; None: one a core
+    minutes: float | None = None,  # start no new run after so long
+) -> int:
+    """Make the records of these runs and return how many were made. Raises `RecordError` when a run fails for good."""
+    deadline = time.monotonic() + 60 * minutes if minutes else None
+    with _pool(workers or machine.cores(), None) as pool, _progress() as progress:
+        return pool.execute(planned, store, progress, deadline)
+
+
 class Progress:
     """A bar of epochs with the time left in a terminal, one line a run elsewhere."""
 

@@ -12,6 +12,7 @@ import torch
 from .errors import SpecError
 
 PRECISIONS = ("float32", "bfloat16")
+PRECISION_VARIABLE = "ALEXNET_PRECISION"
 
 
 def keep_freed_memory() -> bool:
@@ -27,6 +28,21 @@ def keep_freed_memory() -> bool:
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     megabyte = 1 << 20
     return all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 64 * megabyte)])
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    # getrusage would count what the parent held before it started this process.
+    lines = status.read_text().splitlines() if status.exists() else []
+    held = [1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return held[0] if held else None
+
+
+def wait() -> None:
+    """Until the GPU has done what it was asked for; nothing without one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 @functools.cache
@@ -58,12 +74,20 @@ def default_device() -> torch.device:
 
 def default_precision() -> str:
     """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
-    named = os.environ.get("ALEXNET_PRECISION")
+    named = os.environ.get(PRECISION_VARIABLE)
     if named is None:
         return "bfloat16" if has_fast_bfloat16() else "float32"
     if named not in PRECISIONS:
         raise SpecError(f"ALEXNET_PRECISION={named!r} is not a precision; use one of {', '.join(PRECISIONS)}.")
     return named
+
+
+def compiler() -> str | None:
+    """The `torch.compile` backend that networks are compiled with, such as inductor: `ALEXNET_COMPILE`; None unset.
+
+    Nothing is compiled unless asked for: it takes a minute a network, and what it saves on a GPU has not been measured.
+    """
+    return os.environ.get("ALEXNET_COMPILE") or None
 
 
 def cores() -> int:

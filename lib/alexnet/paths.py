@@ -10,6 +10,7 @@ ROOT = PACKAGE.parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 REPORTS = ROOT / "reports"
 RUNS = REPORTS / "runs"
+FLOAT32_RUNS = REPORTS / "runs-float32"  # repetitions that show what bfloat16 does to results
 BENCH = REPORTS / "bench"
 AUDITS = REPORTS / "audits"
 BUILD = ROOT / "build"

@@ -1,0 +1,108 @@
+"""Does bfloat16 move results? The same runs, seed by seed, once more in float32, and the difference in test error.
+
+A run's spec does not say in which precision it is computed, so both runs of a pair have the same hash. Repetitions in
+float32 have a folder of records of their own, and nothing else reads it.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import effects, experiments, grid, machine, measures, paths
+from .effects import Effect
+from .errors import SpecError
+from .planning import Planned
+from .records import RunRecord, Store
+
+# Runs that are cheap to repeat, of both kinds of network that most claims rest on: claim, condition, arm.
+REPEATED = {
+    ("relu-speed", "modern", "relu"): "four-layer, 32 pixels",
+    ("kernel-towers", "small", "network"): "AlexNet, 32 pixels, quarter width",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run in bfloat16 and, once it is made, its repetition in float32."""
+
+    network: str
+    planned: Planned
+    record: RunRecord
+    repetition: RunRecord | None
+
+
+def folder(profile: str) -> Path:
+    """Where the repetitions lie."""
+    return paths.SMOKE / "runs-float32" if profile == "smoke" else paths.FLOAT32_RUNS
+
+
+def pairs(profile: str, store: Store, repetitions: Store, seeds: int | None = None) -> list[Pair]:
+    """The runs that are repeated and were computed in bfloat16. Raises `RecordError` for damaged records."""
+    found = []
+    for planned, record in experiments.records(profile, store, seeds):
+        network = REPEATED.get((planned.claim, planned.condition, planned.arm))
+        if network and planned.stage == "seeds" and record and record.environment.precision == "bfloat16":
+            repetition = repetitions.get(planned.spec)
+            if repetition is not None and repetition.environment.precision != "float32":
+                raise SpecError(
+                    f"{repetitions.path(planned.spec.hash)} was computed in {repetition.environment.precision}; "
+                    "delete it and run `make precision`."
+                )
+            found.append(Pair(network, planned, record, repetition))
+    return found
+
+
+def differences(found: list[Pair]) -> dict[str, Effect]:
+    """For each network with repetitions, test error in bfloat16 less that in float32, in percentage points."""
+    effect = {}
+    for network in dict.fromkeys(pair.network for pair in found):
+        both = [(pair.record, pair.repetition) for pair in found if pair.network == network and pair.repetition]
+        if both:
+            first, second = ([measures.test_error(record) for record in arm] for arm in zip(*both, strict=True))
+            effect[network] = effects.paired_difference(
+                [reading.value for reading in first],
+                [reading.value for reading in second],
+                diverged=[one.censored or other.censored for one, other in zip(first, second, strict=True)],
+            )
+    return effect
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `python -m alexnet precision`."""
+    parser.add_argument("--profile", default="cpu", help="whose runs are repeated: smoke, cpu or gpu")
+    parser.add_argument("--seeds", type=int, help="seeds, where the profile's own number shall not hold")
+    parser.add_argument("--workers", type=int, help="processes of one thread each (default: one a core)")
+    parser.add_argument("--minutes", type=float, help="start no new run after so many minutes")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run; run nothing")
+
+
+def run(arguments: Namespace) -> int:
+    """Make the repetitions that are missing, and print the differences."""
+    profile = experiments.check_profile(arguments.profile)
+    if arguments.workers is not None and arguments.workers < 1:
+        raise SpecError(f"--workers {arguments.workers} does nothing; give 1 or more.")
+    store, repetitions = Store(paths.runs_folder(profile)), Store(folder(profile))
+    found = pairs(profile, store, repetitions, arguments.seeds)
+    if not found:
+        raise SpecError(
+            f"No run of the profile {profile} that is repeated in float32 was computed in bfloat16; run `make runs` "
+            "on a machine that has it."
+        )
+    missing = [pair.planned for pair in found if pair.repetition is None]
+    for pair in found:
+        print(f"{'reuse' if pair.repetition else 'run  '}  {pair.planned.spec.hash}  {pair.planned.title}")
+    if missing and not arguments.dry_run:
+        grid.require_records(profile, missing)
+        os.environ[machine.PRECISION_VARIABLE] = "float32"  # workers inherit it
+        try:
+            with grid.stopping_cleanly():
+                grid.execute_these(missing, repetitions, arguments.workers, minutes=arguments.minutes)
+        except KeyboardInterrupt:
+            print("\nStopped. The same command goes on from the last epochs.", file=sys.stderr)
+            return 130
+        found = pairs(profile, store, repetitions, arguments.seeds)
+    for network, effect in differences(found).items():
+        print(f"{network}: test error in bfloat16 less float32, {effect.text} {effect.unit}")
+    return 0
