@@ -1,0 +1,117 @@
+"""The training path of a GPU, as far as it can be tested without one: nothing waits for the device within an epoch."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import small
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alexnet import batches, learner
+
+# What makes a program wait for a GPU: a number or an array for the host, or a shape that depends on values.
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
+TO_HOST = ("cpu", "numpy", "tolist")
+
+
+class Watch(TorchDispatchMode):
+    """Count the operations that would wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: Counter = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.name().removeprefix("aten::").split(".")[0]
+        if any(name.startswith(waiting) for waiting in WAITING):
+            self.waits[name] += 1
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def watching(patch: pytest.MonkeyPatch) -> Iterator[Counter]:
+    with Watch() as watch, patch.context() as inner:
+        for name in TO_HOST:
+            original = getattr(torch.Tensor, name)
+
+            def counted(tensor, *options, original=original, name=name, **more):
+                watch.waits[name] += 1
+                return original(tensor, *options, **more)
+
+            inner.setattr(torch.Tensor, name, counted)
+        yield watch.waits
+
+
+def waits(patch: pytest.MonkeyPatch, batch_size: int, **changes: dict) -> tuple[Counter, int]:
+    """What an epoch waits for, and its batches."""
+    learn = learner(small.spec(recipe={"batch_size": batch_size}, **changes), precision="bfloat16", progress=False)
+    learn.fit(1)  # fills the caches
+    with watching(patch) as found:
+        learn.fit(1)
+    return found, len(learn.dls.train) + len(learn.dls.valid)
+
+
+def test_the_watch_sees_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = torch.ones(3)
+    with watching(monkeypatch) as found:
+        float(numbers.sum())
+        bool(numbers[0] > 0)
+        numbers.cpu()
+        numbers[numbers > 0]
+    assert found["_local_scalar_dense"] >= 2
+    assert found["cpu"] == found["nonzero"] == 1
+
+
+ALEXNET = {"name": "alexnet", "form": "32", "width": 0.02, "dropout": 0.5, "norm": "sum"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"net": ALEXNET, "images": {"padding": 2, "crop": 32, "flip": True, "colour": 0.1}}, {"measured": "fit"}],
+    ids=["four-layer", "alexnet", "fit"],
+)
+def test_an_epoch_waits_no_more_often_for_more_batches(
+    small_data: None, monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    many, batches_then = waits(monkeypatch, 32, **changes)
+    few, batches_now = waits(monkeypatch, 128, **changes)
+    assert batches_then > batches_now
+    assert many == few
+    assert many.total() < 20
+
+
+def test_fastais_own_figures_are_what_they_were(small_data: None) -> None:
+    learn = learner(small.spec(), precision="float32", progress=False)
+    learn.fit(2)
+    row = learn.history.rows[-1]
+    train_loss, valid_loss, valid_error = learn.recorder.values[-1]
+    assert valid_loss == pytest.approx(row["valid_loss"], rel=1e-6)
+    assert valid_error == pytest.approx(row["valid_error"], rel=1e-6)
+    losses = learn.recorder.losses
+    assert len(losses) == 2 * len(learn.dls.train)
+    assert train_loss == pytest.approx(float(losses[-1]))
+    assert all(one.device.type == "cpu" for one in losses)
+
+
+def test_a_batch_is_made_without_the_host(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = small.spec(images={"padding": 2, "crop": 32, "flip": True, "colour": 0.1})
+    training = batches.loaders(spec, torch.device("cpu")).train
+    order = iter(training)
+    next(order)
+    with watching(monkeypatch) as found:
+        next(order)
+    assert not found
+
+
+def test_a_compiled_network_trains_as_the_plain_one_does(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = learner(small.spec(), precision="float32", progress=False)
+    plain.fit(1)
+    monkeypatch.setenv("ALEXNET_COMPILE", "aot_eager")
+    compiled = learner(small.spec(), precision="float32", progress=False)
+    compiled.fit(1)
+    torch.compiler.reset()
+    assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
+    for ours, theirs in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
