@@ -6,6 +6,7 @@ see the same images in the same order, on every device, and a resumed run needs 
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from .specs import ImageSpec, RunSpec
 WEIGHTS_STREAM, ORDER_STREAM, DROPOUT_STREAM = 1, 2, 3  # what a run's seed is used for, each its own random stream
 PIXELS = {"cifar10": 32, "mnist": 28}  # a side, of each data set's images
 SUBSET_SEED = 2012
+BOX_TRIES, BOX_AREA, BOX_SHAPE = 10, (0.08, 1.0), math.log(4 / 3)  # of random resized crops: shapes from 3:4 to 4:3
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in 0..1
 
 
@@ -127,12 +129,14 @@ class Draws:
     columns: Tensor  # int64 [N]
     flips: Tensor | None  # bool [N]
     colours: Tensor | None  # float32 [N, C]
+    boxes: Tensor | None = None  # float32 [N, 4]: top, left, height and width of resized crops, in the image's pixels
 
     def part(self, chosen: slice) -> "Draws":
         """The draws of one batch."""
         flips = None if self.flips is None else self.flips[chosen]
         colours = None if self.colours is None else self.colours[chosen]
-        return Draws(self.rows[chosen], self.columns[chosen], flips, colours)
+        boxes = None if self.boxes is None else self.boxes[chosen]
+        return Draws(self.rows[chosen], self.columns[chosen], flips, colours, boxes)
 
 
 @dataclass
@@ -144,6 +148,7 @@ class Preparation:
     device: torch.device
     _mean: Tensor = field(init=False)
     _scale: Tensor = field(init=False)
+    _colour_axes: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         statistics, standardised = self.statistics, self.spec.scaling in ("standardised", "imagenet")
@@ -153,8 +158,12 @@ class Preparation:
             "mean-image-unit": torch.tensor(1 / statistics.spread),
             "standardised": 1 / statistics.channel_std,
             "imagenet": 1 / statistics.channel_std,
+            "unit-range": torch.tensor(1 / 255),
         }[self.spec.scaling]
+        if self.spec.scaling == "unit-range":
+            mean = torch.zeros_like(mean)
         self._mean, self._scale = mean.to(self.device), scale.to(self.device)
+        self._colour_axes = statistics.colour_axes.to(self.device)
         original = mean.shape[0]
         self.side = self.spec.side(original)
         resized = self.spec.resize or original
@@ -170,11 +179,13 @@ class Preparation:
         rows, columns = (corners * (self._room + 1)).long().clamp_(max=self._room)
         if self.spec.crops == "centre":
             rows, columns = (torch.full_like(places, self._room // 2) for places in (rows, columns))
+        resized = self.spec.crops == "resized"
         return Draws(
             rows.to(self.device),
             columns.to(self.device),
             flips.to(self.device) if self.spec.flip else None,
             (colours * self.spec.colour).to(self.device) if self.spec.colour else None,
+            random_boxes(count, self._mean.shape[0], generator).to(self.device) if resized else None,
         )
 
     def centre(self, count: int) -> Draws:
@@ -196,7 +207,7 @@ class Preparation:
         """Scale, colour, resize, crop and reflect a batch."""
         images = (pixels.float() - self._mean) * self._scale
         if draws.colours is not None:
-            noise = draws.colours @ self.statistics.colour_axes.to(self.device).T
+            noise = draws.colours @ self._colour_axes.T
             images += (noise * self._scale)[:, None, None, :]
         if self.spec.resize is not None:
             images = self._resize_and_crop(images, draws)
@@ -221,11 +232,42 @@ class Preparation:
 
     def _resize_and_crop(self, images: Tensor, draws: Draws) -> Tensor:
         """Bilinear resizing is linear in the pixels: crop, reflection and resizing are two matrix products."""
-        rows, columns = (self._resizing[places].to(images.dtype) for places in self._places(draws))
+        if draws.boxes is None:
+            rows, columns = (self._resizing[places].to(images.dtype) for places in self._places(draws))
+        else:
+            rows, columns = self._stretched(draws, images.shape[1])
         batch, height, _, channels = images.shape
         across = torch.bmm(columns, images.transpose(1, 2).flatten(2))  # [B, S, H*C]
         across = across.view(batch, self.side, height, channels).transpose(1, 2).flatten(2)  # [B, H, S*C]
         return torch.bmm(rows, across).view(batch, self.side, self.side, channels)
+
+    def _stretched(self, draws: Draws, original: int) -> tuple[Tensor, Tensor]:
+        """Bilinear weights [B, S, original] that bring each image's box to the network's size, for rows and columns."""
+        steps, pixels = (torch.arange(count, device=self.device) for count in (self.side, original))
+
+        def along(start: Tensor, length: Tensor) -> Tensor:
+            places = start[:, None] + (steps + 0.5) * (length / self.side)[:, None] - 0.5
+            return (1 - (places.clamp(0, original - 1)[:, :, None] - pixels).abs()).clamp(min=0)
+
+        top, left, height, width = draws.boxes.unbind(1)  # type: ignore[union-attr]  # only where there are boxes
+        columns = along(left, width)
+        if draws.flips is not None:
+            columns = torch.where(draws.flips[:, None, None], columns.flip(1), columns)
+        return along(top, height), columns
+
+
+def random_boxes(count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Boxes float32 [count, 4] (top, left, height, width) within images of `side` pixels, as torchvision draws them:
+    area and shape are drawn up to ten times, until the box fits; else it is the whole image."""
+    areas, shapes = torch.rand(2, BOX_TRIES, count, generator=generator)
+    low, high = BOX_AREA
+    areas = side**2 * (low + (high - low) * areas)
+    shapes = (BOX_SHAPE * (2 * shapes - 1)).exp()
+    tries = torch.stack([(areas / shapes).sqrt(), (areas * shapes).sqrt()])  # heights and widths
+    fits = (tries <= side).all(0)
+    first = fits.int().argmax(0)
+    sizes = torch.where(fits.any(0), tries[:, first, torch.arange(count)], float(side))
+    return torch.cat([torch.rand(2, count, generator=generator) * (side - sizes), sizes]).T.contiguous()
 
 
 def resizing_matrix(original: int, resized: int, padding: int = 0) -> Tensor:

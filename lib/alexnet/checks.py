@@ -20,7 +20,9 @@ from .data import Dataset
 from .errors import AlexnetError
 from .learners import drops_before, learning_rates, rate_factor
 from .records import RunRecord, Store
+from .specs import LEARNING, SPLITS
 
+PRECISION_TOLERANCE = 0.02  # by which an error in bfloat16 may differ from that in float32
 HALF_PRECISION = 2.0**-11  # largest relative rounding error of float16, in which log probabilities are stored
 LARGEST_HALF = 65504.0  # the largest float16; beyond it a log probability is stored as -inf
 OTHER_FILES = {".gitignore", ".gitkeep", "README.md"}  # what a store may hold besides records
@@ -159,15 +161,20 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
 
 def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
     """What the network has learned is derived again from the arrays; a figure is there if the spec asks for it."""
-    asked = record.spec.measured != "errors"
-    for name, value in (
-        ("learned", record.learned),
-        ("final: clean_train_error", record.final.clean_train_error),
-        ("history: clean_train_loss", record.history[-1].clean_train_loss if record.history else None),
+    measured = record.spec.measured
+    last = record.history[-1] if record.history else None
+    for name, value, asked in (
+        ("learned", record.learned, measured in LEARNING),
+        ("final: clean_train_error", record.final.clean_train_error, measured != "errors"),
+        ("history: clean_train_loss", last and last.clean_train_loss, measured in LEARNING),
+        ("history: test_error", last and last.test_error, measured == "epochs"),
+        ("history: dropout_valid_error", last and last.dropout_valid_error, measured == "epochs"),
     ):
         if (value is not None) != asked:
-            yield f"{name} is {'missing' if asked else 'there'}, though the spec says {record.spec.measured!r}"
-    if record.learned is not None and asked:
+            yield f"{name} is {'missing' if asked else 'there'}, though the spec says {measured!r}"
+    if measured in SPLITS:
+        yield from _splits(record, arrays)
+    if record.learned is not None and measured in LEARNING:
         for name, derived in evaluation.derived(record.spec, arrays).model_dump().items():
             yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
     if record.final.clean_train_error is not None:
@@ -175,6 +182,23 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
         wrong = record.final.clean_train_error * len(train)
         if not math.isclose(wrong, round(wrong), abs_tol=1e-3):
             yield f"final: clean_train_error is {record.final.clean_train_error:.9g}, no number of {len(train)} images"
+
+
+def _splits(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """The stored predictions on training and validation images give the errors of the record.
+
+    Those of the validation images are made in float32, the history may be in bfloat16, which moves a few images.
+    """
+    dataset, *places = _images(record)
+    tolerances = (1e-9, 0.0 if record.environment.precision == "float32" else PRECISION_TOLERANCE)
+    errors = (record.final.clean_train_error, record.final.valid_error)
+    for name, chosen, error, tolerance in zip(("train", "valid"), places, errors, tolerances, strict=True):
+        predicted = arrays[f"{name}_predicted"]
+        if len(predicted) != len(chosen):
+            yield f"{name}_predicted: {len(predicted)} are stored for {len(chosen)} images"
+            continue
+        derived = float(np.mean(predicted != dataset.train_labels[chosen]))
+        yield from _compare(f"final: {name} error", error, derived, absolute=max(tolerance, 1e-9))
 
 
 def _compare_loss(recorded: float | None, log_probability: np.ndarray) -> Iterator[str]:
@@ -209,7 +233,7 @@ def copies(records: Iterable[RunRecord]) -> Iterator[tuple[str, str]]:
 def _training(record: RunRecord) -> dict:
     """The part of a spec that acts on every step; the rest decides only when a run ends."""
     spec = record.spec
-    names = {"learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"}
+    names = {"optimiser", "learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"}
     steps = spec.recipe.model_dump(include=names)
     return {
         **spec.model_dump(exclude={"recipe", "test", "measured"}),

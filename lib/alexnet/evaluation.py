@@ -14,12 +14,13 @@ from . import batches, kernels, pretrained
 from .batches import Batches
 from .learners import CoupledLearner, log_probabilities, loss_and_error
 from .records import Learned
-from .specs import RunSpec
+from .specs import LEARNING, SPLITS, RunSpec
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
 BLOCK = 5000  # training images that are compared at a time
 SHOWN = 100  # first test images whose probabilities are kept for the figures
+MAPS = 16  # maps of each convolution that are kept for the figures, where nothing else is learned from them
 RANKS = 5  # most probable classes kept an image
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")  # CIFAR-10's other classes are vehicles
 
@@ -47,6 +48,12 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     if spec.measured != "errors":
         clean = log_probabilities(learn.model, batches.unaugmented_training_batches(spec, device))
         evaluation.clean_train_loss, evaluation.clean_train_error = loss_and_error(*clean)
+    if spec.measured in SPLITS:
+        valid, _ = log_probabilities(learn.model, learn.dls.valid)
+        for name, split in (("train", clean[0]), ("valid", valid)):
+            arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
+        arrays |= _maps(learn, test, MAPS)
+    if spec.measured in LEARNING:
         first = next(layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d))
         arrays["first_kernels"] = first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
     if spec.measured == "features":
@@ -57,12 +64,17 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         arrays["ranked"] = ranked.numpy().astype(np.uint8)
         arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
         arrays |= neighbours(spec, learn)
-        images = test.preparation(test.dataset.pixels[:1], test.preparation.centre(1))  # of the first test image
-        maps = feature_maps(learn.model, images[0])
-        arrays |= {f"maps_{name}": values.cpu().numpy().astype(np.float16) for name, values in maps.items()}
-    if spec.measured != "errors":
+        arrays |= _maps(learn, test)
+    if spec.measured in LEARNING:
         evaluation.learned = derived(spec, arrays)
     return evaluation
+
+
+def _maps(learn: CoupledLearner, test: Batches, most: int | None = None) -> dict[str, np.ndarray]:
+    """The feature maps of the first test image, at most so many a layer, float16 [maps, H, W]."""
+    images = test.preparation(test.dataset.pixels[:1], test.preparation.centre(1))
+    maps = feature_maps(learn.model, images[0])
+    return {f"maps_{name}": values[:most].cpu().numpy().astype(np.float16) for name, values in maps.items()}
 
 
 def _true(found: Tensor, labels: Tensor) -> np.ndarray:

@@ -18,12 +18,14 @@ from fastcore.basics import even_mults
 from torch import Tensor, nn
 
 from . import machine, pretrained
-from .batches import DROPOUT_STREAM, Batches, seed_of, unaugmented_training_batches
+from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, seed_of, test_batches, unaugmented_training_batches
+from .device_metrics import DeviceMetric, OnDevice
 from .errors import SpecError
-from .specs import RecipeSpec, RunSpec, TransferSpec
+from .specs import LEARNING, RecipeSpec, RunSpec, StageSpec, TransferSpec
 
 CLEAN_IMAGES = 5000  # training images that are looked at with dropout off after each epoch, where a run asks for it
 ONE_CYCLE = (0.25, 1 / 25, 1.0, 1e-5)  # share of the way up; factors at the start, the top and the end (fastai's own)
+ADAM_SECOND_BETA = 0.999  # torch's default
 DROP = 10.0  # each drop divides the learning rate by this (section 5)
 
 
@@ -137,6 +139,73 @@ class CleanTraining(Callback):
             self.history.rows[-1] |= {"clean_train_loss": loss, "clean_train_error": error}
 
 
+class Watching(Callback):
+    """Add to each row the test loss and error, and the validation loss and error with dropout on.
+
+    Published protocols chose their best epoch by these. Here they are only written down: no callback, schedule or
+    choice reads them.
+    """
+
+    order = 30  # after the row is written, before the checkpoint stores it
+
+    def __init__(self, test: Batches, seed: int, precision: str):
+        self.test, self.seed, self.precision = test, seed, precision
+
+    def after_epoch(self) -> None:
+        """Look at both once an epoch. The next epoch seeds torch's generator anew."""
+        if not self.history.fresh:
+            return
+        rows = self.history.rows
+        test = loss_and_error(*log_probabilities(self.model, self.test, self.precision))
+        torch.manual_seed(seed_of(DROPOUT_STREAM, self.seed, len(rows), 1))
+        noisy = loss_and_error(*log_probabilities(self.model, self.dls.valid, self.precision, dropout=True))
+        names = ("test_loss", "test_error", "dropout_valid_loss", "dropout_valid_error")
+        rows[-1] |= dict(zip(names, (*test, *noisy), strict=True))
+
+
+class SecondStage(Callback):
+    """Begin the second stage of a training: a fresh optimiser, its own rate, and a new last layer if it asks for one.
+
+    What has happened is read from the history, so that a resumed run goes on where it was.
+    """
+
+    order = 53  # after Drops, which sets the first stage's rates
+
+    def __init__(self, recipe: RecipeSpec, stage: StageSpec, seed: int):
+        self.recipe, self.stage, self.seed = recipe, stage, seed
+
+    def before_fit(self) -> None:
+        """Note the rates that `fit` was called with."""
+        if self.opt is not None:
+            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
+
+    def before_train(self) -> None:
+        """At the start of every epoch of the second stage."""
+        done = len(self.history.rows)
+        if done < self.stage.after:
+            return
+        factor = rate_factor(self.recipe, self.history.rows, 0.0)
+        self.opt.set_hypers(lr=[rate * factor for rate in self._rates])
+        last = list(self.model.children())[-1]
+        if done == self.stage.after:
+            self.opt.opt.state.clear()
+            if self.stage.last_layer:
+                draw_anew(last, seed_of(WEIGHTS_STREAM, self.seed, done))
+        if self.stage.last_layer:
+            self.model.requires_grad_(False)
+            last.requires_grad_(True)
+
+
+def draw_anew(layer: nn.Module, seed: int) -> None:
+    """Draw a linear layer's weights again as torch does by default, on the CPU, whatever device it is on."""
+    if not isinstance(layer, nn.Linear):
+        raise SpecError(f"Only a fully connected last layer can be drawn anew, and this is a {type(layer).__name__}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = nn.Linear(layer.in_features, layer.out_features)
+    layer.load_state_dict(fresh.state_dict())
+
+
 class Unfreezing(Callback):
     """Release ImageNet's layers from the top to the bottom, a group at a time (gradual unfreezing)."""
 
@@ -242,6 +311,8 @@ def rate_factor(recipe: RecipeSpec, rows: list[dict], share: float) -> float:
     """What the learning rates are multiplied with after these rows and a share (0 to 1) of the next epoch."""
     if recipe.schedule == "one-cycle":
         return combined_cos(*ONE_CYCLE)((len(rows) + share) / recipe.epochs)
+    if recipe.second is not None:
+        return recipe.second.learning_rate / recipe.learning_rate if len(rows) >= recipe.second.after else 1.0
     return 1 / DROP ** drops_before(recipe, rows)
 
 
@@ -294,7 +365,10 @@ def weights_and_biases(model: nn.Module, recipe: RecipeSpec | None = None) -> li
 
 
 def optimiser(recipe: RecipeSpec) -> partial:
-    """SGD with momentum, and weight decay as L2 inside the velocity (section 5)."""
+    """SGD with momentum, and weight decay as L2 inside the velocity (section 5); or Adam, with the same L2."""
+    if recipe.optimiser == "adam":
+        betas = (recipe.momentum, ADAM_SECOND_BETA)
+        return partial(OptimWrapper, opt=torch.optim.Adam, betas=betas, weight_decay=recipe.weight_decay, fused=True)
     options = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "fused": True}
     return partial(OptimWrapper, opt=torch.optim.SGD, **options)
 
@@ -328,9 +402,16 @@ def learner(
     precision = precision or machine.default_precision()
     dls = pretrained.loaders(spec, device, precision)
     model = pretrained.trained_part(spec, dls.train.preparation.side).to(device)
+    if backend := machine.compiler():
+        model.compile(backend=backend)
     callbacks = [EpochSeeds(spec.seed), Precision(precision), History(history), StopWhenDiverged(), Drops(recipe)]
-    if spec.measured != "errors":
+    callbacks.append(OnDevice())
+    if spec.measured in LEARNING:
         callbacks.append(CleanTraining(unaugmented_training_batches(spec, device, CLEAN_IMAGES), precision))
+    if spec.measured == "epochs":
+        callbacks.append(Watching(test_batches(spec, device), spec.seed, precision))
+    if recipe.second is not None:
+        callbacks.append(SecondStage(recipe, recipe.second, spec.seed))
     if recipe.stop_at_train_error is not None:
         callbacks.append(StopAtTrainError(recipe.stop_at_train_error))
     if recipe.schedule == "one-cycle":
@@ -344,7 +425,7 @@ def learner(
         loss_func=CrossEntropyLossFlat(),
         opt_func=optimiser(recipe),
         splitter=pretrained.groups if thawing else partial(weights_and_biases, recipe=recipe),
-        metrics=error_rate,
+        metrics=DeviceMetric(error_rate),
         lr=recipe.learning_rate,
         wd=recipe.weight_decay,
         wd_bn_bias=True,
@@ -364,13 +445,16 @@ def loss_and_error(found: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def log_probabilities(
-    model: nn.Module, batches: Batches, precision: str = "float32", ten_crop: bool = False
+    model: nn.Module, batches: Batches, precision: str = "float32", ten_crop: bool = False, dropout: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Log softmax [N, classes] in float32 and labels [N], on the CPU, dropout off.
+    """Log softmax [N, classes] in float32 and labels [N], on the CPU, dropout off unless asked for.
 
     With `ten_crop`, the log of the mean softmax over ten crops (section 4.1).
     """
     model.eval()
+    if dropout:
+        for layer in model.modules():
+            layer.train(isinstance(layer, nn.Dropout))
     device, prepare = batches.device, batches.preparation
     found, labels = [], []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -379,6 +463,6 @@ def log_probabilities(
             pixels = batches.dataset.pixels[chosen]
             views = prepare.ten_crops(len(chosen)) if ten_crop else [prepare.centre(len(chosen))]
             scores = torch.stack([model(prepare(pixels, view)).float().log_softmax(1) for view in views])
-            found.append((scores.logsumexp(0) - math.log(len(views))).cpu())
-            labels.append(batches.dataset.labels[chosen].cpu())
-    return torch.cat(found), torch.cat(labels)
+            found.append(scores.logsumexp(0) - math.log(len(views)))
+            labels.append(batches.dataset.labels[chosen])
+    return torch.cat(found).cpu(), torch.cat(labels).cpu()

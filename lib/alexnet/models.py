@@ -24,6 +24,7 @@ Layers = OrderedDict[str, nn.Module]
 FILTERS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}  # section 3.5, both towers together
 TORCHVISION_FILTERS = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
 HIDDEN = ("fc6", "fc7")
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 BIAS_ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # section 5
 CUDA_CONVNET_STD = {"conv1": 1e-4, "local3": 0.04, "local4": 0.04}  # the four-layer nets' layer files; else 0.01
 AS_RUN_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}  # the released layer files of the ImageNet run
@@ -56,7 +57,9 @@ def build(net: NetSpec, side: int, seed: int = 0, channels: int = 3) -> nn.Seque
     The draw happens on the CPU, so that it is the same whatever device trains. Memory format: channels last.
     Raises `SpecError` when the options do not go together or the images are too small.
     """
-    makers = {"alexnet": _alexnet, "four-layer": _four_layer, "four-layer-local": _four_layer_local}
+    makers = {
+        "alexnet": _alexnet, "four-layer": _four_layer, "four-layer-local": _four_layer_local, "cifar-bn": _cifar_bn,
+    }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(makers[net.name](net, side, channels))
@@ -76,8 +79,12 @@ def initialise(model: nn.Module, net: NetSpec) -> None:
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers that have weights, by name, in order."""
-    return {name: layer for name, layer in model.named_modules() if getattr(layer, "weight", None) is not None}
+    """The layers that have weights, by name, in order; the scales of batch normalisation are none."""
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if getattr(layer, "weight", None) is not None and not isinstance(layer, BATCH_NORMS)
+    }
 
 
 def fan_in(layer: nn.Module) -> int:
@@ -142,7 +149,8 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
             previous = filters[name]
         layers.update(_after_convolution(name, net, groups))
     features = previous * _side_after(layers, side, channels) ** 2
-    if torchvision:
+    at_inputs = torchvision or net.dropout_at == "inputs"
+    if at_inputs:
         layers["drop5"] = nn.Dropout(net.dropout)
     layers["flatten"] = nn.Flatten()
     for name, width in zip(HIDDEN, net.hidden, strict=False):
@@ -151,7 +159,7 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
         hidden = _scaled(width, net, halve=False)
         layers[name] = nn.Linear(features, hidden)
         layers[name.replace("fc", net.activation)] = activation(net)
-        if not (torchvision and name == "fc7"):
+        if not (at_inputs and name == "fc7"):
             layers[name.replace("fc", "drop")] = nn.Dropout(net.dropout)
         features = hidden
     layers["fc8"] = nn.Linear(features, net.classes)
@@ -225,6 +233,36 @@ def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
         before = local
     layers["flatten"] = nn.Flatten()
     layers["fc5"] = nn.Linear(before * pixels**2, net.classes)
+    return layers
+
+
+def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
+    """The published reimplementation cifar-bn: four 3x3 convolutions, each with activation, max-pooling by 2 and batch
+    normalisation, then four fully connected layers, each with activation, dropout and batch normalisation, and fc9.
+
+    Convolutions keep the size of their maps: without padding, the fourth would have 2x2 pixels under its 3x3 kernels.
+    """
+    layers: Layers = OrderedDict()
+    previous = channels
+    for number, filters in enumerate((64, 128, 256, 512), start=1):
+        width = _scaled(filters, net, halve=False)
+        layers[f"conv{number}"] = nn.Conv2d(previous, width, 3, padding=1)
+        layers[f"{net.activation}{number}"] = activation(net)
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        layers[f"bn{number}"] = nn.BatchNorm2d(width)
+        previous = width
+    if side < 16:
+        raise SpecError(f"Images of {side} pixels are too small for this network; use larger ones.")
+    features = previous * (side // 16) ** 2
+    layers["flatten"] = nn.Flatten()
+    for number, hidden in enumerate((128, 256, 512, 1024), start=5):
+        width = _scaled(hidden, net, halve=False)
+        layers[f"fc{number}"] = nn.Linear(features, width)
+        layers[f"{net.activation}{number}"] = activation(net)
+        layers[f"drop{number}"] = nn.Dropout(net.dropout)
+        layers[f"bn{number}"] = nn.BatchNorm1d(width)
+        features = width
+    layers["fc9"] = nn.Linear(features, net.classes)
     return layers
 
 

@@ -41,6 +41,11 @@ class Epoch(Part):
     valid_error: float
     clean_train_loss: float | None = None  # on a fixed part of the training images, dropout off, not augmented
     clean_train_error: float | None = None
+    # what some published protocols chose their epoch by; nothing here does
+    test_loss: float | None = None
+    test_error: float | None = None
+    dropout_valid_loss: float | None = None  # with dropout on
+    dropout_valid_error: float | None = None
     seconds: float
 
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import SpecError
 
+LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
+SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits
+
 
 class Spec(BaseModel):
     """Base of all specs: immutable, and a misspelt or unknown field is an error."""
@@ -23,15 +26,24 @@ class ImageSpec(Spec):
 
     train_size: int | None = Field(None, gt=0)  # training images, a stratified subset; None: all of the training split
     subset: Literal["same", "own"] = "same"  # the subset is the same in all runs, or each seed draws its own
-    scaling: Literal["mean-image", "mean-image-unit", "standardised", "imagenet"] = "mean-image-unit"
+    scaling: Literal["mean-image", "mean-image-unit", "standardised", "imagenet", "unit-range"] = "mean-image-unit"
     # mean-image: pixels 0..255 less the training mean image (section 2); -unit: the same over its standard deviation;
-    # standardised: each channel less its mean, over its standard deviation; imagenet: the same with ImageNet's figures
+    # standardised: each channel less its mean, over its standard deviation; imagenet: the same with ImageNet's figures;
+    # unit-range: pixels over 255
     resize: int | None = Field(None, gt=0)  # pixels a side after bilinear resizing; None: the data set's own size
     padding: int = Field(0, ge=0)  # pixels of mean colour added on each side before cropping
     crop: int | None = Field(None, gt=0)  # side of the square a random crop takes in training, the centre crop in tests
-    crops: Literal["random", "centre"] = "random"  # centre: training sees the centre crop only, as tests do
+    crops: Literal["random", "centre", "resized"] = "random"
+    # centre: training sees the centre crop only, as tests do; resized: a rectangle of random area (8% to all of the
+    # image) and shape (3:4 to 4:3), brought to the network's size, as torchvision's RandomResizedCrop has it
     flip: bool = False  # horizontal reflection of half the training images (section 4.1)
     colour: float = Field(0.0, ge=0)  # standard deviation of the PCA colour noise, 0.1 in section 4.1
+
+    @model_validator(mode="after")
+    def _resized_crops_need_a_size(self) -> "ImageSpec":
+        if self.crops == "resized" and (self.resize is None or self.crop is not None or self.padding):
+            raise ValueError('crops "resized" need a resize, which is their size, and neither crop nor padding')
+        return self
 
     def side(self, original: int) -> int:
         """Pixels a side at the network's input, for images of `original` pixels a side."""
@@ -45,7 +57,7 @@ class ImageSpec(Spec):
 class NetSpec(Spec):
     """A network and its options; `alexnet.models` builds it."""
 
-    name: Literal["alexnet", "four-layer", "four-layer-local"] = "alexnet"
+    name: Literal["alexnet", "four-layer", "four-layer-local", "cifar-bn"] = "alexnet"
     variant: Literal["as-written", "as-run", "torchvision"] = "as-written"  # the paper's text, its code, or torchvision
     form: Literal["227", "32"] = "227"  # first layers for 227-pixel images, or the small form for CIFAR's 32 pixels
     classes: int = Field(10, gt=1)
@@ -55,6 +67,7 @@ class NetSpec(Spec):
     pooling: Literal["overlapping", "plain"] = "overlapping"  # window 3 stride 2, or window 2 stride 2 (section 3.4)
     norm: Literal["sum", "mean", "none"] = "sum"  # alpha times the sum as printed, or over the window size as run
     dropout: float = Field(0.5, ge=0, lt=1)
+    dropout_at: Literal["outputs", "inputs"] = "outputs"  # of fc6 and fc7, as written; the torchvision variant: inputs
     without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one removed (section 7)
     hidden: tuple[int, ...] = Field((4096, 4096), max_length=2)  # widths of fc6 and fc7; (): a linear classifier
     init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
@@ -62,9 +75,18 @@ class NetSpec(Spec):
     bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); init paper, as-run
 
 
+class StageSpec(Spec):
+    """A second stage of a training, with an optimiser that remembers nothing of the first."""
+
+    after: int = Field(gt=0)  # epochs of the first stage
+    learning_rate: float = Field(gt=0)
+    last_layer: bool = False  # only a last layer drawn anew (torch's defaults) is trained, all others stay as they are
+
+
 class RecipeSpec(Spec):
     """How a network is trained, and when that ends."""
 
+    optimiser: Literal["sgd", "adam"] = "sgd"  # adam: `momentum` is its first beta, the second is 0.999
     learning_rate: float = Field(0.01, gt=0)
     bias_learning_rate_factor: float = Field(1.0, gt=0)  # cuda-convnet's layer files give biases twice the rate
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -78,11 +100,18 @@ class RecipeSpec(Spec):
     patience: int = Field(3, gt=0)  # epochs without a better validation error before a drop, for schedule "plateau"
     most_drops: int = Field(3, ge=0)  # drops before a plateau ends the run ("plateau")
     stop_at_train_error: float | None = Field(None, gt=0, lt=1)  # ends when the epoch's running training error is there
+    second: StageSpec | None = None  # None: one stage
 
     @model_validator(mode="after")
     def _drops_need_steps(self) -> "RecipeSpec":
         if bool(self.drops) != (self.schedule == "steps"):
             raise ValueError('drops belong to schedule "steps", which needs at least one')
+        return self
+
+    @model_validator(mode="after")
+    def _second_stage_fits(self) -> "RecipeSpec":
+        if self.second is not None and (self.schedule != "constant" or self.second.after >= self.epochs):
+            raise ValueError('a second stage begins before the last epoch, after a schedule "constant"')
         return self
 
 
@@ -108,9 +137,12 @@ class RunSpec(Spec):
     net: NetSpec = NetSpec()
     recipe: RecipeSpec = RecipeSpec()
     transfer: TransferSpec | None = None  # None: every layer starts from `net.init`
-    measured: Literal["errors", "fit", "features"] = "errors"
+    measured: Literal["errors", "fit", "features", "splits", "epochs"] = "errors"
     # errors: as training goes; fit: also the loss and error on training images with dropout off and the centre crop,
-    # and the first layer's kernels; features: also ten crops in the test, and what the last hidden layer has learned
+    # and the first layer's kernels; features: also ten crops in the test, and what the last hidden layer has learned;
+    # splits: the predictions on training, validation and test images, and the maps of one image; epochs: also, after
+    # each epoch, the test error and the validation error with dropout on, which protocols of others chose by. Nothing
+    # here reads them while it trains.
     test: bool = True  # False for runs that choose something: they never see the test set
     seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
 
@@ -125,6 +157,8 @@ class RunSpec(Spec):
             raise ValueError('transfer runs are measured by their errors alone: measured="errors"')
         if self.recipe.bias_learning_rate_factor != 1 or self.recipe.layer_weight_decay:
             raise ValueError("transfer runs have no rates or weight decays of their own for biases or layers")
+        if self.recipe.second is not None:
+            raise ValueError("transfer runs have one stage")
         return self
 
     @property
