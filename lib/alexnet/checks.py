@@ -20,7 +20,7 @@ from .data import Dataset
 from .errors import AlexnetError
 from .learners import drops_before, learning_rates, rate_factor
 from .records import RunRecord, Store
-from .specs import LEARNING, SPLITS
+from .specs import KERNELS, LEARNING, SPLITS
 
 PRECISION_TOLERANCE = 0.02  # by which an error in bfloat16 may differ from that in float32
 HALF_PRECISION = 2.0**-11  # largest relative rounding error of float16, in which log probabilities are stored
@@ -164,8 +164,8 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
     measured = record.spec.measured
     last = record.history[-1] if record.history else None
     for name, value, asked in (
-        ("learned", record.learned, measured in LEARNING),
-        ("final: clean_train_error", record.final.clean_train_error, measured != "errors"),
+        ("learned", record.learned, measured in KERNELS),
+        ("final: clean_train_error", record.final.clean_train_error, measured not in ("errors", "kernels")),
         ("history: clean_train_loss", last and last.clean_train_loss, measured in LEARNING),
         ("history: test_error", last and last.test_error, measured == "epochs"),
         ("history: dropout_valid_error", last and last.dropout_valid_error, measured == "epochs"),
@@ -174,7 +174,7 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
             yield f"{name} is {'missing' if asked else 'there'}, though the spec says {measured!r}"
     if measured in SPLITS:
         yield from _splits(record, arrays)
-    if record.learned is not None and measured in LEARNING:
+    if record.learned is not None and measured in KERNELS:
         for name, derived in evaluation.derived(record.spec, arrays).model_dump().items():
             yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
     if record.final.clean_train_error is not None:

@@ -14,7 +14,7 @@ from . import batches, kernels, pretrained
 from .batches import Batches
 from .learners import CoupledLearner, log_probabilities, loss_and_error
 from .records import Learned
-from .specs import LEARNING, SPLITS, RunSpec
+from .specs import KERNELS, SPLITS, RunSpec
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
@@ -45,7 +45,7 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     test_loss, test_error = loss_and_error(found, labels)
     arrays = {"predicted": found.argmax(1).numpy().astype(np.uint8), "true_log_probability": _true(found, labels)}
     evaluation = Evaluation(test_error, test_loss, arrays)
-    if spec.measured != "errors":
+    if spec.measured not in ("errors", "kernels"):
         clean = log_probabilities(learn.model, batches.unaugmented_training_batches(spec, device))
         evaluation.clean_train_loss, evaluation.clean_train_error = loss_and_error(*clean)
     if spec.measured in SPLITS:
@@ -53,7 +53,7 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         for name, split in (("train", clean[0]), ("valid", valid)):
             arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
         arrays |= _maps(learn, test, MAPS)
-    if spec.measured in LEARNING:
+    if spec.measured in KERNELS:
         first = next(layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d))
         arrays["first_kernels"] = first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
     if spec.measured == "features":
@@ -65,7 +65,7 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
         arrays |= neighbours(spec, learn)
         arrays |= _maps(learn, test)
-    if spec.measured in LEARNING:
+    if spec.measured in KERNELS:
         evaluation.learned = derived(spec, arrays)
     return evaluation
 

@@ -189,32 +189,36 @@ class Cluster:
 
         progress.plan(planned)
         self.client.subscribe_topic(TOPIC, lambda event: progress.epoch(*event[1]))
-        futures = {
-            # Dask would start them in an order of its own; the plan has the more important ones first.
-            self.client.submit(
-                _on_worker, p.spec, str(store.folder), p.title, key=p.spec.hash, retries=2, priority=-place
-            ): p
-            for place, p in enumerate(planned)
-        }
+        waiting, futures = iter(planned), {}
         made, failures = 0, []
-        for future in as_completed(futures):
-            planned_run = futures[future]
-            if future.cancelled():
-                continue
+        at_work = as_completed()
+
+        def submit() -> None:
+            """Keep every worker busy with the next runs of the plan. Given all at once, Dask would shuffle them."""
+            late = deadline is not None and time.monotonic() > deadline
+            while not late and at_work.count() < max(1, len(self.client.nthreads())):
+                if (p := next(waiting, None)) is None:
+                    return
+                future = self.client.submit(
+                    _on_worker, p.spec, str(store.folder), p.title, key=p.spec.hash, retries=2, pure=False
+                )
+                futures[future.key] = p
+                at_work.add(future)
+
+        submit()
+        for future in at_work:
+            planned_run = futures[future.key]
             if (error := future.exception()) is not None:
                 failures.append(f"{planned_run.title}: {error}")
-                continue
-            if store.get(planned_run.spec) is None:
+            elif store.get(planned_run.spec) is None:
                 # Planned again, it would be trained again without end.
                 failures.append(
                     f"{planned_run.title}: its worker wrote no record into {store.folder}; share the folder"
                 )
-                continue
-            progress.run(planned_run, future.result())
-            made += 1
-            if deadline and time.monotonic() > deadline:
-                at_work = {key for calls in self.client.call_stack().values() for key in calls}
-                self.client.cancel([f for f in futures if f.status == "pending" and f.key not in at_work])
+            else:
+                progress.run(planned_run, future.result())
+                made += 1
+            submit()
         if failures:
             raise RecordError(f"{len(failures)} runs failed: {'; '.join(failures)}")
         return made

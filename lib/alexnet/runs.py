@@ -1,5 +1,6 @@
 """RunSpec -> RunRecord: probe, train with a checkpoint an epoch, evaluate, record; resume where a run was killed."""
 
+import gc
 import hashlib
 import io
 import pickle
@@ -108,6 +109,7 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
             if record is None:
                 record = _execute(spec, store, precision or machine.default_precision(), report)
                 store.put(record)
+                gc.collect()  # learner and callbacks refer to each other, and a process may make many runs
             store.remove_leftovers(spec.hash)
     return record
 

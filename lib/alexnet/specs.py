@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import SpecError
 
+KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the first layer's kernels
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
 SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits
 
@@ -137,9 +138,9 @@ class RunSpec(Spec):
     net: NetSpec = NetSpec()
     recipe: RecipeSpec = RecipeSpec()
     transfer: TransferSpec | None = None  # None: every layer starts from `net.init`
-    measured: Literal["errors", "fit", "features", "splits", "epochs"] = "errors"
-    # errors: as training goes; fit: also the loss and error on training images with dropout off and the centre crop,
-    # and the first layer's kernels; features: also ten crops in the test, and what the last hidden layer has learned;
+    measured: Literal["errors", "kernels", "fit", "features", "splits", "epochs"] = "errors"
+    # errors: as training goes; kernels: also the first layer's kernels; fit: also the loss and error on training
+    # images with dropout off and the centre crop; features: also ten crops in the test, and what the last hidden layer has learned;
     # splits: the predictions on training, validation and test images, and the maps of one image; epochs: also, after
     # each epoch, the test error and the validation error with dropout on, which protocols of others chose by. Nothing
     # here reads them while it trains.

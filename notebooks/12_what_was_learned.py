@@ -1,0 +1,155 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,ipynb
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the network has learned
+#
+# **Three claims** (section 6.1, figures 3 and 4). The first-layer kernels of one tower come out agnostic of colour,
+# those of the other specific to it, in every run. The nearest training images in the last hidden layer show the same
+# kind of thing as the test image, though their pixels are far from it. And the labels that the network ranks behind
+# its first are mostly reasonable.
+
+# %% tags=["parameters"]
+PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
+SEEDS = None  # seeds an arm; None: the profile's own number
+FRESH = False  # True: read the records of a fresh run instead of the committed ones
+
+# %%
+import pandas as pd
+
+from alexnet import batches, board, claims, experiments, figures_ablations, figures_learned, paths, tables
+from alexnet.evaluation import NEIGHBOURS
+from alexnet.figures_display import show_if_any
+from alexnet.records import Store
+
+store = Store(paths.runs_folder(PROFILE, FRESH))
+runs = experiments.records(PROFILE, store, SEEDS)
+planned = {(p.claim, p.condition) for p, _ in runs if p.stage == "seeds"}
+dataset = batches.split_of("cifar10")[0]
+
+
+def rows(claim):
+    """The board's rows of a claim, as far as this profile plans them."""
+    questions = [q for q in claims.claims().questions() if q.claim == claim and (q.claim, q.condition) in planned]
+    return [board.row(question, runs) for question in questions]
+
+
+def arrays(claim):
+    """The stored arrays of each run of a claim, by condition and seed."""
+    return {
+        f"{p.condition}, seed {p.seed}": store.predictions(record)
+        for p, record in figures_ablations.selected(runs, claim)
+        if record is not None and record.final.outcome != "diverged"
+    }
+
+
+# %% [markdown]
+# ## Colour in two towers
+#
+# A kernel weighs three colour channels. The part of it that weighs all three alike sees grey; what is left sees colour.
+# The share of a kernel's energy that is in the colour part is its colour selectivity. If one tower specialises, the
+# towers' means lie further apart than those of random halves of the same kernels.
+
+# %%
+kernels = {name: found["first_kernels"] for name, found in arrays("kernel-towers").items()}
+largest = max(kernels, key=lambda name: kernels[name].size, default=None)
+show_if_any(figures_learned.kernels, kernels[largest] if largest else [], f"The first layer's kernels ({largest})")
+
+# %%
+show_if_any(figures_learned.selectivities, kernels, "Does one tower care more for colour than the other?")
+
+# %%
+board_columns = ["claim", "condition", "ours", "unit", "verdict", "why"]
+tables.show(board.verdict_board(rows("kernel-towers"))[board_columns], "Verdicts")
+print(figures_ablations.waiting(rows("kernel-towers")) or "No run is missing.")
+
+# %% [markdown]
+# ## Neighbours
+#
+# For each of the first test images, the nearest training images: by the activations of the last hidden layer, and by
+# the pixels themselves. A frame marks a neighbour of another class.
+
+# %%
+found = arrays("neighbours")
+seed = next(iter(found), None)
+if seed:
+    some = range(8)
+    both = {"features": found[seed]["feature_neighbours"], "pixels": found[seed]["pixel_neighbours"]}
+    nearest = {name: [[dataset.train_images[i] for i in places[q]] for q in some] for name, places in both.items()}
+    same = {
+        name: [[bool(dataset.train_labels[i] == dataset.test_labels[q]) for i in places[q]] for q in some]
+        for name, places in both.items()
+    }
+    show_if_any(
+        figures_learned.neighbours, [dataset.test_images[q] for q in some], nearest, same,
+        "Which training images are nearest?",
+    )  # fmt: skip
+
+# %%
+shares = [
+    {
+        "seed": record.spec.seed,
+        "nearest in features": record.learned.feature_neighbours_share,
+        "nearest in pixels": record.learned.pixel_neighbours_share,
+    }
+    for _, record in figures_ablations.selected(runs, "neighbours")
+    if record is not None and record.learned is not None
+]
+tables.show(
+    pd.DataFrame(shares, columns=["seed", "nearest in features", "nearest in pixels"]),
+    f"Share of the {NEIGHBOURS} nearest training images that have the test image's class",
+    {"nearest in features": ".1%", "nearest in pixels": ".1%"},
+)
+tables.show(board.verdict_board(rows("neighbours"))[board_columns], "Verdicts")
+
+# %% [markdown]
+# ## The labels behind the first
+
+# %%
+ranked = {name: a for name, a in arrays("top5-sensible").items() if "ranked_probability" in a}
+name = next(iter(ranked), None)
+if name:
+    some = range(8)
+    show_if_any(
+        figures_learned.ranked_labels,
+        [dataset.test_images[q] for q in some],
+        [dataset.classes[dataset.test_labels[q]] for q in some],
+        [[dataset.classes[label] for label in ranked[name]["ranked"][q]] for q in some],
+        ranked[name]["ranked_probability"][list(some)].astype(float).round(2),
+        "Are the five most probable labels reasonable?",
+    )
+
+# %%
+kinds = [
+    {"seed": r.spec.seed, "of the true kind": r.learned.runner_up_kind, "in a random order": r.learned.random_kind}
+    for _, r in figures_ablations.selected(runs, "top5-sensible")
+    if r is not None and r.learned is not None
+]
+tables.show(
+    pd.DataFrame(kinds, columns=["seed", "of the true kind", "in a random order"]),
+    "Share of the labels ranked second to fifth that are of the true label's kind (animal or vehicle)",
+    {"of the true kind": ".1%", "in a random order": ".1%"},
+)
+tables.show(board.verdict_board(rows("top5-sensible"))[board_columns], "Verdicts")
+
+# %% [markdown]
+# ## What each layer makes of an image
+
+# %%
+if seed:
+    maps = {key.removeprefix("maps_"): value for key, value in found[seed].items() if key.startswith("maps_")}
+    show_if_any(figures_learned.feature_maps, maps, dataset.test_images[0], "What does each layer respond to?")
+
+# %% [markdown]
+# ## Threats to validity
+#
+# - Small images and kernels hold less colour and less form than the paper's. Twelve kernels a tower leave chance much
+#   room, which the comparison with random halves takes into account.
+# - "Reasonable" is a matter of judgement in the paper; here it is the plainest rule that needs none.
