@@ -337,7 +337,7 @@ def learning_rates(recipe: RecipeSpec, transfer: TransferSpec | None = None) -> 
     When ImageNet's layers are trained on: conv1 and conv2, conv3 to conv5, the classifier.
     """
     if transfer is not None and not transfer.frozen:
-        return even_mults(recipe.learning_rate / transfer.rate_ratio, recipe.learning_rate, 3).tolist()
+        return list(even_mults(recipe.learning_rate / transfer.rate_ratio, recipe.learning_rate, 3))
     own = [recipe.learning_rate] * len(recipe.layer_weight_decay)
     return [recipe.learning_rate, recipe.learning_rate * recipe.bias_learning_rate_factor, *own]
 

@@ -1,0 +1,295 @@
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+import torch
+from fabricate import record
+from fastai.callback.core import Callback
+from fastai.callback.schedule import ParamScheduler, combined_cos
+from test_features import make_weights
+
+from alexnet import batches, checks, data, experiments, features, learners, paths, pretrained, runs, transfer, weights
+from alexnet.errors import SpecError
+from alexnet.planning import GRID_SEED
+from alexnet.records import Epoch, RunRecord, Store
+from alexnet.sources import array_hash
+from alexnet.specs import NetSpec, RunSpec, parse
+
+TRAIN, VALIDATION, TEST = 60, 20, 20
+CPU = torch.device("cpu")
+
+
+WHOLE = small.dataset()
+ARRAYS = {
+    "train_images": WHOLE.train_images[:TRAIN],
+    "train_labels": WHOLE.train_labels[:TRAIN],
+    "test_images": WHOLE.test_images[:TEST],
+    "test_labels": WHOLE.test_labels[:TEST],
+}
+FEW = dataclasses.replace(WHOLE, hashes={name: array_hash(array) for name, array in ARRAYS.items()}, **ARRAYS)
+WEIGHTS = make_weights()
+
+
+@pytest.fixture
+def few_data(
+    small_data: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """60 training and 20 test images in the place of CIFAR-10, and made-up weights in the place of ImageNet's.
+
+    Their features are computed once for all tests.
+    """
+    folder = tmp_path_factory.getbasetemp() / "transfer"
+    monkeypatch.setattr(paths, "data_folder", lambda: folder)
+    monkeypatch.setattr(data, "load", lambda *_, **__: FEW)
+    monkeypatch.setattr(data, "split", partial(data.split.func, validation=VALIDATION))  # type: ignore[attr-defined]
+    monkeypatch.setattr(weights, "imagenet", lambda: WEIGHTS)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    small.forget()
+    pretrained._rows.cache_clear()
+
+
+SHORT = {"batch_size": 10, "epochs": 3, "learning_rate": 0.001}
+PROBE = transfer.PROBE.with_(recipe=SHORT)
+THAWING = transfer.FINE_TUNING.with_(net={"hidden": (), "dropout": 0.0}, recipe=SHORT)
+
+
+# --- specs ---------------------------------------------------------------------------------------------------
+
+
+def test_runs_without_transfer_keep_their_names() -> None:
+    assert RunSpec().hash == "44136fa355b3678a"
+    assert RunSpec().with_(net={"name": "four-layer"}, seed=3).hash == "1e418cab422cebc4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"images": {"resize": 227}}, "transfer needs images"),
+        ({"images": {"scaling": "mean-image"}}, "transfer needs images"),
+        ({"images": {"colour": 0.1}}, "transfer needs images"),
+        ({"measured": "fit"}, "measured by their errors alone"),
+        ({"recipe": {"bias_learning_rate_factor": 2.0}}, "no rates or weight decays of their own"),
+        ({"transfer": {"rate_ratio": 0.5}}, "rate_ratio"),
+        ({"transfer": {"unfreeze": (1, 2, 3)}}, "unfreeze"),
+        ({"net": {"hidden": (1, 2, 3)}}, "hidden"),
+    ],
+)
+def test_specs_that_make_no_sense_are_refused(changes: dict, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        transfer.CLASSIFIER.with_(**changes)
+
+
+def test_a_transfer_spec_survives_its_record() -> None:
+    for spec in (transfer.CLASSIFIER, transfer.FINE_TUNING, transfer.RANDOM_START, transfer.PROBE):
+        assert parse(spec.model_dump(mode="json")).hash == spec.hash
+
+
+def test_a_network_of_another_shape_cannot_take_the_weights(few_data: None) -> None:
+    narrow = PROBE.with_(net={"width": 0.5})
+    with pytest.raises(SpecError, match=r"conv1\.weight have the shape \(64, 3, 11, 11\), the network's \(32, 3"):
+        pretrained.build(narrow, 224)
+
+
+def test_the_published_classifier_has_its_parameters() -> None:
+    from alexnet import models
+
+    model = models.build(transfer.NET, 224)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if name.startswith("fc") and p.ndim == 2}
+    assert shapes == {"fc6.weight": (4096, 9216), "fc7.weight": (1024, 4096), "fc8.weight": (10, 1024)}
+    linear = models.build(NetSpec(**transfer.PROBE.net.model_dump()), 224)
+    assert [name for name, _ in linear.named_children()][-2:] == ["flatten", "fc8"]
+
+
+# --- labelled images -----------------------------------------------------------------------------------------
+
+
+def test_each_seed_draws_its_own_images_the_same_for_all_approaches(few_data: None) -> None:
+    drawn = {}
+    for seed in range(3):
+        for base in (transfer.PROBE, transfer.RANDOM_START):
+            spec = base.with_(images={"train_size": 20, "subset": "own"}, seed=seed)
+            dataset, train, valid = batches.split_for(spec)
+            assert np.bincount(dataset.train_labels[train], minlength=10).tolist() == [2] * 10
+            assert not set(train) & set(valid)
+            drawn.setdefault(seed, set()).add(tuple(train.tolist()))
+    assert all(len(of_a_seed) == 1 for of_a_seed in drawn.values())
+    assert len(set.union(*drawn.values())) == 3
+    same = [transfer.PROBE.with_(images={"train_size": 20}, seed=seed) for seed in range(3)]
+    assert len({tuple(batches.split_for(spec)[1].tolist()) for spec in same}) == 1
+
+
+# --- frozen layers -------------------------------------------------------------------------------------------
+
+
+def test_features_stand_for_the_images_of_every_batch(few_data: None) -> None:
+    """Same order, labels and reflections as the images, and what the frozen layers give for them."""
+    frozen = features.convolutional_part()
+    spec = PROBE.with_(images={"train_size": 20, "subset": "own"}, seed=3)
+    for epoch in range(2):
+        images, rows = batches.loaders(spec, CPU), pretrained.loaders(spec, CPU, "float32")
+        for part in ("train", "valid"):
+            seen, looked_up = getattr(images, part), getattr(rows, part)
+            seen.epoch = looked_up.epoch = epoch
+            for (pixels, labels), (found, same) in zip(seen, looked_up, strict=True):
+                torch.testing.assert_close(same, labels)
+                torch.testing.assert_close(found, frozen(pixels).flatten(1), rtol=2e-3, atol=2e-3)
+    for (pixels, _), (found, _) in zip(
+        batches.test_batches(spec, CPU), pretrained.test_batches(spec, CPU, "float32"), strict=True
+    ):
+        torch.testing.assert_close(found, frozen(pixels).flatten(1), rtol=2e-3, atol=2e-3)
+
+
+def test_the_probe_of_a_frozen_run_goes_through_all_layers(few_data: None) -> None:
+    """Its loss on images is that of the classifier on features, and its weights are ImageNet's."""
+    found = runs.probe(PROBE)
+    learn = learners.learner(PROBE, precision="float32", progress=False)
+    inputs, labels = learn.dls.train.one_batch()
+    loss = torch.nn.functional.cross_entropy(learn.model(inputs), labels)
+    assert found.loss == pytest.approx(loss.item(), rel=1e-3)
+    assert found.parameters == 9216 * 10 + 10
+    imagenet = sum(float(np.square(array, dtype=np.float64).sum()) for array in weights.imagenet().arrays.values())
+    assert found.weights_norm**2 > imagenet
+    assert runs.probe(PROBE.with_(transfer=None)).weights_norm != pytest.approx(found.weights_norm, rel=1e-3)
+
+
+def test_the_arithmetic_of_a_frozen_run_is_its_classifiers() -> None:
+    assert pretrained.multiply_adds(transfer.PROBE) == 9216 * 10 + 10
+    assert pretrained.multiply_adds(transfer.CLASSIFIER) < 43e6 < 690e6 < pretrained.multiply_adds(transfer.FINE_TUNING)
+
+
+# --- whole runs ----------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(epochs: int) -> Callable[[Epoch], None]:
+    def report(epoch: Epoch) -> None:
+        if epoch.epoch == epochs:
+            raise Killed("a test")
+
+    return report
+
+
+@pytest.mark.parametrize("spec", [PROBE, THAWING], ids=["frozen", "gradual unfreezing"])
+def test_a_killed_run_ends_where_it_would_have_ended(spec: RunSpec, few_data: None, tmp_path: Path) -> None:
+    whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
+    expected = runs.execute(spec, whole, "float32")
+    for epochs in (1, 2):
+        with pytest.raises(Killed):
+            runs.execute(spec, parts, "float32", killed_after(epochs))
+    found = runs.execute(spec, parts, "float32")
+    assert found.weights_sha256 == expected.weights_sha256
+    assert [epoch.model_dump(exclude={"seconds"}) for epoch in found.history] == [
+        epoch.model_dump(exclude={"seconds"}) for epoch in expected.history
+    ]
+    assert found.final.test_error is not None
+    assert found.data.hashes["imagenet_weights"] == weights.imagenet().sha256
+    assert list(checks.differences(found, parts)) == []
+
+
+def test_layers_are_released_from_the_top_to_the_bottom(few_data: None) -> None:
+    learn = learners.learner(THAWING, precision="float32", progress=False)
+    changed: list[set[str]] = []
+
+    class Watch(Callback):
+        order = 55
+
+        def before_train(self) -> None:
+            self.before = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+        def after_train(self) -> None:
+            now = dict(self.model.named_parameters())
+            changed.append({name.split(".")[0] for name, p in self.before.items() if not torch.equal(p, now[name])})
+
+    learn.fit(3, cbs=Watch())
+    upper = {"conv3", "conv4", "conv5", "fc8"}
+    assert changed == [{"fc8"}, upper, upper | {"conv1", "conv2"}]
+
+
+def test_lower_layers_learn_at_lower_rates(few_data: None) -> None:
+    rates = learners.learning_rates(THAWING.recipe, THAWING.transfer)
+    top = THAWING.recipe.learning_rate
+    assert rates == pytest.approx([top / 10, top / 10**0.5, top])
+    model = pretrained.build(THAWING, 224)
+    found = pretrained.groups(model)
+    names = {id(p): name.split(".")[0] for name, p in model.named_parameters()}
+    assert [{names[id(p)] for p in group} for group in found] == [
+        {"conv1", "conv2"},
+        {"conv3", "conv4", "conv5"},
+        {"fc8"},
+    ]
+
+
+def test_one_cycle_is_that_of_fastai(small_data: None) -> None:
+    rate, epochs = 0.01, 3
+    spec = small.spec(recipe={"schedule": "one-cycle", "learning_rate": rate, "epochs": epochs})
+    ours = learners.learner(spec, progress=False)
+    ours.fit()
+    theirs = learners.learner(spec.with_(recipe={"schedule": "constant"}), progress=False)
+    cycle = {"lr": combined_cos(0.25, rate / 25, rate, rate / 1e5)}
+    theirs.fit(epochs, cbs=ParamScheduler(cycle))
+    np.testing.assert_allclose(ours.recorder.lrs, theirs.recorder.lrs, rtol=1e-6)
+    assert ours.history.rows[-1]["valid_loss"] == pytest.approx(theirs.history.rows[-1]["valid_loss"], rel=1e-5)
+
+
+# --- the plan ------------------------------------------------------------------------------------------------
+
+
+def made(spec: RunSpec, valid_error: float) -> RunRecord:
+    found = record(spec, [0.5], test_error=0.3 if spec.test else None)
+    return found.model_copy(update={"final": found.final.model_copy(update={"valid_error": valid_error})})
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_rates_are_chosen_on_the_validation_split_before_anything_counts(profile: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    [experiment] = transfer.TRANSFER[profile]
+    grid = list(experiment.plan(store))
+    assert {planned.stage for planned in grid} == {"grid"}
+    assert not any(planned.spec.test for planned in grid)
+    assert {planned.seed for planned in grid} == {GRID_SEED}
+    for approach in experiment.approaches:
+        for place, planned in enumerate(approach.grid()):
+            store.put(made(planned.spec, 0.1 if place == 1 else 0.2))
+    planned = list(experiment.plan(store))
+    counted = [one for one in planned if one.stage == "seeds"]
+    for approach in experiment.approaches:
+        own = [one for one in counted if one.arm == approach.name]
+        assert {one.spec.recipe.learning_rate for one in own} == {approach.rates[1]}
+        assert {int(one.condition) for one in own} == set(approach.budgets)
+        assert len(own) == sum(budget.seeds for budget in approach.budgets.values())
+        for one in own:
+            images = one.spec.images
+            assert (images.train_size or transfer.ALL) == int(one.condition)
+            assert one.spec.recipe.batch_size <= int(one.condition)
+            assert one.spec.test
+    hashes = [one.spec.hash for one in planned]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_accuracies_of_the_runs_that_count(tmp_path: Path) -> None:
+    [experiment] = transfer.TRANSFER["cpu"]
+    approach = experiment.approaches[0]
+    [first, *_] = approach.grid()
+    run = approach.run(100, 0.001, 0)
+    planned = dataclasses.replace(first, stage="seeds", spec=run, seed=0, condition="100")
+    table = transfer.accuracies([(first, made(first.spec, 0.2)), (planned, made(run, 0.25)), (planned, None)])
+    [row] = table.to_dict("records")
+    assert (row["approach"], row["images"], row["seed"]) == ("linear probe", 100, 0)
+    assert (row["validation accuracy"], row["test accuracy"]) == (0.75, 0.7)
+
+
+def test_the_runs_are_among_the_experiments(tmp_path: Path) -> None:
+    planned = list(experiments.plan("cpu", Store(tmp_path), claim=transfer.CLAIM))
+    assert {one.claim for one in planned} == {transfer.CLAIM}
