@@ -21,12 +21,12 @@ def statistics(side: int = 32) -> Statistics:
     return Statistics(torch.full((side, side, 3), 100.0), 50.0, torch.full((3,), 100.0), torch.ones(3), torch.eye(3))
 
 
-def adam(**changes: object) -> RunSpec:
+def adam(measured: str = "epochs") -> RunSpec:
     """A narrow AlexNet with dropout, by Adam, everything watched; its last layer drawn anew after two epochs."""
     net = {"name": "alexnet", "form": "32", "width": 0.02, "norm": "none", "init": "torch"}
     second = {"after": 2, "learning_rate": 0.01, "last_layer": True}
     recipe = {"optimiser": "adam", "learning_rate": 0.001, "weight_decay": 0.0, "epochs": 4, "second": second}
-    return small.spec(3, net=net, recipe=recipe).with_(measured="epochs", **changes)
+    return small.spec(3, net=net, recipe=recipe).with_(measured=measured)
 
 
 # --- specs ------------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_a_second_stage_trains_a_new_last_layer_alone(small_data):
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_a_run_killed_in_either_stage_ends_where_it_would_have_ended(small_data, tmp_path, monkeypatch, after: int):
+def test_a_run_killed_in_either_stage_ends_where_it_would_have_ended(small_data, tmp_path, after: int):
     whole = runs.execute(adam(), Store(tmp_path / "whole"), precision="float32")
 
     class Killed(Exception):
@@ -157,7 +157,7 @@ def test_a_run_killed_in_either_stage_ends_where_it_would_have_ended(small_data,
 
     def kill(epoch: runs.Epoch) -> None:
         if epoch.epoch == after:
-            raise Killed
+            raise Killed("now")
 
     store = Store(tmp_path / "killed")
     with pytest.raises(Killed):

@@ -325,6 +325,7 @@ class Reimplementation(Entry):
     code_read: bool  # whether the protocol was read in its code, or in its description only
     flaws: tuple[Prose, ...]
     inconsistencies: tuple[Prose, ...]
+    taken: tuple[Prose, ...] = ()  # what we take where the row says nothing, or contradicts itself
     open_questions: tuple[Prose, ...]
     figures: tuple[PublishedFigure, ...]
     per_class: dict[Literal["train", "validation", "test"], ClassFigures] | None = None

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import anatomy, board, experiments, figures, figures_display, grid, notebooks, paths
-from .claims import claims, published
+from . import anatomy, board, experiments, figures, figures_display, grid, notebooks, paths, published_results
+from .claims import Reimplementation, claims, published
 from .effects import LABELS, Effect
 from .errors import ReportError
 from .experiments import Planned
 from .pages import assemble, check, convert, front
+from .published_runs import published_runs
 from .records import RunRecord, Store
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]
@@ -72,7 +73,8 @@ def build(
         executed = _execute(sources, _parameters(profile, seeds, fresh), limit, workers, say)
         runs = experiments.records(profile, store, seeds)
         found = board.rows(runs, anatomy.exact_counts())
-        pages = _pages(executed, found, runs, profile, out)
+        reimplementations = _reimplementations(profile, store, seeds, sources)
+        pages = _pages(executed, found, runs, reimplementations, profile, out)
         _replace(pages, room, out)
     return Built(out / "index.html", len(pages), tally(found), time.monotonic() - started)
 
@@ -135,11 +137,16 @@ def _execute(
 
 
 def _pages(
-    executed: Sequence[notebooks.Executed], found: Sequence[board.Row], runs: Runs, profile: str, out: Path
+    executed: Sequence[notebooks.Executed],
+    found: Sequence[board.Row],
+    runs: Runs,
+    reimplementations: Sequence[front.Row],
+    profile: str,
+    out: Path,
 ) -> dict[str, str]:
     """File name to HTML. Raises ReportError for a broken link, a picture without words, or anything to fetch."""
     exporter = convert.exporter()
-    articles = [front.article(front_content(found, runs, [entry.source for entry in executed]))]
+    articles = [front.article(front_content(found, runs, [entry.source for entry in executed], reimplementations))]
     for entry in executed:
         articles.append(convert.article(entry.source.stem, entry.notebook, entry.source.parent, out, exporter))
     pages = assemble.pages(articles, profile)
@@ -175,7 +182,12 @@ def tally(found: Iterable[board.Row]) -> dict[str, int]:
     return {label: counts[label] for label in LABELS}
 
 
-def front_content(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> front.Front:
+def front_content(
+    found: Sequence[board.Row],
+    runs: Runs,
+    sources: Sequence[Path],
+    reimplementations: Sequence[front.Row] | None = None,
+) -> front.Front:
     """Everything the first page shows, from the board, the records and the files."""
     records = list({record.hash: record for _, record in runs if record is not None}.values())
     tested = [row for row in found if row.verdict.label != "not tested"]
@@ -184,7 +196,7 @@ def front_content(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path
     return front.Front(
         rows=[_row(row, sources) for row in tested],
         untested=[_row(row, sources) for row in found if row not in tested and row.question.primary],
-        reimplementations=_reimplementations(),
+        reimplementations=reimplementations or [_reimplementation(row, [], sources) for row in published().row],
         tally=[(label, count) for label, count in tally(found).items() if count],
         rule=list(words.items()),
         forest=_forest(tested),
@@ -301,21 +313,40 @@ def _apart(one: board.Row, other: board.Row) -> bool:
     return first.has_interval and second.has_interval and (first.high < second.low or second.high < first.low)
 
 
-def _reimplementations() -> list[front.Row]:
-    return [
-        front.Row(
-            id=row.id,
-            title=row.title,
-            condition=row.network,
-            section={"cifar10": "CIFAR-10", "mnist": "MNIST"}[row.dataset],
-            paper=f"{row.headline.value:g}{'%' if row.headline.unit == 'percent' else ' ' + row.headline.unit}",
-            ours="–",
-            interval="",
-            verdict="not tested",
-            reason=f"Published {row.headline.metric} on {row.headline.measured_on}. None of its runs is recorded yet.",
-        )
-        for row in published().row
-    ]
+def _reimplementations(profile: str, store: Store, seeds: int | None, sources: Sequence[Path]) -> list[front.Row]:
+    runs = published_runs(profile)
+    found = published_results.results(runs, store, seeds)
+    return [_reimplementation(row, found.get(row.id, []), sources) for row in published().row]
+
+
+def _reimplementation(
+    row: Reimplementation, arms: Sequence[published_results.ArmResult], sources: Sequence[Path]
+) -> front.Row:
+    clean, own = published_results.clean(arms), published_results.own(row.id, arms)
+    verdict = published_results.verdict(row, arms)
+    low, high = clean.interval if clean else (math.nan, math.nan)
+    share = published_results.partial(arms)
+    notes = []
+    if clean:
+        notes += [share] * bool(share)
+        runs = "1 run" if len(clean.values) == 1 else f"{len(clean.values)} runs"
+        notes.append(f"{published_results.CONFIDENCE:.0%} interval {low:.2f} to {high:.2f}; {runs}")
+    if own:
+        notes.append(f"{own.mean:.2f}% as {published_results.MEASURED_AS[row.id]}")
+    return front.Row(
+        id=row.id,
+        title=row.title,
+        condition=row.network,
+        section={"cifar10": "CIFAR-10", "mnist": "MNIST"}[row.dataset],
+        paper=f"{row.headline.value:g}{'%' if row.headline.unit == 'percent' else ' ' + row.headline.unit}",
+        ours=f"{clean.mean:.2f}%" if clean else "–",
+        interval="; ".join(notes),
+        verdict=verdict.label,
+        reason=verdict.reason,
+        href=_page_of(row.id, sources),
+        command=f"make runs CLAIM={row.id} FRESH=1" if arms else "",
+        sort=clean.mean if clean else None,
+    )
 
 
 def _cost(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]]:
