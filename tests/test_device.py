@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from alexnet import batches, learner
 
 # What makes a program wait for a GPU: a number or an array for the host, or a shape that depends on values.
-WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2")
 TO_HOST = ("cpu", "numpy", "tolist")
 
 
@@ -25,7 +25,8 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().removeprefix("aten::").split(".")[0]
-        if any(name.startswith(waiting) for waiting in WAITING):
+        places = args[1] if name in ("index", "index_put_") else ()
+        if name in WAITING or any(place is not None and place.dtype == torch.bool for place in places):
             self.waits[name] += 1
         return function(*args, **(kwargs or {}))
 
@@ -61,7 +62,7 @@ def test_the_watch_sees_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         numbers.cpu()
         numbers[numbers > 0]
     assert found["_local_scalar_dense"] >= 2
-    assert found["cpu"] == found["nonzero"] == 1
+    assert found["cpu"] == found["index"] == 1
 
 
 ALEXNET = {"name": "alexnet", "form": "32", "width": 0.02, "dropout": 0.5, "norm": "sum"}
