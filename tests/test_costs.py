@@ -1,0 +1,106 @@
+"""What runs cost, from records made up for the purpose, and the figures of it."""
+
+from pathlib import Path
+
+import fabricate
+import pytest
+
+from alexnet import costs, experiments, figures_cost, models
+from alexnet.bench_records import BenchRecord, LayerTime, Result
+from alexnet.errors import NothingToDraw, SpecError
+from alexnet.experiments import ReluSpeed
+from alexnet.records import Store
+from alexnet.specs import NetSpec, RunSpec
+
+
+@pytest.fixture
+def runs() -> list:
+    """Two pairs of runs; one record is missing, and one run serves a second claim."""
+    found = fabricate.speed_runs(tanh=[20.0, 30.0], relu=[5.0, 6.0])
+    planned, _ = found[-1]
+    found[-1] = (planned, None)
+    shared, record = found[0]
+    other = type(shared)("lrn-cifar", "clean", "seeds", "with", 0, shared.spec)
+    return [*found, (other, record)]
+
+
+def bench() -> BenchRecord:
+    layers = [
+        LayerTime(
+            net="small", layer=name, images=10, precision="float32", forward_seconds=0.1, backward_seconds=seconds,
+            multiply_adds=adds, first=name == "conv1",
+        )
+        for name, seconds, adds in (("conv1", 0.2, 1e6), ("norm1", 0.1, 0.0), ("fc8", 0.5, 2e6))
+    ]  # fmt: skip
+    result = Result(
+        case="lrn-small", question="a or b", goal=2.0, baseline_seconds=[4.0], ours_seconds=[1.0], images=10, flop=4e7,
+        precision="float32", share_goal=0.9, errors={"values": 1e-7}, error_goal=1e-6,
+    )  # fmt: skip
+    return BenchRecord(
+        created="2026-01-01T00:00:00+00:00", machine={"cpu": "a processor"}, threads=1, freed_memory_kept=True,
+        other_load=0.0, peak_flop_per_second={"float32": 1e8}, results=[result], layers=layers,
+    )  # fmt: skip
+
+
+def test_a_shared_run_counts_for_each_claim_and_once_in_the_sum(runs: list) -> None:
+    table = costs.by_claim(runs)
+    assert list(table["runs"]) == [3, 1]
+    assert list(table["missing"]) == [1, 0]
+    total = costs.total(runs)
+    assert total["runs"] == 3
+    seconds = sum(record.wall_seconds for record in {r.hash: r for _, r in runs if r}.values())
+    assert total["hours"] == pytest.approx(seconds / 3600)
+    assert total["million images"] == pytest.approx(seconds * 1000 / 1e6)
+    arithmetic = 6 * models.multiply_adds(runs[0][0].spec.net, 32)
+    assert total["PFLOP"] == pytest.approx(seconds * 1000 * arithmetic / 1e15)
+
+
+def test_speeds_are_medians_by_network(runs: list) -> None:
+    table = costs.by_network(record for _, record in runs if record)
+    assert list(table["images/s"]) == [1000.0]
+    assert table["network"][0] == "four-layer, 32 pixels"
+    assert costs.network_name(RunSpec(net=NetSpec(form="32", width=0.25))) == "alexnet, 32 pixels, width 0.25"
+
+
+def test_a_planned_profile_counts_the_runs_whose_rate_is_not_chosen_yet(
+    small_data: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    speed = ReluSpeed(tuple(experiments.SMOKE.values()), seeds=2, train_size=100)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "smoke", (speed,))
+    table = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=1e12)
+    grids = sum(2 * len(condition.rates) for condition in speed.conditions)
+    assert table["runs"].sum() == grids + 2 * 2 * len(speed.conditions)
+    twice = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=2e12)
+    assert twice["hours"].sum() == pytest.approx(table["hours"].sum() / 2)
+    with pytest.raises(SpecError, match="positive"):
+        costs.planned_cost("smoke", Store(tmp_path), 0)
+
+
+def test_the_bench_tables_say_what_was_reached() -> None:
+    (row,) = costs.bench_table(bench()).to_dict("records")
+    assert row["ratio"] == 4.0
+    assert row["share of peak"] == pytest.approx(0.4)
+    assert row["goals"] == "ratio 2: reached; share of peak 0.9: MISSED"
+    (error,) = costs.error_table(bench()).to_dict("records")
+    assert error == {"case": "lrn-small", "of": "values", "error": 1e-7, "allowed": 1e-6, "exact enough": True}
+
+
+def test_the_layer_table_adds_up() -> None:
+    table = costs.layer_table(bench(), "small")
+    assert table["share of time"].sum() == pytest.approx(1.0)
+    assert table["share of peak"][0] == pytest.approx(2 * 2 * 1e6 * 10 / 0.3 / 1e8)
+    assert table["share of peak"].isna()[1]
+    with pytest.raises(SpecError, match="no layers of 'large'"):
+        costs.layer_table(bench(), "large")
+
+
+def test_figures_state_their_findings_and_refuse_nothing(runs: list) -> None:
+    _, alt = figures_cost.hours(costs.by_claim(runs))
+    assert "Most took ReLU" in alt
+    _, alt = figures_cost.layer_bars(bench(), "small")
+    assert "convolutions 27%" in alt
+    assert "response normalisation 18%" in alt
+    with pytest.raises(NothingToDraw):
+        figures_cost.hours(costs.by_claim([]))
+    with pytest.raises(NothingToDraw):
+        figures_cost.layer_bars(bench(), "large")
