@@ -93,6 +93,20 @@ def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, m
     assert said.count("running") == 1
 
 
+def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(small_data, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
+    monkeypatch.delenv("CI", raising=False)
+    planned = experiments.relu_speed("cpu").grid(experiments.MODERN, "relu")
+    some = grid.Work([planned[0]], [planned[1]], seconds=3600.0)
+    monkeypatch.setattr(grid, "work", lambda *arguments: some)
+    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    assert "1 runs are missing" in said[0] and "`make runs PROFILE=cpu` makes the others" in said[1]
+    some = grid.Work([planned[0]], [planned[1]], seconds=60.0)
+    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    assert said[3:] == ["running"], "a minute is made up for"
+
+
 def test_only_what_differs_from_the_defaults_is_given_to_the_notebooks():
     assert report._parameters("cpu", None, False) == {}
     assert report._parameters("gpu", 7, True) == {"PROFILE": "gpu", "SEEDS": 7, "FRESH": True}

@@ -29,7 +29,8 @@ def committed_rows() -> list[Row]:
 
 def block(rows: Sequence[Row]) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
-    tested = [row for row in rows if row.verdict.label != "not tested"]
+    primary = [row for row in rows if row.question.primary]  # what decides; the report has the other conditions
+    tested = [row for row in primary if row.verdict.label != "not tested"]
     parts = (
         [_tally(rows), _table(tested)] if tested else ["No claim has been tested yet; `make runs` makes the records."]
     )
@@ -37,7 +38,7 @@ def block(rows: Sequence[Row]) -> tuple[str, bytes | None]:
     if any(isinstance(row.effect, board.Effect) for row in tested):
         picture, alt, digest = _forest(tested)
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
-    untested = _claims_in([row for row in rows if row not in tested and row.question.primary])
+    untested = _claims_in([row for row in primary if row not in tested])
     if untested:
         parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
     return "\n\n".join(parts), picture

@@ -28,6 +28,7 @@ from .records import RunRecord, Store
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]
 Say = Callable[[str], None]
+LONGEST_WAIT = 900.0  # seconds of training that a report makes up for by itself where it has other records to show
 SECONDS_A_NOTEBOOK = 15  # of one notebook on a two-core machine, mostly the start of its kernel
 TEMPORARY = ".new-"  # start of the name of the folder in which pages wait until all are sound
 
@@ -110,10 +111,15 @@ def _make_missing_runs(
     todo = grid.work(profile, store, seeds, workers)
     pages = grid.hours_and_minutes(SECONDS_A_NOTEBOOK * math.ceil(count / 2))
     say(f"{grid.announcement(todo)} Then {count} notebooks, about {pages}.")
-    if todo.missing:
-        grid.require_records(profile, todo.missing)
-        with grid.stopping_cleanly():
-            grid.execute_all(profile, store, seeds, workers)
+    if not todo.missing:
+        return
+    if todo.reused and todo.seconds > LONGEST_WAIT and profile != "smoke":
+        # A reader asked for a report, not for hours of training: what is missing is marked on its pages.
+        say(f"The report is built from the records that are there; `make runs PROFILE={profile}` makes the others.")
+        return
+    grid.require_records(profile, todo.missing)
+    with grid.stopping_cleanly():
+        grid.execute_all(profile, store, seeds, workers)
 
 
 def _parameters(profile: str, seeds: int | None, fresh: bool) -> dict[str, object]:
