@@ -2,16 +2,22 @@
 
 import json
 
+import fabricate
 import numpy as np
 import pytest
 import small
 import torch
 import torch.nn.functional as F
 
-from alexnet import checks, runs
+from alexnet import checks, experiments, figures_published, models, published_report, published_results, runs
 from alexnet.batches import Preparation, Statistics, random_boxes
+from alexnet.claims import published
+from alexnet.data import CIFAR10
 from alexnet.errors import SpecError
-from alexnet.records import Store
+from alexnet.published_results import ArmResult
+from alexnet.published_runs import PUBLISHED, Arm, published_runs
+from alexnet.records import RunRecord, Store
+from alexnet.reimplementations import NETWORKS, PROTOCOLS, training_images
 from alexnet.specs import ImageSpec, RunSpec, parse
 
 CPU = torch.device("cpu")
@@ -168,3 +174,178 @@ def test_a_run_killed_in_either_stage_ends_where_it_would_have_ended(small_data,
     assert [json.loads(e.model_dump_json(exclude=exclude)) for e in resumed.history] == [
         json.loads(e.model_dump_json(exclude=exclude)) for e in whole.history
     ]
+
+
+# --- what is planned --------------------------------------------------------------------------------------------------
+
+
+def test_every_row_has_its_network_its_protocol_and_runs_in_every_full_profile():
+    rows = {row.id for row in published().row}
+    assert set(NETWORKS) == set(PROTOCOLS) == rows
+    for profile in ("cpu", "gpu"):
+        assert published_runs(profile).claims == rows
+        assert published_runs(profile) in experiments.EXPERIMENTS[profile]
+    assert experiments.EXPERIMENTS["cpu"][-1] is published_runs("cpu")  # behind everything else
+    with pytest.raises(SpecError, match="No runs are planned for 'cifar'"):
+        published_runs("cpu").arms_of("cifar")
+
+
+def test_full_protocols_are_full_and_shares_say_how_much_they_are():
+    assert not any(arm.partial for arm in published_runs("gpu").arms)
+    partial = {arm.row for arm in published_runs("cpu").arms if arm.name == PUBLISHED and arm.partial}
+    assert partial == {"mnist-alexnet", "cifar-towers", "cifar-transfer", "cifar-lrn"}
+    (towers,) = (a for a in published_runs("cpu").arms if (a.row, a.name) == ("cifar-towers", PUBLISHED))
+    assert towers.share == "partial: 8,000 of 45,000 training images, 10 of 10 epochs (17.8% of the images seen)"
+
+
+def test_only_runs_in_full_write_down_what_others_chose_by():
+    for arm in published_runs("cpu").arms:
+        if arm.partial:
+            assert arm.spec.measured == "splits"
+    assert all(spec.measured == "epochs" for spec in PROTOCOLS.values())
+
+
+def test_training_images_are_those_of_the_split():
+    for row, spec in PROTOCOLS.items():
+        labels = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
+        assert training_images(spec) == (spec.images.train_size or labels - 5000), row
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+MNIST_TABLE = [  # output and parameters of each layer, as published
+    ((96, 55, 55), 34_944), ((96, 55, 55), 0), ((96, 55, 55), 0), ((96, 27, 27), 0),
+    ((256, 27, 27), 614_656), ((256, 27, 27), 0), ((256, 27, 27), 0), ((256, 13, 13), 0),
+    ((384, 13, 13), 885_120), ((384, 13, 13), 0), ((384, 13, 13), 1_327_488), ((384, 13, 13), 0),
+    ((256, 13, 13), 884_992), ((256, 13, 13), 0), ((256, 6, 6), 0), ((9216,), 0),
+    ((4096,), 37_752_832), ((4096,), 0), ((4096,), 0),
+    ((4096,), 16_781_312), ((4096,), 0), ((4096,), 0), ((10,), 40_970),
+]  # fmt: skip
+
+
+def test_the_mnist_network_is_the_published_one_layer_by_layer():
+    table = published_report.layers(PROTOCOLS["mnist-alexnet"])
+    assert list(zip(table["output"], table["parameters"], strict=True)) == MNIST_TABLE
+    assert table["parameters"].sum() == published()["mnist-alexnet"].parameters
+
+
+@pytest.mark.parametrize(
+    "row, parameters",
+    [("cifar-bn", 2_519_178), ("cifar-towers", 56_909_194), ("cifar-transfer", 44_428_106), ("cifar-lrn", 58_322_314)],
+)
+def test_parameters_of_the_other_networks(row: str, parameters: int):
+    assert published_report.layers(PROTOCOLS[row])["parameters"].sum() == parameters
+
+
+def test_towers_take_224_pixels_to_the_papers_55_and_9216():
+    table = published_report.layers(PROTOCOLS["cifar-towers"]).set_index("layer")["output"]
+    assert table["conv1"] == (96, 55, 55) and table["flatten"] == (9216,)
+    kernels = models.build(PROTOCOLS["cifar-towers"].net, 228).conv2.weight.shape
+    assert tuple(kernels) == (256, 48, 5, 5)  # 5x5x48, where the description has 5x5x8
+
+
+def test_an_11x11_layer_5_would_not_give_the_published_9216_inputs():
+    maps = torch.nn.Conv2d(256, 256, 11, padding=1)(torch.zeros(1, 256, 13, 13))
+    assert torch.nn.MaxPool2d(3, 2)(maps).numel() == 1024
+
+
+def test_dropout_can_stand_before_the_fully_connected_layers():
+    names = [
+        name for name, _ in models.build(NETWORKS["cifar-lrn"].model_copy(update={"width": 0.05}), 227).named_children()
+    ]
+    assert names[names.index("pool5") :] == [
+        "pool5", "drop5", "flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "fc8",
+    ]  # fmt: skip
+
+
+def test_batch_normalisation_starts_as_the_identity_whatever_the_initialisation():
+    net = NETWORKS["cifar-bn"].model_copy(update={"init": "kaiming", "width": 0.1})
+    model = models.build(net, 32)
+    assert torch.equal(model.bn1.weight, torch.ones_like(model.bn1.weight))
+    with pytest.raises(SpecError, match="too small"):
+        models.build(net, 8)
+
+
+# --- ours beside theirs -----------------------------------------------------------------------------------------------
+
+
+def record_of(arm: Arm, seed: int, test_errors: list[float], noisy: list[float] | None = None) -> RunRecord:
+    made = fabricate.record(arm.spec.with_(seed=seed), test_errors, test_errors[-1])
+    extra = [
+        {"test_error": e, "dropout_valid_error": n} for e, n in zip(test_errors, noisy or test_errors, strict=True)
+    ]
+    history = [epoch.model_copy(update=more) for epoch, more in zip(made.history, extra, strict=True)]
+    return made.model_copy(update={"history": history})
+
+
+def arm_of(row: str, profile: str = "gpu", name: str = PUBLISHED) -> Arm:
+    return next(arm for arm in published_runs(profile).arms if (arm.row, arm.name) == (row, name))
+
+
+def test_a_rows_own_protocol_takes_the_best_epoch_and_the_clean_one_the_last():
+    towers, lrn = arm_of("cifar-towers"), arm_of("cifar-lrn")
+    record = record_of(towers, 0, [0.4, 0.2, 0.25])
+    assert published_results.own_accuracy("cifar-towers", record) == pytest.approx(80)
+    assert published_results.clean_accuracy(record) == pytest.approx(75)
+    assert published_results.own_accuracy("cifar-bn", record) == pytest.approx(75)
+    noisy = record_of(lrn, 0, [0.4, 0.2], noisy=[0.35, 0.45])
+    assert published_results.own_accuracy("cifar-lrn", noisy) == pytest.approx(65)
+    assert published_results.own_accuracy("cifar-lrn", fabricate.record(lrn.spec, [0.4, 0.3])) is None
+
+
+def test_validation_images_choose_between_cifar_lrns_rates():
+    arms = [arm_of("cifar-lrn", name=f"clean-{rate}") for rate in ("0.0001", "0.0005")]
+    worse = fabricate.record(arms[0].spec, [0.3], test_error=0.1)  # better on test images, worse on validation images
+    better = fabricate.record(arms[1].spec, [0.2], test_error=0.25)
+    found = [ArmResult(arm, (record,), 1) for arm, record in zip(arms, (worse, better), strict=True)]
+    assert published_results.clean_records(found) == [better]
+
+
+@pytest.mark.parametrize(
+    "profile, errors, label",
+    [
+        ("gpu", [0.20, 0.21, 0.19], "reproduced"),
+        ("gpu", [0.234, 0.236, 0.24], "inconclusive"),
+        ("gpu", [0.300, 0.301, 0.299], "contradicted"),
+        ("cpu", [0.4], "inconclusive"),
+        ("cpu", [0.2], "reproduced"),
+        ("gpu", [], "not tested"),
+    ],
+)
+def test_the_verdict_of_a_row(profile: str, errors: list[float], label: str, small_data):
+    arm = arm_of("cifar-towers", profile)
+    records = tuple(record_of(arm, seed, [error]) for seed, error in enumerate(errors))
+    verdict = published_results.verdict(published()["cifar-towers"], [ArmResult(arm, records, len(errors))])
+    assert verdict.label == label
+    assert ("partial" in verdict.reason) == arm.partial
+
+
+def test_an_interval_is_over_seeds_or_over_test_images():
+    one = published_results.Accuracy((80.0,), 10_000).interval
+    assert one[0] == pytest.approx(79.2, abs=0.05) and one[1] == pytest.approx(80.8, abs=0.05)
+    low, high = published_results.Accuracy((79.0, 80.0, 81.0), 10_000).interval
+    assert low == pytest.approx(80 - 4.303 / 3**0.5, abs=0.01) and high == pytest.approx(80 + 4.303 / 3**0.5, abs=0.01)
+
+
+def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tmp_path):
+    store = Store(tmp_path)
+    record = runs.execute(adam(), store, precision="float32")
+    row = published()["cifar-bn"]
+    splits = published_results.splits_table(row, record).set_index("split")
+    assert splits.loc["test", "accuracy"] == pytest.approx(100 * (1 - record.final.test_error))
+    classes = published_results.class_table(row, record, store)
+    assert list(classes["class"]) == list(CIFAR10.classes) and len(classes.columns) == 10
+    labels, predicted = published_results.labelled(record, store)["train"]
+    assert np.mean(predicted != labels) == pytest.approx(record.final.clean_train_error)
+    drawn = [
+        figures_published.training_curves(record, "curves"),
+        figures_published.training_curves(record, "curves", row.log),
+        figures_published.confusion(record, store, "confusion"),
+        figures_published.predictions(record, store, False, "wrong"),
+        figures_published.maps(record, store, "maps"),
+        figures_published.remedies({"one": [record], "other": [record]}, "remedies"),
+        figures_published.images_seen({"one": record}, "seen"),
+    ]
+    for figure, alt in drawn:
+        assert figure.axes and len(alt) > 60
+    assert f"{1 - record.final.test_error:.1%} are right" in drawn[2][1]

@@ -10,6 +10,7 @@ from typing import Protocol
 from .ablations import ABLATIONS
 from .errors import SpecError
 from .planning import GRID_SEED, INITS, PROFILES, SCALINGS, Planned, check_profile
+from .published_runs import PUBLISHED_RUNS
 from .records import RunRecord, Store
 from .relu_speed import (
     ALEXNET,
@@ -42,9 +43,10 @@ class Experiment(Protocol):
 
 
 EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
-    "smoke": (RELU_SPEED["smoke"], *ABLATIONS["smoke"]),  # its question for AlexNet waits for a longer profile
-    "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"]),
-    "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"]),
+    # ReLU's question for AlexNet waits for a longer profile than smoke
+    "smoke": (RELU_SPEED["smoke"], *ABLATIONS["smoke"], PUBLISHED_RUNS["smoke"]),
+    "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"], PUBLISHED_RUNS["cpu"]),
+    "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"], PUBLISHED_RUNS["gpu"]),
 }
 
 

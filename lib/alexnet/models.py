@@ -308,7 +308,9 @@ def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
 @functools.lru_cache(maxsize=64)
 def multiply_adds(net: NetSpec, side: int) -> int:
     """Multiply-adds of one forward pass for one image of `side` pixels a side."""
-    return int(layer_table(build(net, side), side)["multiply-adds"].sum())
+    with torch.device("meta"):  # tens of millions of weights, of which none is needed
+        model = build(net, side)
+    return int(layer_table(model, side)["multiply-adds"].sum())
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ PROTOCOLS: dict[str, RunSpec] = {
         dataset="mnist",
         images=ImageSpec(scaling="standardised", resize=227),
         net=NETWORKS["mnist-alexnet"],
-        recipe=RecipeSpec(optimiser="adam", learning_rate=1e-4, weight_decay=0.0, epochs=5),
+        recipe=RecipeSpec(optimiser="adam", learning_rate=1e-4, weight_decay=0.0, batch_size=64, epochs=5),
         measured="epochs",
     ),
     "cifar-bn": RunSpec(

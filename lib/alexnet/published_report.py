@@ -1,0 +1,213 @@
+"""What the notebook on the published reimplementations shows, a function a cell; records that are missing are named."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+
+from . import figures_published, models, published_results, tables
+from .batches import PIXELS
+from .claims import published
+from .figures_display import show
+from .published_results import ArmResult, find
+from .published_runs import PUBLISHED, PUBLISHED_32
+from .records import RunRecord, Store
+from .reimplementations import PROTOCOLS, TOWERS_32
+from .specs import RunSpec
+
+Found = Mapping[str, Sequence[ArmResult]]
+SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
+ARMS = {
+    "train accuracy": ".1%", "validation accuracy": ".1%", "test accuracy": ".1%", "train less test": ".1%",
+    "seconds an epoch": ".0f",
+}  # fmt: skip
+CHANCE_MARGIN = 0.02  # a training error so close to that of guessing has not begun to fall
+
+
+def say(text: str) -> None:
+    """A paragraph."""
+    display(Markdown(text))
+
+
+def not_run(command: str) -> None:
+    """What stands in the place of a result without records."""
+    say(f"*Not run yet:* `{command}`")
+
+
+def describe(row: str) -> None:
+    """What was published, how it was trained, and what has to be named about it."""
+    entry = published()[row]
+    tables.show(published_results.published_figures(entry), f"What was published: {entry.title}")
+    source = "read in its code" if entry.code_read else "from its description; its code was not found"
+    paragraphs = [f"**Network.** {entry.network}. Input: {entry.input}.", f"**Protocol** ({source}). {entry.protocol}."]
+    for name, found in (
+        ("Flaws", entry.flaws),
+        ("Contradictions", entry.inconsistencies),
+        ("What we take", entry.taken),
+        ("Open questions", entry.open_questions),
+    ):
+        if found:
+            paragraphs.append(f"**{name}.** {'; '.join(found)}.")
+    say("\n\n".join(paragraph.replace("..", ".") for paragraph in paragraphs))
+
+
+def layers(spec: RunSpec) -> pd.DataFrame:
+    """The layer table of a run's network; no weights are drawn."""
+    side = spec.images.side(PIXELS[spec.dataset])
+    with torch.device("meta"):
+        model = models.build(spec.net, side)
+    return models.layer_table(model, side)
+
+
+def network(row: str, variant: bool = False) -> None:
+    """The network, layer by layer, and its number of parameters beside the published one."""
+    entry, spec = published()[row], TOWERS_32 if variant else PROTOCOLS[row]
+    table = layers(spec)
+    total = int(table["parameters"].sum())
+    said = f"{total:,} parameters"
+    if entry.parameters is not None and not variant:
+        said += ", as published" if total == entry.parameters else f"; published are {entry.parameters:,}"
+    tables.show(table, f"The network: {said}", {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"})
+
+
+def beside(row: str, found: Found, name: str = PUBLISHED) -> None:
+    """Ours beside theirs: the verdict, every arm, and the three splits of the first run."""
+    entry, arms = published()[row], found.get(row, [])
+    result = find(arms, name)
+    if result is None:
+        say("*This profile has no run of this protocol.*")
+        return
+    if not result.records:
+        not_run(result.command)
+        return
+    verdict = published_results.verdict(entry, arms)
+    own = published_results.own(row, arms)
+    words = [f"**{verdict.label.capitalize()}.** {verdict.reason}"]
+    if own:
+        words.append(f"As its own protocol measures ({published_results.MEASURED_AS[row]}), ours is {own.text}.")
+    elif result.arm.partial:
+        words.append("On a share of the images the test set is looked at once, so its own measure has no value here.")
+    say(" ".join(words))
+    tables.show(published_results.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
+    first = result.records[0]
+    tables.show(published_results.splits_table(entry, first), f"The three splits, {result.arm.share}, seed 0", SPLITS)
+
+
+def pictures(row: str, found: Found, store: Store, name: str = PUBLISHED) -> None:
+    """Curves, per-class figures, confusion, predictions right and wrong, and feature maps of the first run."""
+    entry = published()[row]
+    result = find(found.get(row, []), name)
+    if result is None or not result.records:
+        return
+    record, share = result.records[0], result.arm.share
+    log = None if result.arm.partial else entry.log
+    show(*figures_published.training_curves(record, f"How does it learn? ({share})", log))
+    table = published_results.class_table(entry, record, store)
+    tables.show(table, f"Every class on every split ({share})", dict.fromkeys(table.columns[1:], ".4f"))
+    show(*figures_published.confusion(record, store, "Which classes are taken for which?"))
+    for right in (True, False):
+        title = f"What is seen {'rightly' if right else 'wrongly'}?"
+        show(*figures_published.predictions(record, store, right, title))
+    show(*figures_published.maps(record, store, "What does each layer make of one image?"))
+
+
+def remedies(found: Found) -> None:
+    """What each remedy against overfitting buys, after the same number of epochs."""
+    arms = {result.arm.title: result for result in found.get("cifar-bn", [])}
+    have = {title: result.records for title, result in arms.items() if result.records}
+    missing = [result for result in arms.values() if len(result.records) < result.planned]
+    if len(have) > 1:
+        show(*figures_published.remedies(have, "What does each remedy buy?"))
+        tables.show(at_same_epoch(have), "After the same number of epochs, means over seeds", ARMS)
+    for result in missing[:1]:
+        not_run(result.command)
+
+
+def at_same_epoch(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
+    """Accuracies of some arms after as many epochs as the shortest of them has."""
+    epochs = min(len(record.history) for records in found.values() for record in records)
+    lines = []
+    for title, records in found.items():
+        rows = [record.history[epochs - 1] for record in records]
+        train = 1 - sum(row.train_error for row in rows) / len(rows)
+        valid = 1 - sum(row.valid_error for row in rows) / len(rows)
+        lines.append(
+            {
+                "arm": title,
+                "epochs": f"{epochs}",
+                "train accuracy": train,
+                "validation accuracy": valid,
+                "train less validation": f"{100 * (train - valid):.1f} points",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def variant(found: Found) -> None:
+    """The row's open line: accuracy and time of the variant for 32 pixels, beside the faithful network's."""
+    entry, arms = published()["cifar-towers"], found.get("cifar-towers", [])
+    result = find(arms, PUBLISHED_32)
+    if result is None or not result.records:
+        not_run("make runs CLAIM=cifar-towers")
+        return
+    own = published_results.accuracy(
+        (published_results.own_accuracy("cifar-towers", record) for record in result.records), result.records
+    )
+    clean = published_results.accuracy(map(published_results.clean_accuracy, result.records), result.records)
+    line = published_results.arms_table([result]).iloc[0]
+    where = result.records[0].environment
+    theirs = next(figure for figure in entry.figures if figure.metric == "time per epoch")
+    place = f"{where.gpu or where.cpu}, {where.threads} thread{'s' if where.threads > 1 else ''}"
+    table = pd.DataFrame(
+        [
+            {"model": "224 pixels, published", "accuracy": f"{entry.headline.value:g}%",
+             "time an epoch": f"{theirs.value:g} s ({theirs.measured_on})"},
+            {"model": f"32 pixels, ours, {published_results.MEASURED_AS['cifar-towers']}",
+             "accuracy": own.text if own else None, "time an epoch": f"{line['seconds an epoch']:.0f} s ({place})"},
+            {"model": "32 pixels, ours, clean protocol", "accuracy": clean.text if clean else None,
+             "time an epoch": None},
+        ]
+    )  # fmt: skip
+    tables.show(table, f"The line that was left open ({result.arm.share})")
+    tables.show(published_results.splits_table(entry, result.records[0]).iloc[:, [0, 1, 3]], "The three splits, seed 0",
+                SPLITS)  # fmt: skip
+
+
+def enlarging(found: Found) -> None:
+    """The same network's two forms on the same images for the same epochs: what enlarging costs."""
+    arms = found.get("cifar-towers", [])
+    enlarged, small = find(arms, PUBLISHED), find(arms, "share-32") or find(arms, PUBLISHED_32)
+    if not enlarged or not small or not enlarged.records or not small.records:
+        not_run("make runs CLAIM=cifar-towers")
+        return
+    one, other = enlarged.records[0], small.records[0]
+    show(*figures_published.images_seen({"224 pixels": one, "32 pixels": other}, "Does enlarging cost accuracy?"))
+    both = [published_results.accuracy(map(published_results.clean_accuracy, r.records), r.records)
+            for r in (enlarged, small)]  # fmt: skip
+    if both[0] and both[1]:
+        gain = both[1].mean - both[0].mean
+        way = "more" if gain > 0 else "less"
+        meet = both[0].interval[0] <= both[1].interval[1] and both[1].interval[0] <= both[0].interval[1]
+        say(
+            f"Test accuracy: {both[0].text} with 224 pixels, {both[1].text} with 32: {abs(gain):.2f} points {way} "
+            f"without enlarging ({enlarged.arm.share}). The intervals {'meet' if meet else 'do not meet'}."
+        )
+
+
+def paper_start(found: Found) -> None:
+    """Whether the network begins to learn from the paper's initial weights."""
+    arms = [result for result in found.get("cifar-towers", []) if result.arm.name.startswith("paper-start")]
+    for result in arms:
+        if not result.records:
+            not_run(result.command)
+            continue
+        record = result.records[0]
+        chance = 1 - 1 / record.spec.net.classes
+        failed = record.final.train_error > chance - CHANCE_MARGIN
+        size = f"{record.final.epochs} epochs of {len(result.records)} run{'s' if len(result.records) > 1 else ''}"
+        say(
+            f"**{result.arm.title.capitalize()}**: after {size}, the training error is "
+            f"{record.final.train_error:.1%} ({chance:.0%} is guessing). "
+            f"{'It does fail.' if failed else 'It does not fail.'}"
+        )

@@ -1,0 +1,185 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,ipynb
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Five published reimplementations
+#
+# Many people meet AlexNet through a repository that rebuilds it on a small data set. Here are five of them. For each:
+# the network, layer by layer; how it was trained, with the flaws of that protocol named; what was published, and on
+# what it was measured; and what comes out here, under the same protocol and under a clean one.
+#
+# A *clean* protocol makes every choice on validation images, which are split off the training images, and looks at
+# the test set once. Three of the five rows publish something else: the best test accuracy of all epochs, or a
+# validation accuracy with dropout on. Our runs write these down after every epoch so that like can be set beside like,
+# but choose nothing by them.
+
+# %% tags=["parameters"]
+PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
+SEEDS = None  # seeds an arm; None: the profile's own number
+FRESH = False  # True: read the records of a fresh run instead of the committed ones
+
+# %%
+from alexnet import paths, published_report, published_results, tables
+from alexnet.published_runs import published_runs
+from alexnet.records import Store
+
+store = Store(paths.runs_folder(PROFILE, FRESH))
+found = published_results.results(published_runs(PROFILE), store, SEEDS)
+
+# %%
+tables.show(published_results.overview(found), "Published, and ours")
+
+# %% [markdown]
+# An interval is a 95% interval: over seeds where there are several runs, over test images where there is one. A row is
+# *reproduced* when our clean test accuracy is at or above the published figure, whatever that was measured on;
+# *contradicted* when the figure lies above our interval although the protocol was run in full; *inconclusive* else.
+# Networks that see 224 or 227 pixels take hours on a processor: in the cpu profile such rows are run on the stated
+# share of images and epochs, and are compared as far as that goes.
+
+# %% [markdown]
+# ## AlexNet on MNIST
+#
+# Handwritten digits, enlarged from 28 to 227 pixels and repeated over three channels, given to the whole network
+# without its division into towers.
+
+# %%
+row = "mnist-alexnet"
+published_report.describe(row)
+
+# %%
+published_report.network(row)
+
+# %%
+published_report.beside(row, found)
+
+# %%
+published_report.pictures(row, found, store)
+
+# %% [markdown]
+# ## A small AlexNet with batch normalisation
+#
+# Four convolutions and five fully connected layers for images of 32 pixels. It is the only row with a log of every
+# epoch, which lies in grey under our curves.
+
+# %%
+row = "cifar-bn"
+published_report.describe(row)
+
+# %%
+published_report.network(row)
+
+# %%
+published_report.beside(row, found)
+
+# %%
+published_report.pictures(row, found, store)
+
+# %% [markdown]
+# **How to stop the overfitting?** Its to-do list asks. Here is what each of the paper's remedies buys alone, and what
+# the paper's whole recipe (crops, reflections, colour noise, weight decay, drops of the learning rate, momentum) does
+# for the same network.
+
+# %%
+published_report.remedies(found)
+
+# %% [markdown]
+# ## AlexNet as written, two towers
+#
+# The paper's network with the towers as grouped convolutions, on images enlarged from 32 to 224 pixels. Its author
+# also trained a variant for 32 pixels, whose accuracy and time the table left open.
+
+# %%
+row = "cifar-towers"
+published_report.describe(row)
+
+# %%
+published_report.network(row)
+
+# %%
+published_report.beside(row, found)
+
+# %%
+published_report.pictures(row, found, store)
+
+# %% [markdown]
+# ### The variant for 32 pixels
+
+# %%
+published_report.network(row, variant=True)
+
+# %%
+published_report.variant(found)
+
+# %%
+published_report.pictures(row, found, store, "published-32")
+
+# %% [markdown]
+# ### Does enlarging cost accuracy?
+#
+# The same images, the same number of epochs, the same recipe and seed: once enlarged to 224 pixels, once as they are.
+
+# %%
+published_report.enlarging(found)
+
+# %% [markdown]
+# ### Does the paper's initialisation fail?
+#
+# The author reports that weights from a normal distribution of standard deviation 0.01 does not train.
+# The notebook on initialisation takes the question apart; here is the answer for this network and these images.
+
+# %%
+published_report.paper_start(found)
+
+# %% [markdown]
+# ## A torchvision-shaped AlexNet
+#
+# torchvision's convolutional layers with a smaller classifier. What it calls pre-training is training on CIFAR-10
+# itself from random weights, and fine-tuning a new last layer on the frozen rest: no ImageNet weights are involved.
+# Real transfer is on the page on transfer learning.
+
+# %%
+row = "cifar-transfer"
+published_report.describe(row)
+
+# %%
+published_report.network(row)
+
+# %%
+published_report.beside(row, found)
+
+# %%
+published_report.pictures(row, found, store)
+
+# %% [markdown]
+# ## AlexNet with response normalisation
+#
+# The ungrouped network with dropout on the inputs of the fully connected layers, trained by Adam.
+
+# %%
+row = "cifar-lrn"
+published_report.describe(row)
+
+# %%
+published_report.network(row)
+
+# %%
+published_report.beside(row, found)
+
+# %%
+published_report.pictures(row, found, store)
+
+# %% [markdown]
+# ## Threats to validity
+#
+# - Optimiser, batch size, dropout or preprocessing are unstated in some rows; what we take there is listed, and another
+#   choice could move a figure by a point or more.
+# - Two rows held back 10,000 training images for validation, we hold back 5,000; the number they train on is kept.
+# - A run on a share of the images says little about the full protocol, and is marked partial wherever it is shown.
+# - One seed gives an interval for the test images, not for the luck of the start.
