@@ -9,7 +9,7 @@ import small
 import torch
 import torch.nn.functional as F
 
-from alexnet import checks, experiments, figures_published, models, published_report, published_results, runs
+from alexnet import checks, experiments, figures_published, models, published_report, published_results, report, runs
 from alexnet.batches import Preparation, Statistics, random_boxes
 from alexnet.claims import published
 from alexnet.data import CIFAR10
@@ -349,3 +349,30 @@ def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tm
     for figure, alt in drawn:
         assert figure.axes and len(alt) > 60
     assert f"{1 - record.final.test_error:.1%} are right" in drawn[2][1]
+
+
+def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp_path):
+    arm = arm_of("cifar-towers", "cpu")
+    fabricated = record_of(arm, 0, [0.4])
+    Store(tmp_path).put(fabricated)
+    rows = {row.id: row for row in report._reimplementations("cpu", Store(tmp_path), None, [])}
+    towers, missing = rows["cifar-towers"], rows["cifar-bn"]
+    assert (towers.ours, towers.verdict, towers.paper) == ("60.00%", "inconclusive", "76.56%")
+    assert "partial: 8,000 of 45,000" in towers.interval
+    assert (missing.ours, missing.verdict) == ("–", "not tested")
+    assert missing.command == "make runs CLAIM=cifar-bn FRESH=1"
+
+
+def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch, tmp_path):
+    found = published_results.results(published_runs("cpu"), Store(tmp_path))
+    said: list[str] = []
+    monkeypatch.setattr(published_report, "say", said.append)
+    for row in found:
+        published_report.beside(row, found)
+        published_report.pictures(row, found, Store(tmp_path))
+    published_report.remedies(found)
+    published_report.variant(found)
+    published_report.enlarging(found)
+    published_report.paper_start(found)
+    assert len(said) == 10 and all(line.startswith("*Not run yet:* `make runs CLAIM=") for line in said)
+    assert published_results.overview(found)["verdict"].tolist() == ["not tested"] * 5

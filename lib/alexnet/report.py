@@ -448,11 +448,14 @@ def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]
     if rates:
         searched += f", {rates[0]:g} to {rates[-1]:g}"
     rule = claims().rule
+    watched = any(record.spec.measured == "epochs" for record in records)
+    seen = "No. Runs that choose something never see it; all others use it once"
+    seen += "; where a published protocol watched it, its error is written down after each epoch." if watched else "."
     return [
         ("Which data?", "Public data sets, complete; digests of the arrays are above, sources on the data page."),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
         ("What was searched?", f"{searched}; each arm's rate was chosen on training errors, with a seed of its own."),
-        ("Was the test set used to choose?", "No. Runs that choose something never see it; all others use it once."),
+        ("Was the test set used to choose?", seen),
         ("How many seeds?", f"{len(seeds) or 'None yet'} an arm, the same ones in both arms of a comparison."),
         ("Were runs left out?", f"No. All that were planned and run count: {ends}."),
         ("Which statistics?", f"Mean over pairs of seeds with a {rule.confidence:.0%} t interval; verdicts by a rule "
