@@ -66,8 +66,8 @@ def work(
 
 def _flop(spec: RunSpec) -> float:
     """Arithmetic of a run up to its cap."""
-    _, train, _ = batches.split_for(spec)
-    return _flop_an_image(spec) * len(train) * spec.recipe.epochs
+    images = spec.images.train_size or len(batches.split_for(spec)[1])
+    return _flop_an_image(spec) * images * spec.recipe.epochs
 
 
 def _flop_an_image(spec: RunSpec) -> float:
