@@ -63,7 +63,7 @@ def test_arms_differ_in_what_the_claim_is_about_and_nothing_else(profile: str) -
             found[f"{p.claim}/{p.condition}"][p.seed][p.arm].append(p.spec)
     compared = {name for name, seeds in found.items() if len(seeds[0]) == 2}
     assert compared <= EXPECTED.keys()
-    assert len(compared) > 15
+    assert len(compared) > (10 if profile == "smoke" else 15)
     for name in compared:
         for seed, arms in found[name].items():
             (first, second) = arms.values()
@@ -95,7 +95,7 @@ def test_every_claim_that_the_cpu_profile_promises_has_runs():
 
 def test_every_planned_network_can_be_built():
     nets = {(p.spec.net, p.spec.images.side(32)) for p in planned("smoke")}
-    assert len(nets) > 12
+    assert len(nets) > 6
     for net, side in nets:
         models.build(net, side)
 

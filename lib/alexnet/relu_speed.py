@@ -120,7 +120,7 @@ ALEXNET = Condition(
 )  # fmt: skip
 
 RELU_SPEED = {
-    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.6),
+    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.65),
     "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
     "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
 }
