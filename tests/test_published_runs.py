@@ -333,8 +333,11 @@ def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tm
     row = published()["cifar-bn"]
     splits = published_results.splits_table(row, record).set_index("split")
     assert splits.loc["test", "accuracy"] == pytest.approx(100 * (1 - record.final.test_error))
-    classes = published_results.class_table(row, record, store)
+    classes = published_results.class_table(record, store)
     assert list(classes["class"]) == list(CIFAR10.classes) and len(classes.columns) == 10
+    assert published_results.published_class_table(row) is None
+    theirs = published_results.published_class_table(published()["mnist-alexnet"])
+    assert theirs.shape == (10, 10) and theirs["test F1"][0] == 0.9878
     labels, predicted = published_results.labelled(record, store)["train"]
     assert np.mean(predicted != labels) == pytest.approx(record.final.clean_train_error)
     drawn = [

@@ -1,5 +1,6 @@
 """Figures of the published reimplementations beside our runs; conventions in `alexnet.figures`."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -37,16 +38,17 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
         if log is not None:
             _published(losses, accuracies, log)
         for name, colour, loss, error in lines:
-            losses.plot(epochs, _of(record, loss), color=colour, label=name)
-            accuracies.plot(epochs, 100 * (1 - _of(record, error)), color=colour, label=name)
+            dots = "o" if len(epochs) == 1 else None
+            losses.plot(epochs, _of(record, loss), color=colour, label=name, marker=dots)
+            accuracies.plot(epochs, 100 * (1 - _of(record, error)), color=colour, label=name, marker=dots)
         for axis, label in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
             axis.set_xlabel("epochs")
             axis.set_ylabel(label)
         losses.legend(frameon=False, fontsize=9)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        figure.suptitle(textwrap.fill(title, 90), x=0.01, ha="left", fontsize=12, fontweight="bold")
     last = record.history[-1]
     said = (
-        f"Loss and accuracy against {len(epochs)} epochs. At the end, the training accuracy is "
+        f"Loss and accuracy after each of {len(epochs)} epochs. At the end, the training accuracy is "
         f"{1 - last.train_error:.1%}, the validation accuracy {1 - last.valid_error:.1%}"
     )
     if log is not None:
@@ -135,7 +137,7 @@ def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
         axis = figure.subplots()
         axis.imshow(counts, cmap="Blues", vmin=0, vmax=counts.sum(axis=1).max())
         for row, column in np.ndindex(*counts.shape):
-            dark = counts[row, column] > counts.max() / 2
+            dark = counts[row, column] > counts.sum(axis=1).max() / 2
             axis.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8,
                       color="white" if dark else "black")  # fmt: skip
         axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")

@@ -48,7 +48,8 @@ def describe(row: str) -> None:
         ("Open questions", entry.open_questions),
     ):
         if found:
-            paragraphs.append(f"**{name}.** {'; '.join(found)}.")
+            said = "; ".join(found)
+            paragraphs.append(f"**{name}.** {said[0].upper()}{said[1:]}.")
     say("\n\n".join(paragraph.replace("..", ".") for paragraph in paragraphs))
 
 
@@ -103,8 +104,10 @@ def pictures(row: str, found: Found, store: Store, name: str = PUBLISHED) -> Non
     record, share = result.records[0], result.arm.share
     log = None if result.arm.partial else entry.log
     show(*figures_published.training_curves(record, f"How does it learn? ({share})", log))
-    table = published_results.class_table(entry, record, store)
-    tables.show(table, f"Every class on every split ({share})", dict.fromkeys(table.columns[1:], ".4f"))
+    ours, theirs = published_results.class_table(record, store), published_results.published_class_table(entry)
+    tables.show(ours, f"Every class on every split, ours ({share})", dict.fromkeys(ours.columns[1:], ".4f"))
+    if theirs is not None:
+        tables.show(theirs, "Every class on every split, as published", dict.fromkeys(theirs.columns[1:], ".4f"))
     show(*figures_published.confusion(record, store, "Which classes are taken for which?"))
     for right in (True, False):
         title = f"What is seen {'rightly' if right else 'wrongly'}?"

@@ -218,7 +218,7 @@ def overview(found: Mapping[str, Sequence[ArmResult]]) -> pd.DataFrame:
                 "ours, its protocol": same.text if same else None,
                 "ours, clean": value.text if value else None,
                 "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top else None,
-                "share": partial(arms) or ("in full" if arms else None),
+                "run": (partial(arms) or "in full") if value else None,
                 "verdict": verdict(row, arms).label,
             }
         )
@@ -300,8 +300,8 @@ def labelled(record: RunRecord, store: Store) -> dict[str, tuple[np.ndarray, np.
     }
 
 
-def class_table(row: Reimplementation, record: RunRecord, store: Store) -> pd.DataFrame:
-    """Precision, recall and F1 of each class on each split, and the published F1 on test images, if any."""
+def class_table(record: RunRecord, store: Store) -> pd.DataFrame:
+    """Precision, recall and F1 of each class on each split."""
     from sklearn.metrics import precision_recall_fscore_support  # a second to import
 
     classes = batches.split_of(record.spec.dataset)[0].classes
@@ -310,6 +310,18 @@ def class_table(row: Reimplementation, record: RunRecord, store: Store) -> pd.Da
         figures = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0.0)
         for name, values in zip(("precision", "recall", "F1"), figures, strict=False):
             columns[f"{split} {name}"] = list(values)
-    if row.per_class is not None:
-        columns["published test F1"] = list(row.per_class["test"].f1)
+    return pd.DataFrame(columns)
+
+
+def published_class_table(row: Reimplementation) -> pd.DataFrame | None:
+    """The same as it was published; None where it was not."""
+    if row.per_class is None:
+        return None
+    columns: dict[str, Sequence[object]] = {"class": [str(place) for place in range(len(row.per_class["test"].f1))]}
+    for split, figures in row.per_class.items():
+        columns |= {
+            f"{split} precision": figures.precision,
+            f"{split} recall": figures.recall,
+            f"{split} F1": figures.f1,
+        }
     return pd.DataFrame(columns)
