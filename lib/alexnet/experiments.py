@@ -24,6 +24,7 @@ from .relu_speed import (
     ReluSpeed,
     chosen_rate,
 )
+from .transfer import TRANSFER
 
 __all__ = [
     "ALEXNET", "ARMS", "EXPERIMENTS", "GRID_SEED", "INITS", "MODERN", "ORIGINAL", "PROFILES", "RELU_SPEED", "SCALINGS",
@@ -45,8 +46,8 @@ class Experiment(Protocol):
 EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
     # ReLU's question for AlexNet waits for a longer profile than smoke
     "smoke": (RELU_SPEED["smoke"], *ABLATIONS["smoke"], PUBLISHED_RUNS["smoke"]),
-    "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"], PUBLISHED_RUNS["cpu"]),
-    "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"], PUBLISHED_RUNS["gpu"]),
+    "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"], PUBLISHED_RUNS["cpu"], *TRANSFER["cpu"]),
+    "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"], PUBLISHED_RUNS["gpu"], *TRANSFER["gpu"]),
 }
 
 

@@ -6,7 +6,7 @@ its own labelled images, the same for all approaches, and the test set is used o
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -114,12 +114,11 @@ def budgets(*rows: tuple[int, int, int, int]) -> dict[int, Budget]:
     return {size: Budget(*rest) for size, *rest in rows}
 
 
-# An epoch ends with all 5,000 validation images, which for a few labelled images is nearly all it costs. So small
-# sizes take small batches, and not more epochs than their accuracy still gains from.
+# An epoch ends with all 5,000 validation images, which for a few labelled images is nearly all it costs when layers are
+# trained. So small sizes take small batches, and not more epochs than their accuracy still gains from.
 FROZEN_CPU = budgets(
-    (100, 10, 20, 3), (300, 20, 20, 3), (1000, 50, 20, 3), (3000, 100, 20, 3), (10000, 125, 15, 1), (ALL, 250, 8, 1)
+    (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 20, 3), (10000, 125, 15, 3), (ALL, 250, 10, 3)
 )  # fmt: skip
-PROBE_CPU = {size: replace(budget, seeds=5, epochs=20) for size, budget in FROZEN_CPU.items()}
 RANDOM_CPU = budgets(
     (100, 10, 6, 3), (300, 20, 6, 3), (1000, 50, 6, 3), (3000, 100, 6, 1), (10000, 125, 5, 1), (ALL, 125, 3, 1)
 )  # fmt: skip
@@ -128,7 +127,7 @@ GPU = budgets(
     (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 20, 5), (10000, 125, 20, 5), (ALL, 125, 15, 5)
 )  # fmt: skip
 
-PROBE_RATES, CLASSIFIER_RATES = (0.0001, 0.0003, 0.001, 0.003), (0.001, 0.003, 0.01)
+PROBE_RATES, CLASSIFIER_RATES = (0.001, 0.003, 0.01, 0.03), (0.005, 0.01, 0.02)
 FINE_TUNING_RATES, RANDOM_RATES = (0.003, 0.01), (0.01, 0.02)
 
 TRANSFER: dict[str, tuple[Transfer, ...]] = {
@@ -136,7 +135,7 @@ TRANSFER: dict[str, tuple[Transfer, ...]] = {
     "cpu": (
         Transfer(
             (
-                Approach("linear probe", PROBE, PROBE_RATES, 3000, PROBE_CPU),
+                Approach("linear probe", PROBE, PROBE_RATES, 3000, FROZEN_CPU),
                 Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, 3000, FROZEN_CPU),
                 Approach("fine-tuning", FINE_TUNING, FINE_TUNING_RATES, 3000, FINE_TUNING_CPU),
                 Approach("random start", RANDOM_START, RANDOM_RATES, 3000, RANDOM_CPU),
