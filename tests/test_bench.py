@@ -60,6 +60,7 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "peaks", lambda: {"float32": 1e9})
     monkeypatch.setattr(bench_cases, "layer_times", lambda: [LAYER])
     monkeypatch.setattr(bench.machine, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(bench.machine, "busy_cores", lambda: 0.0)
     monkeypatch.setattr(paths, "BENCH", tmp_path / "bench")
     return calls
 
@@ -211,6 +212,16 @@ def test_memory_is_what_a_process_held_at_most():
     if before is not None:
         held = bytearray(b"x" * 64_000_000)
         assert machine.peak_memory() >= max(before, len(held))
+
+
+def test_busy_cores_are_those_of_other_processes(monkeypatch):
+    times = iter([(100, 400), (150, 600)])
+    monkeypatch.setattr(machine, "_processor_times", lambda: next(times))
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    assert machine.busy_cores(0) == 1.0
+    monkeypatch.setattr(machine, "_processor_times", lambda: None)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (0.7, 0, 0))
+    assert machine.busy_cores(0) == 0.7
 
 
 def test_slow_cases_are_repeated_less_often(quick):

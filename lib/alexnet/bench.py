@@ -8,6 +8,7 @@ import gc
 import math
 import os
 import re
+import statistics
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -135,15 +136,20 @@ def run_cases(
 ) -> BenchRecord:
     """Measure the cases one after the other."""
     kept = machine.keep_freed_memory()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load = machine.busy_cores()
     if load > 0.5:
         say(f"Other processes keep {load:.1f} cores busy: these times are rough, though the arms take turns.")
     peak, results = peaks(), []
     for one in cases:
         say(f"{one.name}: {one.question}")
+        start = time.perf_counter()
         with one.prepare() as arms:
             baseline, ours = measure(arms, min(repeats, one.repeats or repeats))
             memory = arms.memory()
+        say(
+            f"  {statistics.median(baseline):.3g} s and {statistics.median(ours):.3g} s a call; "
+            f"{time.perf_counter() - start:.0f} s in all"
+        )
         results.append(
             Result(
                 case=one.name,

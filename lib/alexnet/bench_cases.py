@@ -146,13 +146,13 @@ def _training_arms(precision: str) -> Iterator[Arms]:
         yield Arms(reference, ours, FEW, FEW * flop_an_image(spec), precision, memory=memory)
 
 
-@case("training-227", goal=3.5, share_goal=0.6, repeats=3)
+@case("training-227", goal=3.5, share_goal=0.6, repeats=2)
 def _training() -> Iterator[Arms]:
     """The plain loop of public code against ours: training AlexNet as written at 227 pixels, batches of 128"""
     yield from _training_arms(machine.default_precision())
 
 
-@case("training-227-float32", goal=1.8, repeats=3)
+@case("training-227-float32", goal=1.8, repeats=2)
 def _training_float32() -> Iterator[Arms]:
     """The same, ours in float32 as on a machine without bfloat16"""
     yield from _training_arms("float32")
@@ -203,13 +203,13 @@ def _sharing_arms(spec: RunSpec) -> Iterator[Arms]:
         yield Arms(one_after_the_other, partial(side_by_side, apart), work, flop, precision, memory=memory)
 
 
-@case("threads-four-layer", goal=1.0)
+@case("threads-four-layer", goal=1.0, repeats=3)
 def _threads_four_layer() -> Iterator[Arms]:
     """Runs one after the other on all threads against as many side by side on one thread each: the four-layer net"""
     yield from _sharing_arms(_spec_32(ImageSpec(train_size=MANY)))
 
 
-@case("threads-alexnet-32", goal=1.0, repeats=3)
+@case("threads-alexnet-32", goal=1.0, repeats=2)
 def _threads_alexnet_32() -> Iterator[Arms]:
     """Runs one after the other on all threads against as many side by side on one thread each: AlexNet at 32 pixels"""
     yield from _sharing_arms(_spec_alexnet_32())

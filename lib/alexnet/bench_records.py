@@ -103,7 +103,7 @@ class BenchRecord(Part):
     machine: dict[str, str | int]  # as `machine.describe` gives it
     threads: int
     freed_memory_kept: bool  # whether the C library was told to keep freed memory, for baseline and ours alike
-    other_load: float  # processes that wanted a core before the first case, on average over a minute
+    other_load: float  # cores that other processes kept busy in the second before the first case
     peak_flop_per_second: dict[str, float]  # of matrix products, by precision
     results: list[Result]
     layers: list[LayerTime] = []

@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -37,6 +38,26 @@ def peak_memory() -> int | None:
     lines = status.read_text().splitlines() if status.exists() else []
     held = [1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
     return held[0] if held else None
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """How many cores other processes keep busy, over a time in which this one sleeps."""
+    before = _processor_times()
+    time.sleep(seconds)
+    after = _processor_times()
+    if before is None or after is None or after[1] == before[1]:
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return (after[0] - before[0]) / (after[1] - before[1]) * (os.cpu_count() or 1)
+
+
+def _processor_times() -> tuple[int, int] | None:
+    """Ticks that all processors together were busy, and ticks at all, since the system started; Linux only."""
+    file = Path("/proc/stat")
+    if not file.exists():
+        return None
+    user, nice, system, idle, waiting, *interrupts = map(int, file.read_text().split("\n", 1)[0].split()[1:8])
+    busy = user + nice + system + sum(interrupts)
+    return busy, busy + idle + waiting
 
 
 def wait() -> None:
