@@ -120,7 +120,7 @@ FROZEN_CPU = budgets(
     (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 20, 3), (10000, 125, 15, 3), (ALL, 250, 10, 3)
 )  # fmt: skip
 RANDOM_CPU = budgets(
-    (100, 10, 6, 3), (300, 20, 6, 3), (1000, 50, 6, 3), (3000, 100, 6, 1), (10000, 125, 5, 1), (ALL, 125, 3, 1)
+    (100, 10, 4, 3), (300, 20, 4, 3), (1000, 50, 4, 3), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 3, 1)
 )  # fmt: skip
 FINE_TUNING_CPU = budgets((3000, 50, 3, 1), (ALL, 125, 3, 1))
 GPU = budgets(
@@ -138,7 +138,7 @@ TRANSFER: dict[str, tuple[Transfer, ...]] = {
                 Approach("linear probe", PROBE, PROBE_RATES, 3000, FROZEN_CPU),
                 Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, 3000, FROZEN_CPU),
                 Approach("fine-tuning", FINE_TUNING, FINE_TUNING_RATES, 3000, FINE_TUNING_CPU),
-                Approach("random start", RANDOM_START, RANDOM_RATES, 3000, RANDOM_CPU),
+                Approach("random start", RANDOM_START, RANDOM_RATES, 1000, RANDOM_CPU),
             )
         ),
     ),
