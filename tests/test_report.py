@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 
 from alexnet import __main__, anatomy, board, claims, effects, experiments, grid, notebooks, paths, report
 from alexnet.errors import RecordError, ReportError, SpecError
-from alexnet.pages import assemble, check, convert, front
+from alexnet.pages import api, assemble, check, convert, front
 from alexnet.records import Store
 
 
@@ -55,9 +55,10 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 def test_report_has_a_page_a_notebook_and_a_single_file_and_is_the_same_twice(sources, tmp_path, no_kernels):
     first, second = (report.build(sources=sources, out=tmp_path / name) for name in ("one", "two"))
-    assert sorted(content_of(tmp_path / "one")) == ["01_figures.html", "02_tables.html", "index.html", "report.html"]
+    names = ["01_figures.html", "02_tables.html", "api.html", "index.html", "report.html"]
+    assert sorted(content_of(tmp_path / "one")) == names
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
-    assert first.index == tmp_path / "one" / "index.html" and second.pages == 4
+    assert first.index == tmp_path / "one" / "index.html" and second.pages == 5
     assert str(first.index) in first.summary and "\n" not in first.summary
     for html in content_of(tmp_path / "one").values():
         assert b"Smoke run" not in html and b"http://" not in html.replace(b"http://www.w3.org/", b"")
@@ -204,11 +205,26 @@ def test_committed_report_says_what_records_and_notebooks_say():
         notebook = notebooks.read_pair(source)
         assert notebook is not None
         articles.append(convert.article(source.stem, notebook, source.parent, paths.REPORTS))
+    articles.append(api.article())
     for name, html in assemble.pages(articles, "cpu").items():
         committed = (paths.REPORTS / name).read_text(encoding="utf-8")
         assert text_of(committed) == text_of(html), f"reports/{name} is out of step; run `make report`"
         alts = [[image["alt"] for image in BeautifulSoup(page, "html.parser")("img")] for page in (committed, html)]
         assert alts[0] == alts[1], f"a figure of reports/{name} is out of step; run `make report`"
+
+
+def test_the_library_page_has_every_public_name_with_its_docstring():
+    article = api.article()
+    soup = BeautifulSoup(article.body, "html.parser")
+    assert len(article.sections) == len(api.MODULES)
+    names = {code.get_text() for code in soup.select("h3 > code")}
+    assert {"RunSpec", "build", "learner", "LocalResponseNorm", "Store", "execute", "paired_difference"} <= names
+    for heading in soup.select("h3"):
+        prose = heading.find_next_sibling("pre").find_next_sibling()
+        assert prose is not None and prose.name != "h3", f"{heading.get_text()} has no docstring"
+    text = soup.get_text()
+    assert " at 0x" not in text and "Draws(rows: Tensor" not in text.split("alexnet.models")[1]
+    assert api.article().body == article.body
 
 
 # ---- nothing destroys the last good report ---------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from .claims import Reimplementation, claims, published
 from .effects import LABELS, Effect
 from .errors import ReportError
 from .experiments import Planned
-from .pages import assemble, check, convert, front
+from .pages import api, assemble, check, convert, front
 from .published_runs import published_runs
 from .records import RunRecord, Store
 
@@ -155,6 +155,7 @@ def _pages(
     articles = [front.article(front_content(found, runs, [entry.source for entry in executed], reimplementations))]
     for entry in executed:
         articles.append(convert.article(entry.source.stem, entry.notebook, entry.source.parent, out, exporter))
+    articles.append(api.article())
     pages = assemble.pages(articles, profile)
     faults = check.faults(pages, out)
     if faults:
