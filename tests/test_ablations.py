@@ -44,9 +44,9 @@ class Chosen(Store):
 
 
 def planned(profile: str) -> list[experiments.Planned]:
-    """The runs for the paper's claims; the published reimplementations have tests of their own."""
-    rows = {row.id for row in claims.published().row}
-    return [planned for planned in experiments.plan(profile, Chosen("nowhere")) if planned.claim not in rows]
+    """The runs for the paper's claims; the published reimplementations and transfer have tests of their own."""
+    others = {"transfer", *(row.id for row in claims.published().row)}
+    return [planned for planned in experiments.plan(profile, Chosen("nowhere")) if planned.claim not in others]
 
 
 def flat(of: RunSpec) -> dict[str, object]:

@@ -155,7 +155,7 @@ PUBLISHED_RUNS = {
                 TOWERS_32.with_(images={"train_size": 8_000}, measured="splits"), TOWERS_32),
             share("mnist-alexnet", 12_000, 5),
             share("cifar-lrn", 8_000, 7, second=None),
-            share("cifar-transfer", 8_000, 11, second={"after": 8, "learning_rate": 0.01, "last_layer": True}),
+            share("cifar-transfer", 8_000, 18, second={"after": 14, "learning_rate": 0.01, "last_layer": True}),
             *remedies(12, (8, 10)),
             paper(BN, 25, (17, 22)),
             paper_start(SHARE_224.spec, 2, "paper-start", "with the paper's initialisation"),
