@@ -28,6 +28,7 @@ from .records import write_atomically
 
 __all__ = ["CASES", "Arms", "BenchRecord", "Case", "Result", "case", "load"]
 
+MOST_WARM_UPS, WARM_UP_SECONDS = 3, 2.0  # calls before anything is timed, unless so much time has gone by
 LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
 
 
@@ -83,13 +84,23 @@ def machine_name() -> str:
 def measure(arms: Arms, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds of one call of baseline and ours, `repeats` times each, taking turns at going first."""
     pair = (arms.baseline, arms.ours)
-    calls = [max(1, math.ceil(LEAST_SECONDS / max(_seconds(call, 1), 1e-9))) for call in pair]  # and warms them up
+    calls = [max(1, math.ceil(LEAST_SECONDS / max(_warmed_up(call), 1e-9))) for call in pair]
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats):
         gc.collect()
         for arm in (0, 1) if repeat % 2 == 0 else (1, 0):
             times[arm].append(_seconds(pair[arm], calls[arm]))
     return times
+
+
+def _warmed_up(call: Callable[[], object]) -> float:
+    """Call until memory is taken and caches are filled; seconds of the last call."""
+    start = time.perf_counter()
+    for _ in range(MOST_WARM_UPS):
+        seconds = _seconds(call, 1)
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
+    return seconds
 
 
 def _seconds(call: Callable[[], object], calls: int) -> float:

@@ -152,7 +152,7 @@ def _training() -> Iterator[Arms]:
     yield from _training_arms(machine.default_precision())
 
 
-@case("training-227-float32", goal=1.8, repeats=2)
+@case("training-227-float32", goal=1.8, repeats=1)
 def _training_float32() -> Iterator[Arms]:
     """The same, ours in float32 as on a machine without bfloat16"""
     yield from _training_arms("float32")
