@@ -229,13 +229,16 @@ def test_changing_anything_changes_the_hash(part: str | None, kind: type[BaseMod
     fields = [name for name in kind.model_fields if part or name not in ("images", "net", "recipe", "transfer")]
     for name in fields:
         value = getattr(getattr(spec, part) if part else spec, name)
-        change = {name: other(kind.model_fields[name].annotation, value)}
         if name == "layer_weight_decay":
             change = {name: (("fc8", 0.1),)}
-        if name == "hidden":
+        elif name == "hidden":
             change = {name: (4096, 1024)}
-        if name in ("schedule", "drops"):  # they go together
+        elif name == "second":
+            change = {name: {"after": 2, "learning_rate": 0.001}}
+        elif name in ("schedule", "drops"):  # they go together
             change = {"schedule": "steps", "drops": (3,) if name == "drops" else (4,)}
+        else:
+            change = {name: other(kind.model_fields[name].annotation, value)}
         hashes.add((spec.with_(**{part: change}) if part else spec.with_(**change)).hash)
     assert len(hashes) == len(fields) + 1
 

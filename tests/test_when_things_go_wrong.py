@@ -225,6 +225,15 @@ def test_continuous_integration_wants_all_records(
     counts["bad inputs tried"] += 1
 
 
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """Python leaves SIGINT ignored where the shell that started it in the background did."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("as_in_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_both_signals_stop_cleanly(
     number: signal.Signals,
