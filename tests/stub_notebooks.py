@@ -34,7 +34,7 @@ FIGURES = (
 # See [the second page](02_tables.ipynb#a-table) for a table.
 """
     + PARAMETERS
-    + '''# %% [markdown]
+    + """# %% [markdown]
 # ## The curves
 
 # %%
@@ -60,7 +60,7 @@ for shift, panel in enumerate(panels):
     panel.imshow((np.arange(192).reshape(8, 8, 3) * (shift + 1) % 256).astype(np.uint8))
     panel.axis("off")
 figures_display.show(figure, "Three squares of coloured stripes, which stand for images here.")
-'''
+"""
 )
 
 TABLES = (

@@ -322,9 +322,7 @@ def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Cou
     counts["bad inputs tried"] += 2
 
 
-def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(
-    small_data: None, tmp_path: Path, counts: Counter
-) -> None:
+def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, tmp_path: Path, counts: Counter) -> None:
     spec, store = small.spec(), Store(tmp_path)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 

@@ -140,10 +140,10 @@ class RunSpec(Spec):
     transfer: TransferSpec | None = None  # None: every layer starts from `net.init`
     measured: Literal["errors", "kernels", "fit", "features", "splits", "epochs"] = "errors"
     # errors: as training goes; kernels: also the first layer's kernels; fit: also the loss and error on training
-    # images with dropout off and the centre crop; features: also ten crops in the test, and what the last hidden layer has learned;
-    # splits: the predictions on training, validation and test images, and the maps of one image; epochs: also, after
-    # each epoch, the test error and the validation error with dropout on, which protocols of others chose by. Nothing
-    # here reads them while it trains.
+    # images with dropout off and the centre crop; features: also ten crops in the test, and what the last hidden
+    # layer has learned; splits: the predictions on training, validation and test images, and the maps of one image;
+    # epochs: also, after each epoch, the test error and the validation error with dropout on, which protocols of
+    # others chose by. Nothing here reads them while it trains.
     test: bool = True  # False for runs that choose something: they never see the test set
     seed: int = Field(0, ge=0)  # initial weights, order of images, augmentation and dropout
 

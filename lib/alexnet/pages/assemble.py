@@ -82,20 +82,24 @@ def _layout(
     single: bool = False,
 ) -> str:
     kind = "single" if single else "front" if article.name == FRONT else "notebook"
-    return environment().get_template("layout.html.j2").render(
-        page={"name": article.name, "title": article.title, "kind": kind},
-        pages=entries,
-        previous=previous,
-        next=next,
-        single=single,
-        home=f"#{FRONT}" if single else f"{FRONT}.html",
-        profile=profile,
-        site_title=SITE_TITLE,
-        description=DESCRIPTION,
-        body=jinja2.filters.Markup(article.body),
-        style=jinja2.filters.Markup(asset("style.css")),
-        early_script=jinja2.filters.Markup(asset("early.js")),
-        script=jinja2.filters.Markup(asset("page.js")),
+    return (
+        environment()
+        .get_template("layout.html.j2")
+        .render(
+            page={"name": article.name, "title": article.title, "kind": kind},
+            pages=entries,
+            previous=previous,
+            next=next,
+            single=single,
+            home=f"#{FRONT}" if single else f"{FRONT}.html",
+            profile=profile,
+            site_title=SITE_TITLE,
+            description=DESCRIPTION,
+            body=jinja2.filters.Markup(article.body),
+            style=jinja2.filters.Markup(asset("style.css")),
+            early_script=jinja2.filters.Markup(asset("early.js")),
+            script=jinja2.filters.Markup(asset("page.js")),
+        )
     )
 
 
