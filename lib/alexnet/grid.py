@@ -64,6 +64,11 @@ def work(
     return Work(missing, [p for p, record in found if record is not None], seconds / (workers or machine.cores()))
 
 
+def expected_seconds(spec: RunSpec, records: list[RunRecord]) -> float:
+    """What a run up to its cap takes one thread, by the speed of the records that were made on a machine like this."""
+    return _flop(spec) / _speed(records)
+
+
 def _flop(spec: RunSpec) -> float:
     """Arithmetic of a run up to its cap."""
     images = spec.images.train_size or len(batches.split_for(spec)[1])

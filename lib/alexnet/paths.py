@@ -13,6 +13,7 @@ RUNS = REPORTS / "runs"
 FLOAT32_RUNS = REPORTS / "runs-float32"  # repetitions that show what bfloat16 does to results
 BENCH = REPORTS / "bench"
 AUDITS = REPORTS / "audits"
+CHECKPOINTS = ROOT / "checkpoints"  # trained networks, and what trainings under way need; never committed
 BUILD = ROOT / "build"
 SMOKE = BUILD / "smoke"
 

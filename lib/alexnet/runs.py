@@ -6,6 +6,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,7 +115,17 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
     return record
 
 
-def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
+@dataclass(frozen=True)
+class Training:
+    """A network that was trained to its recipe's end."""
+
+    learn: learners.CoupledLearner  # its `history.rows` has a row an epoch
+    seconds: list[float]  # an epoch
+    probe: Probe
+
+
+def trained(spec: RunSpec, store: Store, precision: str, report: Report | None = None) -> Training:
+    """Train a run to its end, from its checkpoint in the store if there is one. Only for the holder of its lock."""
     machine.keep_freed_memory()
     fresh = probe(spec)
     path = store.checkpoint(spec.hash)
@@ -131,6 +142,13 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         learn.fit(remaining, cbs=checkpoint)
         if checkpoint.failure:
             raise checkpoint.failure
+    return Training(learn, seconds, fresh)
+
+
+def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
+    done = trained(spec, store, precision, report)
+    learn, seconds, fresh = done.learn, done.seconds, done.probe
+    rows = learn.history.rows
     history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
     outcome, epochs_to_target = ending(spec, rows)
     found = evaluation.evaluate(spec, learn) if spec.test else None

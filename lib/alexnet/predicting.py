@@ -1,0 +1,206 @@
+"""Show a trained network an image: its classes and their probabilities, with a picture after figure 4."""
+
+import functools
+import io
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from . import checkpoints, paths, photograph
+from .checkpoints import Checkpoint
+from .errors import DataError, RecordError, SpecError
+from .figures import BLACK, BLUE, GREY, VERMILION, Drawn, themed
+from .photograph import Photograph, Source
+from .records import write_atomically
+
+DEFAULT_CHECKPOINT = paths.CHECKPOINTS / "cifar10.safetensors"
+SHOWN = 5  # classes with bars, as in figure 4
+LARGEST_SHOWN = 640  # pixels a side of the image in the picture
+PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+DOTS_PER_INCH = 160
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of one image."""
+
+    classes: tuple[str, ...]  # every class, in the network's order
+    probabilities: np.ndarray  # float32 [classes]
+    photograph: Photograph = field(repr=False)
+    seen: np.ndarray = field(repr=False)  # uint8 [S, S, C]: the square that the network is given
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """The probability of that class."""
+        return float(self.probabilities.max())
+
+    def ranked(self, most: int | None = None) -> list[tuple[str, float]]:
+        """Classes with their probabilities, the most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:most]
+        return [(self.classes[place], float(self.probabilities[place])) for place in order]
+
+    def figure(self) -> Drawn:
+        """The image, what the network is given of it, and bars for the five most probable classes."""
+        found = self.ranked(SHOWN)
+        shown = self.photograph.image.copy()
+        shown.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
+        with themed():
+            figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+            whole, small, bars = figure.subplot_mosaic(
+                [["image", "seen"], ["bars", "bars"]], height_ratios=[1.5, 1], width_ratios=[1.4, 1]
+            ).values()
+            side, _, channels = self.seen.shape
+            seen = self.seen[..., 0] if channels == 1 else self.seen
+            whole.imshow(np.asarray(shown), cmap="gray", vmin=0, vmax=255)
+            small.imshow(seen, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            for axis, title in ((whole, "the image"), (small, f"what the network is given ({side}×{side})")):
+                axis.axis("off")
+                axis.set_title(title, fontsize=10, fontweight="normal", loc="center")
+            for rank, (label, share) in enumerate(found):
+                bars.barh(rank, share, color=BLUE if rank else VERMILION, alpha=0.85, height=0.8)
+                bars.text(0.01, rank, label, va="center", color=BLACK)
+                bars.text(1.01, rank, f"{share:.1%}", va="center", color=BLACK)
+            bars.set_xlim(0, 1)
+            bars.set_ylim(len(found) - 0.5, -0.5)
+            bars.axis("off")
+            figure.suptitle("What does the network take it for?", x=0.01, ha="left", fontsize=12, fontweight="bold")
+            if self.photograph.notes:
+                figure.text(0.01, 0.005, "; ".join(self.photograph.notes), fontsize=8, color=GREY)
+        said = ", ".join(f"{label} {share:.1%}" for label, share in found)
+        return figure, f"An image and the {len(found)} most probable of {len(self)} classes: {said}."
+
+    def show(self) -> None:
+        """The picture in a notebook."""
+        from .figures_display import show  # imports IPython, which the command line does not need
+
+        show(*self.figure())
+
+    def save(self, path: Path | str) -> None:
+        """Write the picture as PNG, SVG or PDF. Raises `SpecError` for other names, `RecordError` on a full disk."""
+        path = check_picture(Path(path))
+        content = io.BytesIO()
+        figure, _ = self.figure()
+        with themed():
+            figure.savefig(content, format=PICTURES[path.suffix.lower()], dpi=DOTS_PER_INCH, facecolor="white")
+        write_atomically(path, content.getvalue())
+
+
+def check_picture(path: Path) -> Path:
+    """The path itself. Raises `SpecError` when its name does not say which kind of picture it shall be."""
+    if path.suffix.lower() not in PICTURES:
+        raise SpecError(f"{path} names no kind of picture; let it end in {', '.join(PICTURES)}.")
+    return path
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network that takes any image: `Classifier.load("checkpoints/cifar10.safetensors").predict("cat.jpg")`.
+
+    An image of another size than the training images is brought to theirs: its shorter side to that size, then the
+    middle is cut out (section 2). All that follows (scaling, resizing, the centre crop) is the preparation the network
+    was tested with, so that a test image gives the same probabilities as in the test.
+    """
+
+    checkpoint: Checkpoint
+
+    @classmethod
+    def load(cls, path: Path | str = DEFAULT_CHECKPOINT) -> "Classifier":
+        """The network of a checkpoint. Raises `RecordError` when the file will not do."""
+        return cls(checkpoints.load(Path(path)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes it tells apart."""
+        return self.checkpoint.description.classes
+
+    def predict(self, image: Source, invert: bool = False, ten_crops: bool = False) -> Prediction:
+        """Classes and probabilities of one image: a path, a Pillow image or an array (see `photograph.read`).
+
+        `invert` swaps dark and light: MNIST's digits are light on dark. With `ten_crops` the mean softmax over ten
+        crops (section 4.1). Raises `DataError` when it is no image.
+        """
+        found = photograph.read(image)
+        seen = found.square(self.checkpoint.side, self.checkpoint.channels)
+        seen = 255 - seen if invert else seen
+        probabilities = self.probabilities(seen[None], ten_crops)[0].numpy()
+        if not np.isfinite(probabilities).all():
+            raise RecordError(
+                "The network's scores are not numbers: its training diverged. Train it with a lower rate."
+            )
+        return Prediction(self.classes, probabilities, found, seen)
+
+    def probabilities(self, images: np.ndarray, ten_crops: bool = False) -> Tensor:
+        """Softmax float32 [N, classes] of uint8 images [N, S, S, C] of the training images' size, dropout off."""
+        side, channels = self.checkpoint.side, self.checkpoint.channels
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, channels):
+            raise DataError(
+                f"This network takes uint8 images [N, {side}, {side}, {channels}], not {images.dtype} "
+                f"{list(images.shape)}; `predict` takes any image."
+            )
+        prepare = self.checkpoint.preparation
+        pixels = torch.from_numpy(np.repeat(images, 3 // channels, axis=-1))
+        views = prepare.ten_crops(len(images)) if ten_crops else [prepare.centre(len(images))]
+        with torch.inference_mode():
+            return torch.stack([self.checkpoint.model(prepare(pixels, v)).softmax(1) for v in views]).mean(0)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, size: int, changed: int) -> Classifier:
+    return Classifier.load(path)
+
+
+def predict(image: Source, checkpoint: Path | str = DEFAULT_CHECKPOINT, **options: bool) -> Prediction:
+    """What a trained network takes an image for: `predict("cat.jpg").show()`; options as `Classifier.predict` has them.
+
+    The network is read once, and again when its file has changed.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        return Classifier.load(path).predict(image, **options)  # which says what is wrong
+    state = path.stat()
+    return _loaded(path.resolve(), state.st_size, state.st_mtime_ns).predict(image, **options)
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The options of `python -m alexnet predict`."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image's file")
+    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="the trained network")
+    parser.add_argument("--out", type=Path, metavar="PICTURE", help="write a picture to this .png, .svg or .pdf")
+    parser.add_argument("--invert", action="store_true", help="swap dark and light, for dark digits on light paper")
+    parser.add_argument("--ten-crops", action="store_true", help="the mean over ten crops (section 4.1)")
+
+
+def run(arguments: Namespace) -> int:
+    """`python -m alexnet predict`: print the most probable classes, and write the picture."""
+    if arguments.out is not None:
+        check_picture(arguments.out)
+    found = predict(arguments.image, arguments.checkpoint, invert=arguments.invert, ten_crops=arguments.ten_crops)
+    print("\n".join(lines(found)))
+    if arguments.out is not None:
+        found.save(arguments.out)
+        print(f"picture: {arguments.out}")
+    return 0
+
+
+def lines(found: Prediction) -> Sequence[str]:
+    """The five most probable classes, a line each, and what was done to the image."""
+    width = max(map(len, found.classes))
+    rows = [f"{label:<{width}}  {share:6.1%}" for label, share in found.ranked(SHOWN)]
+    return [*rows, *(f"note: {note}" for note in found.photograph.notes)]
