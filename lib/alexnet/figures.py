@@ -89,6 +89,7 @@ def _counted(number: int, what: str) -> str:
 def forest_plot(rows: Sequence[Row], title: str = "On which side of no effect does each interval lie?") -> Drawn:
     """All effects with their intervals, one panel a unit, ratios on a logarithmic axis.
 
+    Differences of very different sizes share an axis that is linear around nothing and logarithmic beyond.
     A line marks the null; a hollow diamond the paper's figure, where it may be compared; an arrow an interval without
     a limit. Exact counts and rows without runs are left out. Raises `SpecError` when no row has an effect.
     """
@@ -126,6 +127,13 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], kind: str, unit: str, null: f
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_minor_formatter(NullFormatter())
+    scale = " (logarithmic)" if kind == "ratio" else ""
+    linear = None if kind == "ratio" else _linear_part([effect.estimate for effect in effects], left, right)
+    if linear is not None:
+        axis.set_xscale("symlog", linthresh=linear)
+        left, right = _to_decades(left, linear), _to_decades(right, linear)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        scale = f" (logarithmic beyond {linear:g})"
     axis.set_xlim(left, right)
     axis.set_ylim(len(rows) - 0.45, -0.65)
     axis.axvline(null, color=BLACK, linewidth=1.2)
@@ -138,7 +146,22 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], kind: str, unit: str, null: f
     directions = {row.question.direction for row in rows}
     claimed = {"above": "; the claimed side is to the right", "below": "; the claimed side is to the left"}
     side = claimed[directions.pop() or "above"] if len(directions) == 1 else ""
-    axis.set_xlabel(f"{unit}{' (logarithmic)' if kind == 'ratio' else ''}{side}")
+    axis.set_xlabel(f"{unit}{scale}{side}")
+
+
+def _linear_part(estimates: Sequence[float], left: float, right: float) -> float | None:
+    """Where an axis from `left` to `right` shall become logarithmic, or None where a linear one shows all effects."""
+    middle = float(np.median(np.abs(estimates)))
+    if middle == 0 or max(abs(left), abs(right)) <= 10 * middle:
+        return None
+    return 10.0 ** math.floor(math.log10(middle))
+
+
+def _to_decades(limit: float, linear: float) -> float:
+    """A limit of the axis moved outwards, to where a label stands."""
+    size = max(abs(limit) / linear, 1.0)
+    decade = 10.0 ** math.floor(math.log10(size))
+    return math.copysign(linear * next(step * decade for step in (1, 2, 5, 10) if size <= step * decade * 1.001), limit)
 
 
 def _range_of(rows: Sequence[Row], effects: Sequence[Effect], null: float, ratio: bool) -> tuple[float, float]:

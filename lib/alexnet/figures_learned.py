@@ -76,8 +76,8 @@ def selectivities(found: Mapping[str, np.ndarray], title: str) -> Drawn:
         axis.set_title(title)
         for tower in (0, 1):
             axis.annotate(
-                f"tower {tower + 1}", (0.01 + 0.13 * tower, 1.0), xycoords="axes fraction", color=PALETTE[tower],
-                va="bottom", fontsize=9, fontweight="bold",
+                f"tower {tower + 1}", (0.01 + 0.13 * tower, -0.42), xycoords=("axes fraction", "data"),
+                color=PALETTE[tower], va="center", fontsize=9, fontweight="bold",
             )  # fmt: skip
     return figure, f"Colour selectivity of first-layer kernels, mean of each tower. {'; '.join(said)}."
 

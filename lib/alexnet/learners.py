@@ -373,11 +373,33 @@ def optimiser(recipe: RecipeSpec) -> partial:
     return partial(OptimWrapper, opt=torch.optim.SGD, **options)
 
 
+class CrossEntropy(CrossEntropyLossFlat):
+    """fastai's cross-entropy on plain tensors: its own tensor class makes each small operation several times slower."""
+
+    def _contiguous(self, values: Tensor) -> Tensor:
+        return values.transpose(self.axis, -1).contiguous()
+
+
 class CoupledLearner(Learner):
     """A Learner whose `fit` trains as its recipe says unless told otherwise."""
 
     recipe: RecipeSpec
     transfer: TransferSpec | None = None
+
+    def _call_one(self, event: str) -> None:
+        """Ask only the callbacks that listen to this event; fastai sorts and asks all of them, several times a batch.
+
+        After `fit` each is asked, since fastai then switches those on again that had been switched off.
+        """
+        if event == "after_fit":
+            return super()._call_one(event)
+        present = tuple(map(id, self.cbs))
+        if getattr(self, "_present", None) != present:
+            self._present, self._listeners = present, {}
+        if event not in self._listeners:
+            self._listeners[event] = self.ordered_cbs(event)
+        for callback in self._listeners[event]:
+            callback(event)
 
     def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:
         """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
@@ -422,7 +444,7 @@ def learner(
     learn = CoupledLearner(
         dls,
         model,
-        loss_func=CrossEntropyLossFlat(),
+        loss_func=CrossEntropy(),
         opt_func=optimiser(recipe),
         splitter=pretrained.groups if thawing else partial(weights_and_biases, recipe=recipe),
         metrics=DeviceMetric(error_rate),
