@@ -20,6 +20,10 @@ WEIGHTS ?=#          with make imagenet: torchvision, or a file of its weights; 
 EPOCHS ?=#           with make imagenet: train at most so many epochs
 PROCESSES ?=#        with make imagenet: processes that share each batch; by default one for each GPU
 RESULTS ?=#          with make imagenet: folder for what comes out, by default reports/imagenet
+IMAGE ?=#            an image file, for make predict
+CHECKPOINT ?=#       with make checkpoint and make predict: the trained network's file, by default checkpoints/cifar10.safetensors
+DATASET ?=#          with make checkpoint: cifar10 (the default) or mnist
+OUT ?=#              with make predict: the picture to write (.png, .svg or .pdf), by default build/prediction.png
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
 UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
 
@@ -32,6 +36,11 @@ endif
 ifneq ($(filter imagenet,$(MAKECMDGOALS)),)
 ifeq ($(strip $(IMAGENET)),)
 $(error Name the images: make imagenet IMAGENET=folder, which holds train/CLASS/*.jpg and val/CLASS/*.jpg)
+endif
+endif
+ifneq ($(filter predict,$(MAKECMDGOALS)),)
+ifeq ($(strip $(IMAGE)),)
+$(error Name the image: make predict IMAGE=cat.jpg)
 endif
 endif
 
@@ -60,7 +69,7 @@ training = $(call option,--weights,$(WEIGHTS)) $(call option,--epochs,$(EPOCHS))
 	$(call option,--workers,$(WORKERS)) $(if $(strip $(RESULTS)),--results "$(strip $(RESULTS))")
 
 # ---------------------------------------------------------------------------------------------------------------
-.PHONY: report test runs precision audit imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
+.PHONY: report test runs precision audit checkpoint predict imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
 	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
@@ -84,6 +93,13 @@ precision: $(STAMP) ## Repeat some runs in float32, and say whether bfloat16 mov
 
 audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
 	@$(ALEXNET) audit --profile $(profile) $(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES)))
+
+checkpoint: $(STAMP) ## Train the 32-pixel AlexNet and keep its weights, for make predict (15 minutes; resumes where it was stopped)
+	@$(ALEXNET) train $(call option,--dataset,$(DATASET)) $(if $(strip $(CHECKPOINT)),--out "$(strip $(CHECKPOINT))")
+
+predict: $(STAMP) ## Show an image of yours to the trained network: its classes, their probabilities, and a picture
+	@$(ALEXNET) predict "$(strip $(IMAGE))" $(if $(strip $(CHECKPOINT)),--checkpoint "$(strip $(CHECKPOINT))") \
+		--out "$(or $(strip $(OUT)),build/prediction.png)"
 
 imagenet: $(STAMP) ## Train AlexNet on ImageNet, or a folder like it, on all GPUs; evaluate with one and ten crops
 	@$(ALEXNET) imagenet "$(call absolute,$(strip $(IMAGENET)))" $(training)

@@ -175,6 +175,12 @@ def test_an_unknown_profile_is_refused_before_anything_is_installed(bare_clone: 
     assert not (bare_clone / ".venv").exists()
 
 
+def test_predicting_without_an_image_is_refused_before_anything_is_installed(bare_clone: Path) -> None:
+    result = make("predict", folder=bare_clone)
+    assert result.returncode == 2 and "make predict IMAGE=cat.jpg" in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
 def test_training_on_imagenet_without_a_folder_is_refused_before_anything_is_installed(bare_clone: Path) -> None:
     result = make("imagenet", folder=bare_clone)
     assert result.returncode == 2

@@ -7,6 +7,11 @@ A first look:
     learn.summary()
     learn.fit(1)
     learn.show_results()
+
+An image in your hand, shown to the network that `make checkpoint` trains:
+
+    from alexnet import predict
+    predict("cat.jpg").show()
 """
 
 from .compat import import_torchvision
@@ -15,10 +20,12 @@ import_torchvision()  # before fastai, which imports torchvision itself
 
 from .learners import learner  # noqa: E402
 from .models import build, layer_table  # noqa: E402
+from .predicting import Classifier, Prediction, predict  # noqa: E402
 from .records import RunRecord, Store  # noqa: E402
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
-    "ImageSpec", "NetSpec", "RecipeSpec", "RunRecord", "RunSpec", "Store", "build", "layer_table", "learner",
+    "Classifier", "ImageSpec", "NetSpec", "Prediction", "RecipeSpec", "RunRecord", "RunSpec", "Store", "build",
+    "layer_table", "learner", "predict",
 ]  # fmt: skip

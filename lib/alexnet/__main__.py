@@ -10,6 +10,8 @@ from .errors import AlexnetError
 COMMANDS = {  # command: (module with add_arguments and run, help)
     "report": ("report", "build the HTML report from the run records"),
     "runs": ("grid", "make the run records a profile lacks"),
+    "train": ("training", "train one network and keep its weights"),
+    "predict": ("predicting", "show a trained network an image"),
     "precision": ("precision", "repeat runs in float32 and compare them with those in bfloat16"),
     "audit": ("audit", "prove that the records belong to this code"),
     "data": ("data", "fetch and verify the data sets"),

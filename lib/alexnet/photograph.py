@@ -22,6 +22,7 @@ MOST_PIXELS = 90_000_000  # an image of 270 MB in memory; larger ones are taken 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # none runs a program
 SIXTEEN_BITS = "16 bits a pixel brought to 8"
 ORIENTATION, TURNED = 0x0112, range(2, 9)  # the EXIF entry, and its values that are not upright
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 WHITE = (255, 255, 255, 255)
 CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 READING_ERRORS = (OSError, ValueError, SyntaxError, TypeError, EOFError, IndexError, KeyError, OverflowError)
@@ -136,9 +137,9 @@ def _eight_bits(image: Image.Image, sixteen: bool = False) -> tuple[Image.Image,
     if mode in ("I", "F"):
         found = _from_array(np.asarray(image))
         return found.image, list(found.notes)
-    if "transparency" in image.info or "A" in image.getbands() or "a" in image.getbands():
+    if "transparency" in image.info or mode in TRANSPARENT:
         coloured = image.convert("RGBA")
-        if coloured.getextrema()[3] == (255, 255):
+        if coloured.getchannel("A").getextrema() == (255, 255):
             return coloured.convert("RGB"), []
         ground = Image.new("RGBA", image.size, WHITE)
         ground.alpha_composite(coloured)

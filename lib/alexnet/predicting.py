@@ -6,22 +6,23 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from . import checkpoints, paths, photograph
 from .checkpoints import Checkpoint
 from .errors import DataError, RecordError, SpecError
-from .figures import BLACK, BLUE, GREY, VERMILION, Drawn, themed
 from .photograph import Photograph, Source
 from .records import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DEFAULT_CHECKPOINT = paths.CHECKPOINTS / "cifar10.safetensors"
 SHOWN = 5  # classes with bars, as in figure 4
-LARGEST_SHOWN = 640  # pixels a side of the image in the picture
 PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 DOTS_PER_INCH = 160
 
@@ -53,35 +54,11 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:most]
         return [(self.classes[place], float(self.probabilities[place])) for place in order]
 
-    def figure(self) -> Drawn:
-        """The image, what the network is given of it, and bars for the five most probable classes."""
-        found = self.ranked(SHOWN)
-        shown = self.photograph.image.copy()
-        shown.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
-        with themed():
-            figure = Figure(figsize=(7.2, 5.0), layout="constrained")
-            whole, small, bars = figure.subplot_mosaic(
-                [["image", "seen"], ["bars", "bars"]], height_ratios=[1.5, 1], width_ratios=[1.4, 1]
-            ).values()
-            side, _, channels = self.seen.shape
-            seen = self.seen[..., 0] if channels == 1 else self.seen
-            whole.imshow(np.asarray(shown), cmap="gray", vmin=0, vmax=255)
-            small.imshow(seen, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            for axis, title in ((whole, "the image"), (small, f"what the network is given ({side}×{side})")):
-                axis.axis("off")
-                axis.set_title(title, fontsize=10, fontweight="normal", loc="center")
-            for rank, (label, share) in enumerate(found):
-                bars.barh(rank, share, color=BLUE if rank else VERMILION, alpha=0.85, height=0.8)
-                bars.text(0.01, rank, label, va="center", color=BLACK)
-                bars.text(1.01, rank, f"{share:.1%}", va="center", color=BLACK)
-            bars.set_xlim(0, 1)
-            bars.set_ylim(len(found) - 0.5, -0.5)
-            bars.axis("off")
-            figure.suptitle("What does the network take it for?", x=0.01, ha="left", fontsize=12, fontweight="bold")
-            if self.photograph.notes:
-                figure.text(0.01, 0.005, "; ".join(self.photograph.notes), fontsize=8, color=GREY)
-        said = ", ".join(f"{label} {share:.1%}" for label, share in found)
-        return figure, f"An image and the {len(found)} most probable of {len(self)} classes: {said}."
+    def figure(self) -> tuple["Figure", str]:
+        """The picture after figure 4, and its alt text."""
+        from . import figures_prediction  # seaborn takes a second to import, and workers draw nothing
+
+        return figures_prediction.ranked_bars(self)
 
     def show(self) -> None:
         """The picture in a notebook."""
@@ -92,6 +69,8 @@ class Prediction:
     def save(self, path: Path | str) -> None:
         """Write the picture as PNG, SVG or PDF. Raises `SpecError` for other names, `RecordError` on a full disk."""
         path = check_picture(Path(path))
+        from .figures import themed
+
         content = io.BytesIO()
         figure, _ = self.figure()
         with themed():

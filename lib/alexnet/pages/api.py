@@ -14,6 +14,7 @@ from .convert import Article, MarkdownWithMath, Renderer, finish
 NAME, TITLE = "api", "The library"
 MODULES = (  # in the order in which data flow
     "specs", "data", "batches", "layers", "models", "learners", "runs", "records", "evaluation", "kernels",
+    "predicting", "photograph", "checkpoints",
     "experiments", "claims", "measures", "effects", "board", "audit",
 )  # fmt: skip
 
