@@ -5,12 +5,33 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from alexnet import costs, experiments, figures_cost, models
+from alexnet import costs, experiments, figures_cost, models, transfer
+from alexnet.ablations import Ablations
 from alexnet.bench_records import BenchRecord, LayerTime, Result
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.experiments import ReluSpeed
 from alexnet.records import Store
 from alexnet.specs import NetSpec, RunSpec
+
+
+def test_runs_are_named_by_what_they_are_for() -> None:
+    """Only the runs that choose a learning rate for a whole experiment are called so."""
+    store = Store(Path("none"))
+    for profile in experiments.PROFILES:
+        table = costs.planned_cost(profile, store, 1e9)
+        chosen = {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Ablations) and e.rates}
+        rates = {name.removeprefix("learning rates for ") for name in table["claim"] if name.startswith("learning")}
+        assert rates == chosen
+
+
+def test_the_cost_of_transfer_counts_more_than_its_choice_of_rates() -> None:
+    [experiment] = transfer.TRANSFER["cpu"]
+    planned = [one for one in costs.all_planned("cpu", Store(Path("none"))) if one.claim == transfer.CLAIM]
+    assert len(planned) == sum(
+        len(approach.rates) + sum(budget.seeds for budget in approach.budgets.values())
+        for approach in experiment.approaches
+    )
+    assert costs.flop_an_image(transfer.PROBE) < 1e-3 * costs.flop_an_image(transfer.FINE_TUNING)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from . import batches, experiments, models
+from . import batches, experiments, models, pretrained, transfer
 from .ablations import Ablations
 from .bench_records import BenchRecord
-from .claims import claims
+from .claims import claims, published
 from .errors import SpecError
 from .grid import FLOP_PER_MULTIPLY_ADD
 from .planning import Planned
@@ -24,7 +24,7 @@ GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-cl
 
 def flop_an_image(spec: RunSpec) -> float:
     """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
-    return FLOP_PER_MULTIPLY_ADD * models.multiply_adds(spec.net, spec.images.side(batches.PIXELS[spec.dataset]))
+    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
 
 
 def images_trained(record: RunRecord) -> float:
@@ -41,6 +41,8 @@ def network_name(spec: RunSpec) -> str:
 
 def _title(name: str) -> str:
     titles = {claim.id: claim.title for claim in claims().claim}
+    titles |= {row.id: row.title for row in published().row}
+    titles[transfer.CLAIM] = transfer.TITLE
     return titles.get(name, f"learning rates for {name}")
 
 
@@ -112,6 +114,10 @@ def _named(experiment: experiments.Experiment, store: Store) -> Iterator[Planned
             for arm in ARMS:
                 yield from experiment.grid(condition, arm)
                 yield from experiment.seed_runs(condition, arm, condition.rates[0], experiment.seeds)
+    elif isinstance(experiment, transfer.Transfer):
+        for approach in experiment.approaches:
+            yield from approach.grid()
+            yield from approach.counted(approach.rate(store) or approach.rates[0])
     else:
         yield from experiment.plan(store)
 
@@ -122,8 +128,9 @@ def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataF
         raise SpecError("A speed must be positive.")
     sums: dict[str, list[float]] = {}
     for planned in all_planned(profile, store):
-        _, train, _ = batches.split_of(planned.spec.dataset, planned.spec.images.train_size)
-        flop = flop_an_image(planned.spec) * len(train) * planned.spec.recipe.epochs
+        spec = planned.spec
+        images = spec.images.train_size or len(batches.split_of(spec.dataset)[1])  # no subset is drawn to be counted
+        flop = flop_an_image(spec) * images * spec.recipe.epochs
         sums.setdefault(planned.claim, []).append(flop)
     rows = [
         {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import batches, data, features, models, weights
 from .batches import PIXELS, WEIGHTS_STREAM, Batches, Draws, Images, Preparation, imagenet_statistics, seed_of
-from .specs import RunSpec
+from .specs import NetSpec, RunSpec
 
 LOWEST = ("conv1", "conv2")  # what is unfrozen last
 
@@ -58,7 +58,15 @@ def multiply_adds(spec: RunSpec) -> int:
     side = spec.images.side(PIXELS[spec.dataset])
     if not spec.frozen:
         return models.multiply_adds(spec.net, side)
-    return sum(p.numel() for name, p in models.build(spec.net, side).named_parameters() if not name.startswith("conv"))
+    return _classifier_size(spec.net, side)
+
+
+@functools.lru_cache(maxsize=16)
+def _classifier_size(net: NetSpec, side: int) -> int:
+    """Weights and biases behind the convolutional layers; none are drawn."""
+    with torch.device("meta"):
+        model = models.build(net, side)
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("conv"))
 
 
 def hashes(spec: RunSpec) -> dict[str, str]:

@@ -16,6 +16,7 @@ from .records import RunRecord, Store
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
 
 CLAIM = "transfer"
+TITLE = "Transfer from ImageNet to CIFAR-10"
 ALL = 45000  # images of the training split
 PUBLISHED_HIDDEN = (4096, 1024)  # the classifier 9216-4096-1024-10
 
@@ -61,6 +62,12 @@ class Approach:
         specs = [self.run(self.grid_size, rate, GRID_SEED).with_(test=False) for rate in self.rates]
         return [Planned(CLAIM, str(self.grid_size), "grid", self.name, GRID_SEED, spec) for spec in specs]
 
+    def counted(self, rate: float, seeds: int | None = None) -> Iterator[Planned]:
+        """The runs that count, at a learning rate, the largest number of images first."""
+        for size, budget in sorted(self.budgets.items(), reverse=True):
+            for seed in range(seeds or budget.seeds):
+                yield Planned(CLAIM, str(size), "seeds", self.name, seed, self.run(size, rate, seed))
+
     def rate(self, store: Store) -> float | None:
         """The chosen learning rate, or None while the grid is incomplete."""
         found = [store.get(planned.spec) for planned in self.grid()]
@@ -84,12 +91,8 @@ class Transfer:
         for approach in self.approaches:
             yield from approach.grid()
             rate = approach.rate(store)
-            if rate is None:
-                continue
-            for size, budget in sorted(approach.budgets.items(), reverse=True):
-                for seed in range(seeds or budget.seeds):
-                    spec = approach.run(size, rate, seed)
-                    yield Planned(CLAIM, str(size), "seeds", approach.name, seed, spec)
+            if rate is not None:
+                yield from approach.counted(rate, seeds)
 
 
 def accuracies(found: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
