@@ -259,7 +259,6 @@ def test_the_cases_on_few_images(small_data, monkeypatch):
 
     monkeypatch.setattr(bench_cases, "elsewhere", here)
     monkeypatch.setattr(bench_cases, "MANY", 256)
-    monkeypatch.setattr(bench_cases, "MORE", 256)
     monkeypatch.setattr(bench_cases, "FEW", 128)
     monkeypatch.setattr(bench_cases, "NORM_SHAPES", {"conv1": (2, 6, 5, 5), "conv2": (2, 6, 5, 5)})
     monkeypatch.setattr(bench_cases.machine, "keep_freed_memory", lambda: True)

@@ -29,6 +29,7 @@ from .records import write_atomically
 __all__ = ["CASES", "Arms", "BenchRecord", "Case", "Result", "case", "load"]
 
 MOST_WARM_UPS, WARM_UP_SECONDS = 3, 2.0  # calls before anything is timed, unless so much time has gone by
+REPEATS = 5  # measurements of each side of a case
 LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
 
 
@@ -55,14 +56,14 @@ class Case:
     goal: float | None  # the least ratio, baseline over ours, that issue and page call enough
     prepare: Callable[[], AbstractContextManager[Arms]]
     share_goal: float | None = None  # the least share of the machine's measured peak
-    repeats: int | None = None  # no more than so many, where one call takes long
+    repeats: int = REPEATS  # fewer where one call takes long, more where the two sides are nearly equal
 
 
 CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, goal: float | None = None, share_goal: float | None = None, repeats: int | None = None
+    name: str, goal: float | None = None, share_goal: float | None = None, repeats: int = REPEATS
 ) -> Callable[[Callable[[], Iterator[Arms]]], Case]:
     """Register a generator function that yields one `Arms`; what follows its `yield` cleans up."""
 
@@ -141,7 +142,7 @@ def peaks(repeats: int = 5) -> dict[str, float]:
 
 def run_cases(
     cases: list[Case],
-    repeats: int,
+    repeats: int | None = None,  # at most so many; None: what each case asks for
     say: Callable[[str], None] = print,
     layers: Callable[[], list[LayerTime]] = list,  # measures single layers, after the cases
 ) -> BenchRecord:
@@ -155,7 +156,7 @@ def run_cases(
         say(f"{one.name}: {one.question}")
         start = time.perf_counter()
         with one.prepare() as arms:
-            baseline, ours = measure(arms, min(repeats, one.repeats or repeats))
+            baseline, ours = measure(arms, min(one.repeats, repeats or one.repeats))
             memory = arms.memory()
         say(
             f"  {statistics.median(baseline):.3g} s and {statistics.median(ours):.3g} s a call; "
@@ -216,7 +217,7 @@ def table(record: BenchRecord) -> str:
 def add_arguments(parser: ArgumentParser) -> None:
     """The options of `python -m alexnet bench`."""
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these, as in lrn-*; the record is not stored")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each arm (5)")
+    parser.add_argument("--repeats", type=int, help="at most so many measurements of each arm")
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
 
 
@@ -228,7 +229,7 @@ def run(arguments: Namespace) -> int:
         for one in CASES.values():
             print(f"{one.name:20} {one.question}")
         return 0
-    if arguments.repeats < 1:
+    if arguments.repeats is not None and arguments.repeats < 1:
         raise SpecError(f"--repeats {arguments.repeats} measures nothing; use 1 or more.")
     patterns = arguments.cases or ["*"]
     unknown = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in CASES)]
