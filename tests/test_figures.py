@@ -1,3 +1,4 @@
+import base64
 import dataclasses
 import io
 import math
@@ -6,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from fabricate import curve, planned, record, spec, speed_runs
+from PIL import Image
 
 from alexnet import board, effects, figures
 from alexnet.claims import claims
@@ -227,7 +229,26 @@ def test_the_same_numbers_give_the_same_picture_and_others_do_not(rows):
 
 def test_figures_can_be_shown_in_a_notebook():
     data, details = bundle(*figures.learning_curves(by_arm(speed_runs([12.3, 11.8], [7.2, 6.8]))))
-    assert data["image/png"] and "ReLU comes to 25%" in details["image/png"]["alt"]
+    assert "ReLU comes to 25%" in details["image/png"]["alt"]
+    with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
+        assert picture.mode == "P" and picture.width == pytest.approx(2 * details["image/png"]["width"], abs=1)
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    for name in ("#FFFFFF", figures.BLUE, figures.VERMILION):  # the palette keeps them, or what the eye takes for them
+        wanted = [int(name[start : start + 2], 16) for start in (1, 3, 5)]
+        assert np.abs(colours - wanted).max(1).min() <= 6
+
+
+def test_differences_of_very_different_sizes_share_an_axis(rows):
+    def panel(*estimates):
+        effect = [effects.paired_difference([value, value + 1], [0, 0.5], unit="points") for value in estimates]
+        found = [dataclasses.replace(rows[0], effect=one) for one in effect]
+        return figures.forest_plot(found)[0].axes[0]
+
+    alike, different = panel(1.0, 2.0), panel(0.2, 2.0, 80.0)
+    assert alike.get_xscale() == "linear" and "logarithmic" not in alike.get_xlabel()
+    assert different.get_xscale() == "symlog" and "(logarithmic beyond 1)" in different.get_xlabel()
+    left, right = different.get_xlim()
+    assert left < 0 < 80 < right
 
 
 def test_a_row_with_an_unknown_size_is_left_out(rows):

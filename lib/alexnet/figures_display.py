@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .errors import NothingToDraw, ReportError
 
 DOTS_PER_INCH = 160  # two device pixels for each pixel of the page, so text stays sharp on fine screens
+COLOURS = 128  # enough for lines, words and their soft edges
 SHORTEST_ALT = 30  # characters; less is a label, not a finding
 
 
@@ -60,7 +62,7 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
             metadata={"Software": None},  # the version of matplotlib would change the bytes
         )
     pyplot.close(figure)
-    picture = buffer.getvalue()
+    picture = buffer.getvalue() if _holds_pictures(figure) else _with_palette(buffer)
     width, height = (int.from_bytes(picture[start : start + 4]) // 2 for start in (16, 20))  # the PNG header
     details = {"alt": alt, "width": width, "height": height}
     if _holds_pictures(figure):
@@ -71,6 +73,14 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 def _holds_pictures(figure: Any) -> bool:
     return any(axes.images for axes in figure.axes)
+
+
+def _with_palette(picture: io.BytesIO) -> bytes:
+    """A PNG of lines and words with a palette of its own: a third of the size, and nobody sees the difference."""
+    smaller = io.BytesIO()
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "png", optimize=True)
+    return smaller.getvalue()
 
 
 def describe(figure: Any) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from bs4 import BeautifulSoup
 
+from .. import paths
 from .convert import Article, MarkdownWithMath, Renderer, finish
 
 NAME, TITLE = "api", "The library"
@@ -65,13 +66,13 @@ def _own_doc(thing: object) -> str:
 
 
 def signature(name: str, thing: object) -> str:
-    """How it is called; fields for classes that are only that. Addresses of objects are left out."""
+    """How it is called; fields for classes that are only that. Addresses of objects, and where the project lies, are left out."""
     try:
         text = str(inspect.signature(thing))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         text = "(...)"
     text = re.sub(r"<(?:function|class|object) '?([\w.]+)[^>]*>", r"\1", text)
-    text = re.sub(r" at 0x[0-9a-f]+", "", text)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text).replace(f"{paths.ROOT}/", "")
     text = re.sub(r"(?:typing\.)?Annotated\[([^,\]]+), [^\]]*\]", r"\1", text)  # bounds, as pydantic has them
     return f"{name}{text}" if len(text) < 100 else f"{name}({_wrapped(text)}"
 
