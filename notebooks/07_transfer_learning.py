@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,ipynb
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Transfer learning
+#
+# What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and put them
+# to a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
+# layers are worth: in accuracy, and in labelled images that one need not have.
+#
+# Five ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:
+#
+# - **a new classifier** on frozen convolutional layers;
+# - **a linear probe**: nothing but one linear layer on them;
+# - **fine-tuning** of everything, the lower layers at lower learning rates and released one group after the other
+#   (fastai's discriminative rates and gradual unfreezing);
+# - **a random start**: the same network without ImageNet, for comparison;
+# - and all of them **with fewer and fewer labelled images**, where transfer matters most.
+
+# %% tags=["parameters"]
+PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
+SEEDS = None  # seeds an arm; None: the profile's own number
+FRESH = False  # True: read the records of a fresh run instead of the committed ones
+
+# %%
+from alexnet import paths, transfer_report, transfer_results
+from alexnet.records import Store
+
+store = Store(paths.runs_folder(PROFILE, FRESH))
+runs = transfer_results.runs_of(PROFILE, store, SEEDS)
+transfer_report.state(PROFILE, runs)
+
+# %% [markdown]
+# ## What has been called transfer
+#
+# One of the published reimplementations has "pre-training" and "fine-tuning" in its table. No ImageNet weights are
+# involved in its figures: both stages train on CIFAR-10. It is the figure to beat, because it shows what the same
+# network reaches without transfer, and it is no measure of transfer.
+
+# %%
+transfer_report.published_row()
+
+# %% [markdown]
+# ## Where the weights come from
+#
+# Every array is compared with a hash that is written in the code, so it does not matter which source answers. Weight
+# files of others can be dangerous: a pickle may run code when it is opened. So a torch file is read with
+# `weights_only=True`; the registry's file is opened only if it is, to the last bit, the one that was read before, and
+# only by a reader that admits numpy arrays and nothing else. What has been tampered with is refused.
+
+# %%
+transfer_report.sources(runs)
+
+# %% [markdown]
+# Only the convolutional layers are used. The registry's package lacks the others, and a new task needs a classifier of
+# its own anyway.
+
+# %%
+transfer_report.network()
+
+# %% [markdown]
+# ## What is compared
+#
+# Each approach trains on the same images with the same batches, reflections and number of epochs for a given number of
+# images, as far as the profile's time allows; a random start and fine-tuning, whose every epoch runs through the
+# convolutional layers, get fewer epochs in the cpu profile. With frozen layers the features of each image and of its
+# reflection are computed once, and an epoch then takes seconds. The images of a smaller set are drawn anew for each
+# seed, every class in proportion, and are the same for all approaches.
+
+# %%
+transfer_report.approaches(PROFILE)
+
+# %%
+transfer_report.rates(runs)
+
+# %% [markdown]
+# ## All labelled images
+
+# %%
+transfer_report.overview(runs)
+
+# %%
+transfer_report.epochs(PROFILE, runs)
+
+# %% [markdown]
+# ## Fewer labelled images
+
+# %%
+transfer_report.against_images(runs)
+
+# %% [markdown]
+# The same the other way round: with how many labelled images does a random start get as far?
+
+# %%
+transfer_report.worth(runs)
+
+# %% [markdown]
+# ## Your number of images
+#
+# Put in how many labelled images you have. Between the sizes that were measured, accuracy is taken to be linear in the
+# logarithm of their number.
+
+# %%
+IMAGES = 500
+transfer_report.play(runs, IMAGES)
+
+# %% [markdown]
+# ## Threats to validity
+#
+# - ImageNet and CIFAR-10 show the same kinds of things. Transfer to X-rays or drawings would buy less.
+# - Some of CIFAR-10's test images may well be in ImageNet in a larger size, since both were collected from the web.
+#   Nobody trained on their CIFAR-10 labels, but the layers may have seen them.
+# - An image of 32 pixels that is enlarged is blurred: the layers were trained on sharp ones.
+# - In the cpu profile a random start gets fewer epochs than the frozen approaches, which makes it look worse where
+#   images are many. Its accuracy in a full training is in the table of what others published.
+# - Learning rates are chosen at one number of images and used at all. Another rate might suit the smallest sets better.
+# - The validation images, by which rates are chosen, are labelled too, and are more than the smallest sets have. The
+#   counts above leave them out, as is the custom in such comparisons.
+# - An interval over few seeds is wide; where there is one run, it speaks of the test images alone.

@@ -1,0 +1,166 @@
+"""What notebook 07 shows, with no transfer records at all, and with records made up for the purpose."""
+
+import math
+from pathlib import Path
+
+import fabricate
+import pytest
+
+from alexnet import figures_transfer, paths, transfer, transfer_report, transfer_results, weights
+from alexnet.errors import NothingToDraw, SpecError
+from alexnet.figures_display import bundle
+from alexnet.published_results import Accuracy
+from alexnet.records import RunRecord, Store
+from alexnet.specs import RunSpec
+from alexnet.transfer import ALL
+
+NOTEBOOK = paths.NOTEBOOKS / "07_transfer_learning.py"
+QUALITY = {
+    "random start": 0.9,
+    "linear probe": 0.45,
+    "new classifier": 0.4,
+    "fine-tuning": 0.25,
+}  # error with 100 images
+
+
+def made(spec: RunSpec, error: float) -> RunRecord:
+    """A record whose errors fall to `error`; runs from ImageNet say so in their hashes."""
+    found = fabricate.record(spec, [0.9, (0.9 + error) / 2, error], error if spec.test else None)
+    if spec.transfer is None:
+        return found
+    used = found.data.model_copy(update={"hashes": {"imagenet_weights": transfer_results.pinned_sha256()}})
+    return found.model_copy(update={"data": used})
+
+
+def fill(store: Store, profile: str = "cpu") -> Store:
+    """Records of all transfer runs: the middle rate is best, accuracy grows with the images, seeds differ a little."""
+    for approach in transfer_results.approaches(profile):
+        for place, planned in enumerate(approach.grid()):
+            store.put(made(planned.spec, 0.3 + 0.01 * abs(place - 1)))
+        for planned in approach.counted(approach.rates[1]):
+            error = QUALITY[planned.arm] / math.log10(int(planned.condition)) * 1.5 + 0.004 * planned.seed
+            store.put(made(planned.spec, error))
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path, small_data: None) -> Store:
+    return fill(Store(tmp_path))
+
+
+def curve(*points: tuple[int, float]) -> dict[int, Accuracy]:
+    return {size: Accuracy((value,), 10_000) for size, value in points}
+
+
+def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
+    runs = transfer_results.runs_of("cpu", Store(tmp_path))
+    transfer_report.state("cpu", runs)
+    assert runs and f"{len(runs)} of the {len(runs)} runs" in shown[0] and "`make runs CLAIM=transfer`" in shown[0]
+    assert transfer_results.missing(runs) == len(runs)
+    with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
+        figures_transfer.against_images({}, 1.0, "")
+    with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
+        figures_transfer.epochs({"a": []}, {})
+    for table in (transfer_results.overview(runs), transfer_results.worth(runs), transfer_results.rates(runs)):
+        assert not len(table)
+
+
+def test_smoke_has_no_transfer_runs(tmp_path: Path) -> None:
+    assert transfer_results.runs_of("smoke", Store(tmp_path)) == []
+    assert not len(transfer_results.described("smoke"))
+
+
+def test_the_weights_hash_is_the_pinned_one() -> None:
+    """The same as `Weights.sha256` gives for arrays with these hashes; nothing is fetched for it."""
+    hashes = {name: one.sha256 for name, one in weights.IMAGENET.arrays.items()}
+    assert transfer_results.pinned_sha256() == weights.Weights({}, "", hashes).sha256
+
+
+def test_tables_derive_from_the_records(store: Store) -> None:
+    runs = transfer_results.runs_of("cpu", store)
+    assert not transfer_results.missing(runs) and not transfer_results.foreign(runs)
+    rates = transfer_results.rates(runs)
+    assert set(rates.loc[rates["chosen"], "learning rate"]) == {
+        f"{approach.rates[1]:g}" for approach in transfer_results.approaches("cpu")
+    }
+    overview = transfer_results.overview(runs)
+    assert list(overview["approach"]) == ["linear probe", "new classifier", "fine-tuning", "random start"]
+    name, value = transfer_results.best(runs)  # type: ignore[misc]
+    expected = 100 * (1 - QUALITY["fine-tuning"] / math.log10(ALL) * 1.5)
+    assert name == "fine-tuning" and value.mean == pytest.approx(expected)
+    grid = transfer_results.grid(runs)
+    assert list(grid["labelled images"]) == ["100", "300", "1,000", "3,000", "10,000", "45,000"]
+    assert grid["fine-tuning"].isna().sum() == 4
+
+
+def test_the_gain_is_paired_by_seed(store: Store) -> None:
+    runs = transfer_results.runs_of("cpu", store)
+    found = transfer_results.gain(runs, "linear probe", 100)
+    assert found is not None and found.n == 3, "a random start has three seeds with 100 images"
+    assert found.estimate == pytest.approx(100 * (0.9 - 0.45) / 2 * 1.5)
+    assert transfer_results.gain(runs, "fine-tuning", 100) is None
+
+
+def test_records_of_other_weights_are_named(store: Store) -> None:
+    runs = transfer_results.runs_of("cpu", store)
+    planned, record = next(pair for pair in runs if pair[0].spec.transfer is not None)
+    other = record.model_copy(update={"data": record.data.model_copy(update={"hashes": {}})})  # type: ignore[union-attr]
+    assert transfer_results.foreign([(planned, other)]) == [planned.spec.hash]
+
+
+def test_images_that_a_curve_needs() -> None:
+    found = curve((100, 20.0), (1000, 40.0), (10_000, 60.0))
+    assert transfer_results.images_needed(found, 30.0)[0] == pytest.approx(10**2.5)
+    assert transfer_results.images_needed(found, 60.0) == (pytest.approx(10_000), "10,000")
+    assert transfer_results.images_needed(found, 20.0) == (100, "100 or fewer")
+    assert transfer_results.images_needed(found, 60.1) == (math.inf, "more than 10,000")
+    assert transfer_results.images_needed(curve((100, 20.0), (1000, 10.0), (10_000, 60.0)), 35.0)[0] > 1000
+    with pytest.raises(SpecError):
+        transfer_results.images_needed({}, 1.0)
+    assert transfer_results.at(found, 10**2.5) == pytest.approx(30.0)
+    assert transfer_results.at(found, 99) is None and transfer_results.at({}, 100) is None
+
+
+def test_figures_state_their_findings(store: Store) -> None:
+    runs = transfer_results.runs_of("cpu", store)
+    figure, alt = figures_transfer.against_images(transfer_results.curves(runs), 87.18, "as published")
+    assert "fine-tuning from" in alt and "45,000" in alt and len(figure.axes) == 1
+    bundle(figure, alt)
+    cells = transfer_results.by_size(runs)
+    chosen = {name: sizes.get(ALL, []) for name, sizes in cells.items()}
+    figure, alt = figures_transfer.epochs(chosen, {"fine-tuning": (1, 2)})
+    assert [text.get_text() for text in figure.axes[0].texts].count("unfrozen") == 2
+    bundle(figure, alt)
+
+
+@pytest.mark.parametrize("records", ["none", "some", "all"])
+def test_every_cell_of_the_notebook_runs(
+    records: str, tmp_path: Path, small_data: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Without any record, in the midst of the runs, and at their end."""
+    monkeypatch.setattr(paths, "runs_folder", lambda *_: tmp_path)
+    store = Store(tmp_path)
+    if records != "none":
+        fill(store)
+    if records == "some":
+        for planned in transfer_results.approaches("cpu")[2].grid():
+            store.path(planned.spec.hash).unlink()
+        for planned in list(transfer_results.approaches("cpu")[3].counted(transfer.RANDOM_RATES[1]))[:4]:
+            store.path(planned.spec.hash).unlink()
+    shown: list[object] = []
+    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setattr(transfer_report.published_report, "display", lambda thing: shown.append(thing.data))
+    exec(compile(NOTEBOOK.read_text(), str(NOTEBOOK), "exec"), {})
+    told = " ".join(map(str, shown)) + capsys.readouterr().out
+    assert ("make runs CLAIM=transfer" in told) == (records != "all")
+    assert ("the best validation accuracy is" in told) == (records != "none")
+    assert "no ImageNet weights are involved" in told
+
+
+def test_a_number_of_images_that_nobody_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
+    transfer_report.play(transfer_results.runs_of("cpu", store), 7)
+    assert "choose a number from 100 to 45,000" in shown[0]
