@@ -13,8 +13,7 @@
 #
 # **Two claims** (section 3.4). Pooling over windows of three by three pixels at every second pixel, so that
 # neighbouring windows overlap, gives a lower error than windows of two by two that do not. And networks with
-# overlapping pooling are
-# slightly harder to overfit.
+# overlapping pooling are slightly harder to overfit.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -27,7 +26,7 @@ import torch
 from IPython.display import Markdown, display
 from torch import nn
 
-from alexnet import anatomy, board, claims, experiments, figures, figures_ablations, paths, planning, tables
+from alexnet import anatomy, board, claims, experiments, figures, figures_ablations, learner, paths, planning, tables
 from alexnet.ablations import ABLATIONS
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
@@ -121,6 +120,19 @@ print(figures_ablations.waiting(rows) or "No run is missing.")
 # The original code's own logs have a run with plain pooling; there the padding changed as well, so it did not isolate
 # the windows.
 #
+# ## Play with it
+#
+# Train a small live run with plain pooling, then with overlapping windows. It writes no record.
+
+# %%
+LIVE = False  # set True to train here
+live = ABLATIONS["smoke"][0].baseline.with_(net={"pooling": "plain"})
+print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
+if LIVE:
+    learn = learner(live)
+    learn.fit()
+
+# %% [markdown]
 # ## Threats to validity
 #
 # - The paper's effect is a fraction of a point on a test set of many thousand images. Few seeds cannot resolve so small

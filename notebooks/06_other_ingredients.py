@@ -14,6 +14,10 @@
 # Response normalisation, two towers, crops and reflections, colour noise, ten crops, weight decay, learning-rate drops,
 # and depth: sections 3.2 to 7 say of each that it lowers the error. Here each is taken out of the same network on its
 # own, with everything else as it was.
+#
+# In 2012 a network of this size was out of reach for most: it took a week on two graphics cards with 3 GB of memory
+# each, and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the
+# network fit, or they keep it from overfitting.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -24,7 +28,7 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 from IPython.display import Markdown, display
 
-from alexnet import board, claims, experiments, figures, figures_ablations, paths, planning, tables
+from alexnet import board, claims, experiments, figures, figures_ablations, learner, paths, planning, tables
 from alexnet.ablations import ABLATIONS
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
@@ -41,7 +45,10 @@ rows = {
     for claim in claims.claims().claim
 }
 baseline = ABLATIONS[PROFILE][0].baseline
-columns = ["claim", "condition", "paper", "ours", "unit", "verdict"]
+columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
+ingredients = (
+    "lrn-alexnet", "two-towers", "aug-crop-flip", "aug-colour", "weight-decay-train", "lr-drops", "depth"
+)  # fmt: skip
 
 
 def report(claim, label):
@@ -79,6 +86,38 @@ formats = dict.fromkeys(["training error", "test error, one crop", "test error, 
 tables.show(pd.DataFrame(table), "The network with all ingredients", formats)
 
 # %% [markdown]
+# ## What we run
+#
+# Each comparison has one arm with the ingredient and one without; both train from the same seeds, so that runs can be
+# compared in pairs. This is all that the arms set otherwise than the network above:
+
+# %%
+differences = {
+    (p.claim, p.condition, f"{p.arm} {p.variant}".strip()): planning.changes(p.spec, baseline.with_(recipe={
+        "learning_rate": p.spec.recipe.learning_rate}))
+    for p, _ in runs if p.stage == "seeds" and p.claim in ingredients
+}  # fmt: skip
+tables.show(
+    pd.DataFrame([(*key, change) for key, change in differences.items() if change != "nothing"],
+                 columns=["claim", "condition", "arm", "sets otherwise"]),
+    "Arms that differ from the network above",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Along the way
+
+# %%
+curves = {}
+for claim in ingredients:
+    for row in rows[claim]:
+        name = f"{row.question.title} ({row.question.condition_title})"
+        curves[name] = figures_ablations.arms_of(row.question, runs)
+show_if_any(
+    figures_ablations.curve_panels, curves, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
+    "When do the arms part? (number of runs in brackets)",
+)  # fmt: skip
+
+# %% [markdown]
 # ## Response normalisation
 #
 # Each response is divided by something that grows with the responses of its neighbouring maps at the same place. The
@@ -96,36 +135,59 @@ report("lrn-cifar", "test error (%)")
 
 # %% [markdown]
 # ## Two towers
+#
+# The network did not fit on one card, so half of each layer's kernels lay on each of two. From the second layer to the
+# fifth a kernel sees only the maps of its own card, except in the third, where the cards talk. The paper compares this
+# with a net of one card that has half the kernels in its convolutional layers. A net of half the kernels is a smaller
+# one, though, and would lose for that alone: the second comparison is with one tower of all the kernels, where every
+# kernel sees every map.
 
 # %%
 report("two-towers", "test error (%)")
 
 # %% [markdown]
 # ## Crops and reflections
+#
+# Each time an image comes up in training, a square is cut out of it at a random place and mirrored half of the time.
+# What is in the image stays the same, its pixels never do: the network cannot learn them by heart.
 
 # %%
 report("aug-crop-flip", "generalisation gap (percentage points)")
 
 # %% [markdown]
 # ## Colour noise
+#
+# A thing keeps its name when the light changes. The colours of the training images vary most along a few directions,
+# found once by principal components; each time an image comes up, all its pixels move along them by the same random
+# amount. The page on the data shows such images.
 
 # %%
 report("aug-colour", "test error (%)")
 
 # %% [markdown]
 # ## Ten crops in place of one
+#
+# In the test the network may look ten times: at the four corners and the centre, and at their mirror images. The ten
+# predictions are averaged. Nothing is trained for it, so both arms are the same networks.
 
 # %%
 report("ten-crop", "test error (%)")
 
 # %% [markdown]
 # ## Weight decay and the training error
+#
+# At each step the weights shrink a little. That is meant to keep a network from overfitting, so one would expect the
+# training error to rise. The paper says that here it falls: decay did not just regularise, the network needed it to
+# learn. So this claim is about images that were trained on.
 
 # %%
 report("weight-decay-train", "training error, dropout off (%)")
 
 # %% [markdown]
 # ## Learning-rate drops
+#
+# Large steps get somewhere quickly and then jump about the goal. The authors divided the learning rate by ten whenever
+# the validation error stood still, three times in all. Here the epochs of the drops were fixed beforehand.
 
 # %%
 report("lr-drops", "test error (%)")
@@ -159,6 +221,19 @@ everything = [row for claim in rows for row in rows[claim] if row.effect is not 
               ("percentage points",) and not row.question.claim.startswith("init")]  # fmt: skip
 if everything:
     show_if_any(figures.forest_plot, everything, "What does each ingredient buy?")
+
+# %% [markdown]
+# ## Play with it
+#
+# Take an ingredient out of a small live run, or two at once, and run the cell again. It writes no record.
+
+# %%
+LIVE = False  # set True to train here
+live = ABLATIONS["smoke"][0].baseline.with_(net={"norm": "none"}, images={"flip": False})
+print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
+if LIVE:
+    learn = learner(live)
+    learn.fit()
 
 # %% [markdown]
 # ## Threats to validity

@@ -23,9 +23,10 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 from IPython.display import Markdown, display
 
-from alexnet import anatomy, board, effects, experiments, figures, paths, tables
-from alexnet.claims import claims, published
+from alexnet import anatomy, board, effects, experiments, figures, paths, published_results, sampling, tables
+from alexnet.claims import claims
 from alexnet.figures_display import show
+from alexnet.published_runs import published_runs
 from alexnet.records import Store
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
@@ -88,6 +89,18 @@ tables.show(simulated, "Shares of simulated experiments without an effect", dict
 tables.show(board.detectable(tested), "Smallest detectable effects")
 
 # %% [markdown]
+# ## Two kinds of noise
+#
+# The intervals above are over seeds: what other initial weights, orders and crops would change. The test set is a
+# sample too. The second interval holds these very networks fixed and asks what another test set of this size would
+# change (a paired test on the stored predictions; for a single pair it is McNemar's). An effect should survive both.
+
+# %%
+noises = sampling.table(tested, runs, store)
+caption = f"Difference in test error (percentage points), {rule.confidence:.0%} intervals"
+tables.show(noises, caption, {"difference": ".2f"})
+
+# %% [markdown]
 # ## Many claims at once
 #
 # The more claims are tested, the more likely one of them looks true by chance. Holm's correction asks more of each
@@ -130,22 +143,10 @@ tables.show(
 # %% [markdown]
 # ## Published reimplementations
 #
-# Five public reimplementations whose figures this report sets out to reproduce. What each figure was measured on is
-# part of the figure.
+# Five public reimplementations whose figures this report sets out to reproduce; a page of their own tells how. What a
+# figure was measured on is part of the figure.
 
 # %%
 tables.show(
-    pd.DataFrame(
-        [
-            {
-                "name": entry.title,
-                "figure": f"{figure.metric} {figure.value:g} {figure.unit} ({figure.split})",
-                "measured on": figure.measured_on,
-            }
-            for entry in published().row
-            for figure in entry.figures
-            if figure.headline
-        ]
-    ),
-    "Published figures",
+    published_results.overview(published_results.results(published_runs(PROFILE), store, SEEDS)), "Published, and ours"
 )

@@ -164,6 +164,47 @@ def epoch_curves(
     return figure, f"{label[0].upper()}{label[1:]} against epochs, means: {said}."
 
 
+def curve_panels(
+    comparisons: Mapping[str, Arms],  # a panel each: its title, and its arms
+    value: Callable[[Epoch], float | None],
+    label: str,  # the quantity and its unit
+    title: str,
+    columns: int = 3,
+) -> Drawn:
+    """The mean of each arm's runs along the epochs, a panel a comparison, all on the same axes.
+
+    Comparisons without a record in each arm are left out. Raises `NothingToDraw` when that leaves none.
+    """
+    drawn = {name: arms for name, arms in comparisons.items() if len(arms) > 1 and all(arms.values())}
+    if not drawn:
+        raise NothingToDraw("No comparison has a record in each arm; `make runs` makes the missing ones.")
+    rows = math.ceil(len(drawn) / columns)
+    said = []
+    with themed():
+        figure = Figure(figsize=(9.0, 0.5 + 2.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axis in axes.flat[len(drawn) :]:
+            axis.set_visible(False)
+        for axis, (name, arms) in zip(axes.flat, drawn.items(), strict=False):
+            ends = []
+            for place, (arm, records) in enumerate(arms.items()):
+                curves = [_values(record, value) for record in records]
+                length = min(map(len, curves))
+                mean = np.mean([curve[:length] for curve in curves], axis=0)
+                axis.plot(np.arange(1, length + 1), mean, color=PALETTE[place], linestyle=LINES[place])
+                ends.append(f"{arm} {mean[-1]:.1f}")
+                axis.annotate(
+                    f"{arm} ({len(records)})", (0.98, 0.97 - 0.11 * place), xycoords="axes fraction", ha="right",
+                    va="top", fontsize=8.5, fontweight="bold", color=PALETTE[place],
+                )  # fmt: skip
+            axis.set_title(textwrap.fill(name, 36), fontsize=9.5)
+            said.append(f"{name}: {' and '.join(ends)}")
+        figure.supxlabel("epochs", fontsize=10)
+        figure.supylabel(label, fontsize=10)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure, f"{label[0].upper()}{label[1:]} after the last epoch, means. {'; '.join(said)}."
+
+
 def _values(record: RunRecord, value: Callable[[Epoch], float | None]) -> np.ndarray:
     found = [value(epoch) for epoch in record.history]
     return np.array([math.nan if number is None else number for number in found])

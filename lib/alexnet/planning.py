@@ -80,3 +80,22 @@ def describe(spec: RunSpec) -> str:
 def _and(numbers: tuple[int, ...]) -> str:
     *before, last = map(str, numbers)
     return f"{', '.join(before)} and {last} epochs" if before else f"{last} epochs"
+
+
+def changes(spec: RunSpec, base: RunSpec) -> str:
+    """What a run sets otherwise than another, seed and measurements aside: `net.norm none`, with commas between."""
+    found = []
+    for part in ("images", "net", "recipe"):
+        ours, theirs = getattr(spec, part), getattr(base, part)
+        for name in type(ours).model_fields:
+            if getattr(ours, name) != getattr(theirs, name):
+                found.append(f"{part}.{name} {_plainly(getattr(ours, name))}")
+    return ", ".join(found) or "nothing"
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

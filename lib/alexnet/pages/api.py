@@ -66,7 +66,7 @@ def _own_doc(thing: object) -> str:
 
 
 def signature(name: str, thing: object) -> str:
-    """How it is called; fields for classes that are only that. Addresses of objects, and where the project lies, are left out."""
+    """How it is called; fields for classes that are only that. No addresses of objects, nor where the project lies."""
     try:
         text = str(inspect.signature(thing))  # type: ignore[arg-type]
     except (TypeError, ValueError):
