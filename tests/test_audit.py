@@ -17,8 +17,9 @@ import pytest
 import small
 import torch
 from scipy import stats
+from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import RunRecord, RunSpec, Store, audit, batches, checks, models, paths, runs
+from alexnet import RunRecord, RunSpec, Store, audit, batches, checks, features, models, paths, runs, weights
 from alexnet.audit import AuditRecord
 from alexnet.errors import AlexnetError, DataError, RecordError, SpecError
 
@@ -460,6 +461,80 @@ def test_a_repetition_that_takes_too_long_is_given_up(store: Store) -> None:
     _, record = audited(store, "--minutes", "0.0001")
     assert record.repetitions == []
     assert any("given up" in note for note in record.notes)
+
+
+# --- runs that start from ImageNet's weights ------------------------------------------------------------------
+
+
+OTHER = small.spec(0, recipe={"batch_size": 10})
+
+
+@pytest.fixture
+def transferred(few_data: None, tmp_path: Path) -> Store:  # noqa: F811
+    """A store with one run on frozen layers and one from a random start."""
+    store = Store(tmp_path / "runs")
+    for spec in (PROBE, OTHER):
+        runs.execute(spec, store, "float32")
+    shutil.rmtree(store.work)
+    return store
+
+
+def test_without_a_record_that_needs_them_the_weights_are_not_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_, **__: pytest.fail("asked for"))
+    weights.imagenet.cache_clear()
+    code, record = audited(store)
+    assert code == 0 and record.unchecked == ()
+
+
+def test_where_the_weights_cannot_be_had_the_records_are_named(
+    transferred: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    """They are asked for once, all else is checked, and the command says that it has not seen all."""
+    code, record = audited(transferred)
+    assert code == 0 and record.unchecked == () and record.passed
+    asked = []
+
+    def unreachable() -> None:
+        asked.append(1)
+        raise DataError("No source answers: a test.")
+
+    monkeypatch.setattr(weights, "imagenet", unreachable)
+    capsys.readouterr()
+    code, record = audited(transferred, "--minutes", "0.5")
+    assert code == 2 and record.passed and record.unchecked == (PROBE.hash,) and len(asked) == 1
+    assert "the probes of 1, which need ImageNet's weights and could NOT be checked" in record.summary
+    assert [repetition.hash for repetition in record.repetitions] == [OTHER.hash]
+    shown = capsys.readouterr().out
+    assert "cannot be had: No source answers: a test." in shown
+    assert f"UNCHECKED {PROBE.hash}.json" in shown and f"{PROBE.hash}.json, but for its probe" in shown
+    edit(transferred.path(PROBE.hash), lambda fields: fields["final"].update(test_error=0.01))
+    code, record = audited(transferred)
+    assert code == 1 and [caught.file for caught in record.caught] == [f"{PROBE.hash}.json"]
+    counts["bad inputs tried"] += 2
+
+
+def test_a_record_of_other_weights_is_caught(transferred: Store, counts: Counter) -> None:
+    edit(transferred.path(PROBE.hash), lambda fields: fields["data"]["hashes"].update(imagenet_weights="0" * 64))
+    assert_caught(transferred, PROBE, "other ImageNet weights")
+    counts["bad inputs tried"] += 1
+
+
+def test_features_are_not_computed_to_train_a_classifier_again(
+    transferred: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "are_made", lambda *_: False)
+    _, record = audited(transferred, "--minutes", "0.5")
+    assert PROBE.hash not in [repetition.hash for repetition in record.repetitions]
+    assert any("python -m alexnet features" in note for note in record.notes)
+    monkeypatch.undo()
+
+
+def test_a_classifier_on_features_is_trained_again_where_these_are(transferred: Store) -> None:
+    [found] = [transferred.load(name) for name in transferred.hashes() if name == PROBE.hash]
+    assert audit._features_are_made(found)
+    assert audit.repeat(found, transferred, []).bit_equal
 
 
 # --- bad input ------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ def few_data(
     monkeypatch.setattr(data, "load", lambda *_, **__: FEW)
     monkeypatch.setattr(data, "split", partial(data.split.func, validation=VALIDATION))  # type: ignore[attr-defined]
     monkeypatch.setattr(weights, "imagenet", lambda: WEIGHTS)
+    monkeypatch.setattr(weights, "pinned_sha256", lambda: WEIGHTS.sha256)
     forget()
     yield
     forget()

@@ -28,7 +28,7 @@ def made(spec: RunSpec, error: float) -> RunRecord:
     found = fabricate.record(spec, [0.9, (0.9 + error) / 2, error], error if spec.test else None)
     if spec.transfer is None:
         return found
-    used = found.data.model_copy(update={"hashes": {"imagenet_weights": transfer_results.pinned_sha256()}})
+    used = found.data.model_copy(update={"hashes": {"imagenet_weights": weights.pinned_sha256()}})
     return found.model_copy(update={"data": used})
 
 
@@ -70,12 +70,6 @@ def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, monkeypatch:
 def test_smoke_has_no_transfer_runs(tmp_path: Path) -> None:
     assert transfer_results.runs_of("smoke", Store(tmp_path)) == []
     assert not len(transfer_results.described("smoke"))
-
-
-def test_the_weights_hash_is_the_pinned_one() -> None:
-    """The same as `Weights.sha256` gives for arrays with these hashes; nothing is fetched for it."""
-    hashes = {name: one.sha256 for name, one in weights.IMAGENET.arrays.items()}
-    assert transfer_results.pinned_sha256() == weights.Weights({}, "", hashes).sha256
 
 
 def test_tables_derive_from_the_records(store: Store) -> None:

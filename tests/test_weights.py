@@ -300,6 +300,11 @@ def test_the_data_command_fetches_weights(
 # --- into a network ------------------------------------------------------------------------------------------
 
 
+def test_the_pinned_hash_needs_no_weights() -> None:
+    hashes = {name: one.sha256 for name, one in weights.IMAGENET.arrays.items()}
+    assert weights.pinned_sha256() == weights.Weights({}, "", hashes).sha256
+
+
 def test_the_description_fits_the_network() -> None:
     net = NetSpec(variant="torchvision", towers="full", norm="none")
     shapes = {name: tuple(p.shape) for name, p in models.build(net, 224).named_parameters()}

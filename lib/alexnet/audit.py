@@ -1,6 +1,8 @@
 """Proof that the run records belong to this code: everything that can be checked is, and some runs are trained again.
 
 Without training, `alexnet.checks` compares each record with its spec, its predictions, the data and a fresh probe.
+Runs that start from ImageNet's weights need these for the probe. Where they cannot be had, all else is checked, the
+records are named as not checked to their end, and the command ends with 2: nothing was found wrong, and not all seen.
 With `--minutes`, runs drawn at random are trained again from nothing and compared:
 
 - On the hardware, threads, precision and torch version of the record, training repeats itself bit by bit. If weights,
@@ -19,7 +21,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +33,8 @@ from pydantic import ValidationError
 from scipy import stats
 from tqdm import tqdm
 
-from . import checks, experiments, machine, paths, runs
-from .errors import AlexnetError, RecordError, SpecError
+from . import batches, checks, experiments, features, machine, paths, pretrained, runs, weights
+from .errors import AlexnetError, DataError, RecordError, SpecError
 from .records import Environment, Epoch, Part, RunRecord, Store, write_atomically
 from .specs import RunSpec
 
@@ -90,6 +92,7 @@ class AuditRecord(Part):
     audited: list[str]  # hashes of the records that were read
     records_sha256: str  # of all record files: tells whether they are still those that were audited
     caught: list[Caught]
+    unchecked: tuple[str, ...] = ()  # hashes of records whose probe needs ImageNet's weights, which could not be had
     repetitions: list[Repetition]
     minutes: float | None  # allowed for repetitions
     seed: int | None  # of the draw of repetitions
@@ -97,6 +100,11 @@ class AuditRecord(Part):
     missing: int  # runs the profile needs that have no record
     notes: list[str]
     seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0: all records agree; 1: something was caught; 2: nothing was, and some could not be checked to their end."""
+        return 1 if not self.passed else 2 if self.unchecked else 0
 
     @property
     def passed(self) -> bool:
@@ -135,7 +143,8 @@ def examine(store: Store, profile: str, minutes: float | None = None, seed: int 
     planned, notes = _planned(profile, store, records)
     notes += [f"{run_hash}: no experiment needs this record" for run_hash in records if run_hash not in planned]
     notes += checks.strays(store)
-    for run_hash, differences in _check(store, records):
+    unchecked = without_weights(records)
+    for run_hash, differences in _check(store, records, unchecked):
         caught[run_hash].extend(differences)
     for name in checks.edited_since_committed(store):
         caught[Path(name).stem].append("its content differs from the committed file, yet claims the same creation time")
@@ -144,7 +153,8 @@ def examine(store: Store, profile: str, minutes: float | None = None, seed: int 
     if minutes is not None:
         seed = random.SystemRandom().randrange(2**32) if seed is None else seed
         titles = {run_hash: planned.get(run_hash) or _title(record.spec) for run_hash, record in records.items()}
-        for repetition in _repeat(store, records, titles, minutes, seed, notes):
+        known = {run_hash: record for run_hash, record in records.items() if run_hash not in unchecked}
+        for repetition in _repeat(store, known, titles, minutes, seed, notes):
             repetitions.append(repetition)
     for note in notes:
         _say(f"note      {note}")
@@ -155,10 +165,11 @@ def examine(store: Store, profile: str, minutes: float | None = None, seed: int 
         code=code_version(),
         profile=profile,
         environment=_environment(),
-        summary=_summary(total, found, repetitions),
+        summary=_summary(total, found, repetitions, len(unchecked)),
         audited=sorted(records),
         records_sha256=digest,
         caught=found,
+        unchecked=tuple(unchecked),
         repetitions=repetitions,
         minutes=minutes,
         seed=seed if minutes is not None else None,
@@ -183,6 +194,24 @@ def _read(store: Store) -> tuple[dict[str, RunRecord], dict[str, list[str]]]:
         caught[run_hash].append(difference)
         _say(f"CAUGHT    {run_hash}.json: {difference}")
     return records, caught
+
+
+def without_weights(records: dict[str, RunRecord]) -> list[str]:
+    """Hashes of the records that need ImageNet's weights, where these cannot be had; the reason is said.
+
+    The weights are asked for once, and only if a record needs them.
+    """
+    needing = sorted(run_hash for run_hash, record in records.items() if record.spec.transfer is not None)
+    if not needing:
+        return []
+    try:
+        weights.imagenet()
+    except DataError as error:
+        _say(f"note      ImageNet's weights cannot be had: {error}")
+        for run_hash in needing:
+            _say(f"UNCHECKED {run_hash}.json: its probe needs ImageNet's weights")
+        return needing
+    return []
 
 
 def _without_folder(message: str, store: Store) -> str:
@@ -224,15 +253,18 @@ def _title(spec: RunSpec) -> str:
     return f"{spec.net.name}, {spec.net.activation}, lr {spec.recipe.learning_rate:g} seed {spec.seed}"
 
 
-def _check(store: Store, records: dict[str, RunRecord]) -> Iterator[tuple[str, list[str]]]:
+def _check(
+    store: Store, records: dict[str, RunRecord], unchecked: Collection[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """What differs, for each record. Those that use the same images come together, as these are kept in memory."""
     ordered = sorted(records.values(), key=lambda r: (r.spec.dataset, r.spec.images.train_size or 0, r.hash))
     for record in tqdm(ordered, unit="record", desc="checking", disable=not sys.stderr.isatty(), leave=False):
-        differences = [_without_folder(text, store) for text in checks.differences(record, store)]
+        probing = record.hash not in unchecked
+        differences = [_without_folder(text, store) for text in checks.differences(record, store, probing)]
         for difference in differences:
             _say(f"CAUGHT    {record.hash}.json: {difference}")
         if not differences and not sys.stderr.isatty():
-            _say(f"agrees    {record.hash}.json")
+            _say(f"agrees    {record.hash}.json{'' if probing else ', but for its probe'}")
         yield record.hash, differences
 
 
@@ -245,10 +277,12 @@ def _environment() -> Environment:
     return Environment(device=device, precision=precision, threads=torch.get_num_threads(), **machine.describe())
 
 
-def _summary(total: int, caught: Sequence[Caught], repetitions: Sequence[Repetition]) -> str:
+def _summary(total: int, caught: Sequence[Caught], repetitions: Sequence[Repetition], unchecked: int = 0) -> str:
     """One sentence for the report."""
     agree = f"all {total} records agree" if not caught else f"{len(caught)} of {total} records do NOT agree"
     text = f"{agree} with this code, their predictions and the data"
+    if unchecked:
+        text += f", but for the probes of {unchecked}, which need ImageNet's weights and could NOT be checked"
     if not repetitions:
         return f"{text}; none was trained again"
     failed = sum(bool(repetition.differences) for repetition in repetitions)
@@ -282,6 +316,13 @@ def _repeat(
     trainable = [h for h in order if records[h].environment.device in ("cpu", machine.default_device().type)]
     if len(trainable) < len(order):
         notes.append(f"{len(order) - len(trainable)} records were made on a GPU and are not trained again here")
+    without_features = [h for h in trainable if records[h].spec.frozen and not _features_are_made(records[h])]
+    if without_features:
+        trainable = [h for h in trainable if h not in without_features]
+        notes.append(
+            f"{len(without_features)} records are of classifiers on features that are not computed here, and are not "
+            "trained again; `python -m alexnet features` computes them"
+        )
     for run_hash in trainable:
         record = records[run_hash]
         left = budget - (time.perf_counter() - start)
@@ -302,6 +343,19 @@ def _repeat(
         notes.append(f"no run fits into {minutes:g} minutes; the shortest took {shortest / 60:.1f}")
 
 
+def _features_are_made(record: RunRecord) -> bool:
+    """Computing them would take far longer than the run, and a gigabyte of disk."""
+    dataset, _, _ = batches.split_of(record.spec.dataset)
+    return features.are_made(
+        dataset, precision_here(record), record.data.hashes[pretrained.WEIGHTS], machine.default_device()
+    )
+
+
+def precision_here(record: RunRecord) -> str:
+    """The record's precision, where this machine is fast at it."""
+    return record.environment.precision if machine.has_fast_bfloat16() else "float32"
+
+
 def arm(record: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:
     """The runs that differ from this one in nothing but the seed."""
     same = record.spec.with_(seed=0)
@@ -316,7 +370,7 @@ def repeat(
     `others` are the other seeds of its arm. Raises `OutOfTime` after the first epoch that ends past the deadline.
     """
     environment = record.environment
-    precision = "float32" if not machine.has_fast_bfloat16() else environment.precision
+    precision = precision_here(record)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="alexnet-audit-") as folder, _threads(environment.threads):
         with tqdm(total=record.final.epochs, unit="epoch", disable=not sys.stderr.isatty(), leave=False) as bar:
@@ -433,7 +487,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """`python -m alexnet audit`: 0 when all records agree, 1 when something was caught.
+    """`python -m alexnet audit`: 0 when all records agree, 1 when something was caught, 2 when not all was checked.
 
     The audit record is written to a folder `audits` beside that of the records.
     """
@@ -446,4 +500,4 @@ def run(arguments: Namespace) -> int:
     audit = examine(store, profile, arguments.minutes, arguments.seed)
     print(f"{audit.summary}. {audit.seconds:.0f} s.")
     write_atomically(store.folder.parent / "audits" / FILE, (audit.model_dump_json(indent=1) + "\n").encode())
-    return 0 if audit.passed else 1
+    return audit.exit_code

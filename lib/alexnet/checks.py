@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import batches, evaluation, runs
+from . import batches, evaluation, runs, weights
 from .data import Dataset
 from .errors import AlexnetError
 from .learners import drops_before, learning_rates, rate_factor
+from .pretrained import WEIGHTS
 from .records import RunRecord, Store
 from .specs import KERNELS, LEARNING, SPLITS
 
@@ -28,9 +29,12 @@ LARGEST_HALF = 65504.0  # the largest float16; beyond it a log probability is st
 OTHER_FILES = {".gitignore", ".gitkeep", "README.md"}  # what a store may hold besides records
 
 
-def differences(record: RunRecord, store: Store) -> Iterator[str]:
-    """All that differs between a record and what its spec, its predictions, the data and this code give."""
-    for check in (_history, _final, _clock, _data, _predictions, _probe):
+def differences(record: RunRecord, store: Store, probing: bool = True) -> Iterator[str]:
+    """All that differs between a record and what its spec, its predictions, the data and this code give.
+
+    Without `probing` the probe is left out: it is the one check that needs ImageNet's weights, for runs that use them.
+    """
+    for check in (_history, _final, _clock, _data, _predictions, *[_probe] * probing):
         try:
             yield from check(record, store)
         except (AlexnetError, RuntimeError, ValueError, KeyError) as error:
@@ -128,6 +132,11 @@ def _data(record: RunRecord, store: Store) -> Iterator[str]:
     for name, digest in dataset.hashes.items():
         if record.data.hashes.get(name) != digest:
             yield f"data: the hash of {name} is not that of the verified data"
+    used, known = record.data.hashes.get(WEIGHTS), weights.pinned_sha256()
+    if used != (known if record.spec.transfer is not None else None):
+        yield f"data: the record was made with {'other' if used else 'no'} ImageNet weights, its spec wants " + (
+            "the pinned ones" if record.spec.transfer is not None else "none"
+        )
 
 
 def _predictions(record: RunRecord, store: Store) -> Iterator[str]:

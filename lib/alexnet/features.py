@@ -274,6 +274,17 @@ def of_part(dataset: Dataset, part: str, flip: bool = False, precision: str | No
     return of(getattr(dataset, name), dataset.hashes[name], flip, precision)
 
 
+def are_made(dataset: Dataset, precision: str, weights_sha256: str, device: torch.device) -> bool:
+    """Whether all features of a data set are on disk already, so that nothing but reading them takes time."""
+    for part, flip in parts(dataset):
+        name = f"{part}_images"
+        images = getattr(dataset, name)
+        key = Key(dataset.hashes[name], len(images), flip, weights_sha256, precision, device.type)
+        if not (paths.data_folder() / "features" / key.hash / MADE_FILE).exists():
+            return False
+    return True
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """The options of `python -m alexnet features`."""
     parser.add_argument("--dataset", choices=["cifar10"], default="cifar10")

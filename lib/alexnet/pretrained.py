@@ -17,6 +17,7 @@ from . import batches, data, features, models, weights
 from .batches import PIXELS, WEIGHTS_STREAM, Batches, Draws, Images, Preparation, imagenet_statistics, seed_of
 from .specs import NetSpec, RunSpec
 
+WEIGHTS = "imagenet_weights"  # their name among the hashes of a record
 LOWEST = ("conv1", "conv2")  # what is unfrozen last
 
 
@@ -71,7 +72,7 @@ def _classifier_size(net: NetSpec, side: int) -> int:
 
 def hashes(spec: RunSpec) -> dict[str, str]:
     """What a run uses besides its data set."""
-    return {"imagenet_weights": weights.imagenet().sha256} if spec.transfer is not None else {}
+    return {WEIGHTS: weights.imagenet().sha256} if spec.transfer is not None else {}
 
 
 @dataclass

@@ -3,7 +3,6 @@
 All of it derives from the records of `alexnet.transfer`. Accuracies are in percent, on the test set.
 """
 
-import hashlib
 import itertools
 import math
 import statistics
@@ -16,6 +15,7 @@ from . import effects, experiments, published_results, weights
 from .effects import Effect
 from .errors import SpecError
 from .planning import Planned, check_profile
+from .pretrained import WEIGHTS
 from .published_results import Accuracy
 from .records import RunRecord, Store
 from .transfer import ALL, CLAIM, TRANSFER, Approach
@@ -111,12 +111,6 @@ def best(runs: Runs, size: int = ALL) -> tuple[str, Accuracy] | None:
     name = min(known, key=lambda name: statistics.fmean(record.final.valid_error for record in known[name]))
     value = accuracy(known[name])
     return None if value is None else (name, value)
-
-
-def pinned_sha256() -> str:
-    """The one hash of ImageNet's ten arrays, as they are pinned; nothing is fetched."""
-    arrays = weights.IMAGENET.arrays
-    return hashlib.sha256("".join(arrays[name].sha256 for name in sorted(arrays)).encode()).hexdigest()
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -254,5 +248,5 @@ def missing(runs: Iterable[tuple[Planned, RunRecord | None]]) -> int:
 
 def foreign(runs: Runs) -> list[str]:
     """Records of runs from ImageNet's weights that were made with other weights than the pinned ones."""
-    used = {r.hash: r.data.hashes.get("imagenet_weights") for _, r in runs if r and r.spec.transfer is not None}
-    return sorted(name for name, digest in used.items() if digest != pinned_sha256())
+    used = {r.hash: r.data.hashes.get(WEIGHTS) for _, r in runs if r and r.spec.transfer is not None}
+    return sorted(name for name, digest in used.items() if digest != weights.pinned_sha256())

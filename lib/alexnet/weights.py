@@ -210,7 +210,11 @@ class Weights:
     @property
     def sha256(self) -> str:
         """One hash for all arrays."""
-        return hashlib.sha256("".join(self.hashes[name] for name in sorted(self.hashes)).encode()).hexdigest()
+        return _joint_sha256(self.hashes)
+
+
+def _joint_sha256(hashes: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
 
 
 def load(
@@ -230,6 +234,11 @@ def named_file(description: DatasetDescription = IMAGENET) -> Path | None:
     folder = named_local_folder()
     found = folder is not None and any(layout.find(folder) for layout in description.layouts)
     return folder if found else None
+
+
+def pinned_sha256(description: DatasetDescription = IMAGENET) -> str:
+    """What `Weights.sha256` has to be, from the pinned hashes alone: nothing is fetched."""
+    return _joint_sha256({name: expected.sha256 for name, expected in description.arrays.items()})
 
 
 @functools.cache
