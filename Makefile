@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Settings, each as NAME=value after make
 PROFILE ?= cpu#      what to run: cpu (the default; has committed records), smoke (live, on a subset) or gpu
 SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
-CLAIM ?=#            only the runs of this claim, such as relu-speed
+CLAIM ?=#            only the runs of this claim, such as relu-speed, or CLAIM=a,b of several
 FRESH ?=#            1: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download

@@ -93,6 +93,16 @@ def test_every_claim_that_the_cpu_profile_promises_has_runs():
     assert not waiting
 
 
+def test_several_claims_are_planned_together_and_an_unknown_one_is_named(tmp_path):
+    store = Store(tmp_path)
+    both = list(experiments.plan("smoke", store, claim="overlap-pool, relu-speed"))
+    alone = [p for claim in ("relu-speed", "overlap-pool") for p in experiments.plan("smoke", store, claim=claim)]
+    assert {p.claim for p in both if p.stage == "seeds"} <= {"overlap-pool", "relu-speed"}
+    assert {(p.claim, p.spec.hash) for p in both} == {(p.claim, p.spec.hash) for p in alone}
+    with pytest.raises(SpecError, match="claim 'pooling'"):
+        list(experiments.plan("smoke", store, claim="relu-speed,pooling"))
+
+
 def test_every_planned_network_can_be_built():
     nets = {(p.spec.net, p.spec.images.side(32)) for p in planned("smoke")}
     assert len(nets) > 6

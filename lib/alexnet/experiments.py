@@ -57,18 +57,20 @@ def relu_speed(profile: str) -> ReluSpeed:
 
 
 def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Iterator[Planned]:
-    """All runs of a profile (or of one claim) that can be named now. A run that serves several claims comes once for
-    each. Raises `SpecError` for an unknown claim."""
+    """All runs of a profile (or of one claim, or several with commas between) that can be named now. A run that serves
+    several claims comes once for each. Raises `SpecError` for an unknown claim."""
     experiments = EXPERIMENTS[check_profile(profile)]
-    known = sorted(frozenset().union(*(experiment.claims for experiment in experiments)))
-    if claim is not None and claim not in known:
-        raise SpecError(f"No runs are planned for a claim {claim!r}; those with runs: {', '.join(known)}.")
+    known = frozenset().union(*(experiment.claims for experiment in experiments))
+    wanted = known if claim is None else frozenset(name.strip() for name in claim.split(","))
+    if unknown := sorted(wanted - known):
+        names = ", ".join(sorted(known))
+        raise SpecError(f"No runs are planned for a claim {unknown[0]!r}; those with runs: {names}.")
     if seeds is not None and seeds < 1:
         raise SpecError(f"{seeds} seeds make no experiment; give 1 or more.")
     for experiment in experiments:
-        if claim is None or claim in experiment.claims:
+        if wanted & experiment.claims:
             for planned in experiment.plan(store, seeds):
-                if claim is None or planned.claim == claim or planned.stage == "grid":
+                if claim is None or planned.claim in wanted or planned.stage == "grid":
                     yield planned
 
 

@@ -93,7 +93,7 @@ def execute_all(
     workers: int | None = None,  # processes of one thread each; None: one a core
     scheduler: str | None = None,  # address of a Dask scheduler to use instead
     minutes: float | None = None,  # start no new run after so long
-    claim: str | None = None,  # only the runs of this claim
+    claim: str | None = None,  # only the runs of this claim, or of several with commas between
 ) -> int:
     """Make the records the profile lacks and return how many were made.
 
@@ -308,7 +308,7 @@ def require_records(profile: str, missing: list[Planned]) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `python -m alexnet runs`."""
     parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
-    parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed")
+    parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed, or a,b of several")
     parser.add_argument("--seeds", type=int, help="seeds an arm, where the profile's own number shall not hold")
     parser.add_argument("--fresh", action="store_true", help="ignore the committed records; keep new ones in build/")
     parser.add_argument("--workers", type=int, help="processes of one thread each (default: one a core)")
