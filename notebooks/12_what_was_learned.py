@@ -24,7 +24,8 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import batches, board, claims, experiments, figures_ablations, figures_learned, paths, tables
+from alexnet import batches, board, claims, experiments, figures_ablations, figures_learned, learner, paths, tables
+from alexnet.ablations import ABLATIONS
 from alexnet.evaluation import NEIGHBOURS
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
@@ -51,7 +52,14 @@ def arrays(claim):
 
 
 # %% [markdown]
+# A network is often called a black box, but the paper opens it in three places: at its first layer, whose weights can
+# be looked at as small images; at its last hidden layer, where each image has become a list of numbers; and at its
+# answers, of which the first is not the only one that tells something.
+#
 # ## Colour in two towers
+#
+# The two towers start from the same kind of random weights and see the same images. In the paper, one ends with kernels
+# for edges in black and white, the other with blobs of colour, each time anew and without anybody asking for it.
 #
 # A kernel weighs three colour channels. The part of it that weighs all three alike sees grey; what is left sees colour.
 # The share of a kernel's energy that is in the colour part is its colour selectivity. If one tower specialises, the
@@ -72,6 +80,9 @@ print(figures_ablations.waiting(rows("kernel-towers")) or "No run is missing.")
 
 # %% [markdown]
 # ## Neighbours
+#
+# Two photographs of a dog can differ in every pixel, and a dog and a couch of the same colour can agree in most. If the
+# network has learned what is in an image, dogs lie close together in its last hidden layer, whatever their pixels.
 #
 # For each of the first test images, the nearest training images: by the activations of the last hidden layer, and by
 # the pixels themselves. A frame marks a neighbour of another class.
@@ -111,6 +122,9 @@ tables.show(board.verdict_board(rows("neighbours"))[board_columns], "Verdicts")
 
 # %% [markdown]
 # ## The labels behind the first
+#
+# The network gives every class a probability. If it has learned what things look like, the classes behind the first
+# should be like it: a cat may be taken for a dog, hardly for a lorry.
 
 # %%
 ranked = {name: a for name, a in arrays("top5-sensible").items() if "ranked_probability" in a}
@@ -141,11 +155,30 @@ tables.show(board.verdict_board(rows("top5-sensible"))[board_columns], "Verdicts
 
 # %% [markdown]
 # ## What each layer makes of an image
+#
+# Each square is one map of a convolutional layer after its ReLU: bright where the map's kernel found what it looks for.
+# Early maps still look like the image; later ones are coarse, and say rather what than where.
 
 # %%
 if seed:
     maps = {key.removeprefix("maps_"): value for key, value in found[seed].items() if key.startswith("maps_")}
     show_if_any(figures_learned.feature_maps, maps, dataset.test_images[0], "What does each layer respond to?")
+
+# %% [markdown]
+# ## Play with it
+#
+# Train a small network live and look at its kernels: after so short a time they are still close to the noise that they
+# started from. It writes no record.
+
+# %%
+LIVE = False  # set True to train here
+live = ABLATIONS["smoke"][0].baseline
+print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
+if LIVE:
+    learn = learner(live)
+    learn.fit()
+    weights = learn.model[0].weight.detach().cpu().numpy()
+    show_if_any(figures_learned.kernels, weights, "The first layer's kernels after a short training")
 
 # %% [markdown]
 # ## Threats to validity

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .board import PlannedRun, Row, Runs, paired_records, readings
 from .claims import Question
@@ -182,7 +183,7 @@ def curve_panels(
     said = []
     with themed():
         figure = Figure(figsize=(9.0, 0.5 + 2.5 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axis in axes.flat[len(drawn) :]:
             axis.set_visible(False)
         for axis, (name, arms) in zip(axes.flat, drawn.items(), strict=False):
@@ -198,6 +199,8 @@ def curve_panels(
                     va="top", fontsize=8.5, fontweight="bold", color=PALETTE[place],
                 )  # fmt: skip
             axis.set_title(textwrap.fill(name, 36), fontsize=9.5)
+            axis.set_xlim(0, None)
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             said.append(f"{name}: {' and '.join(ends)}")
         figure.supxlabel("epochs", fontsize=10)
         figure.supylabel(label, fontsize=10)

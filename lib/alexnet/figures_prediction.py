@@ -26,7 +26,7 @@ def ranked_bars(found: Prediction) -> Drawn:
             axes[name].axis("off")
             axes[name].set_title(title, fontsize=10, fontweight="normal", loc="center")
         bars = axes["bars"]
-        for rank, (label, share) in enumerate(ranked):
+        for rank, (_, share) in enumerate(ranked):
             bars.barh(rank, share, color=BLUE if rank else VERMILION, alpha=0.85, height=0.8)
             bars.text(share + 0.01, rank, f"{share:.1%}", va="center", color=BLACK)
         bars.set_yticks(range(len(ranked)), [label for label, _ in ranked])
