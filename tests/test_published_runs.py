@@ -9,7 +9,17 @@ import small
 import torch
 import torch.nn.functional as F
 
-from alexnet import checks, experiments, figures_published, models, published_report, published_results, report, runs
+from alexnet import (
+    checks,
+    experiments,
+    figures_published,
+    models,
+    notebooks,
+    published_report,
+    published_results,
+    report,
+    runs,
+)
 from alexnet.batches import Preparation, Statistics, random_boxes
 from alexnet.claims import claims, published
 from alexnet.data import CIFAR10
@@ -366,6 +376,20 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     assert "partial: 8,000 of 45,000" in towers.interval
     assert (missing.ours, missing.verdict) == ("–", "not tested")
     assert missing.command == "make runs CLAIM=cifar-bn FRESH=1"
+    assert missing.reason == "It waits for its runs: none is recorded yet."
+
+
+@pytest.mark.parametrize("profile", experiments.PROFILES)
+def test_the_first_page_has_all_five_rows_whatever_is_recorded(profile: str, tmp_path):
+    """Each with its network, the published figure, the page that tells of it and the verdict, with or without runs."""
+    found = report._reimplementations(profile, Store(tmp_path), None, notebooks.sources())
+    assert [row.id for row in found] == [row.id for row in published().row] == list(PROTOCOLS)
+    assert len(found) == 5
+    for row in found:
+        assert row.condition == published()[row.id].network and row.paper.endswith("%")
+        assert (row.ours, row.verdict) == ("–", "not tested") and row.reason
+        assert row.href.startswith("08_published_reimplementations.html")
+        assert bool(row.command) == (row.id in published_runs(profile).claims)
 
 
 def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch, tmp_path):

@@ -191,7 +191,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     """
     found, target, share = clean(arms), row.headline.value, partial(arms)
     if found is None:
-        return Verdict("not tested", "None of its runs is recorded yet.")
+        return Verdict("not tested", "It waits for its runs: none is recorded yet.")
     said = f"Published {target:g}% on {row.headline.measured_on}; ours {found.text} on the test set, clean protocol"
     said = f"{said} ({share})." if share else f"{said}."
     if found.mean >= target:
