@@ -97,9 +97,10 @@ class Classifier:
     checkpoint: Checkpoint
 
     @classmethod
-    def load(cls, path: Path | str = DEFAULT_CHECKPOINT) -> "Classifier":
-        """The network of a checkpoint. Raises `RecordError` when the file will not do."""
-        return cls(checkpoints.load(Path(path)))
+    def load(cls, path: Path | str | None = None) -> "Classifier":
+        """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` when the file will
+        not do."""
+        return cls(checkpoints.load(Path(path or DEFAULT_CHECKPOINT)))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -142,12 +143,12 @@ def _loaded(path: Path, size: int, changed: int) -> Classifier:
     return Classifier.load(path)
 
 
-def predict(image: Source, checkpoint: Path | str = DEFAULT_CHECKPOINT, **options: bool) -> Prediction:
+def predict(image: Source, checkpoint: Path | str | None = None, **options: bool) -> Prediction:
     """What a trained network takes an image for: `predict("cat.jpg").show()`; options as `Classifier.predict` has them.
 
-    The network is read once, and again when its file has changed.
+    The network is by default that of `make checkpoint`. It is read once, and again when its file has changed.
     """
-    path = Path(checkpoint)
+    path = Path(checkpoint or DEFAULT_CHECKPOINT)
     if not path.is_file():
         return Classifier.load(path).predict(image, **options)  # which says what is wrong
     state = path.stat()
