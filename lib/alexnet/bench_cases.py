@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import batches, bench_layers, data, learners, machine, models
+from . import batches, bench_layers, data, features, learners, machine, models, weights
 from .batches import WEIGHTS_STREAM, seed_of
 from .bench import Arms, case
 from .bench_processes import elsewhere, side_by_side
@@ -162,6 +162,55 @@ def _training_float32() -> Iterator[Arms]:
 def _preparation_227() -> Iterator[Arms]:
     """A training step at 227 pixels against the preparation of its batch: at most 3% of it"""
     yield from _preparation_arms(_spec_227(), FEW)
+
+
+# Transfer
+
+
+class PlainImages(OneByOne):
+    """The same as transfer learning reads it: enlarged to 224 pixels, each channel less ImageNet's mean."""
+
+    def __init__(self, images: int):
+        super().__init__(images)
+        transforms = import_torchvision().transforms
+        normalise = transforms.Normalize(batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+        self.transform = transforms.Compose([transforms.Resize(features.SIDE), transforms.ToTensor(), normalise])
+
+
+def _frozen_layers() -> nn.Sequential:
+    """The convolutional part with weights drawn at random: the time is that of ImageNet's."""
+    whole = models.build(features.NET, features.SIDE)
+    arrays = {name: p.detach().numpy() for name, p in whole.named_parameters() if name.startswith("conv")}
+    return features.convolutional_part(weights.Weights(arrays, "drawn at random", {}))
+
+
+def reference_features(images: int) -> Callable[[], object]:
+    """Features of `images` images with the plain loop of public code: DataLoader with two workers, float32."""
+    model = _frozen_layers()
+    loader = DataLoader(PlainImages(images), batch_size=128, num_workers=2)
+
+    def compute() -> None:
+        with torch.no_grad():
+            for pixels, _ in loader:
+                model(pixels)
+
+    return compute
+
+
+def our_features(images: int) -> Callable[[], object]:
+    """Features of as many images as `alexnet features` computes them, without the disk."""
+    machine.keep_freed_memory()
+    device, precision = machine.default_device(), machine.default_precision()
+    model = _frozen_layers().to(device, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    pixels = data.load("cifar10").train_images[:images]
+    return lambda: list(features.compute(pixels, False, model, precision, device))
+
+
+@case("features", goal=1.0, repeats=3)
+def _features() -> Iterator[Arms]:
+    """The plain loop of public code against ours: what frozen convolutional layers see in images at 224 pixels"""
+    with elsewhere(reference_features, FEW) as reference, elsewhere(our_features, FEW) as ours:
+        yield Arms(reference, ours, FEW, precision=machine.default_precision())
 
 
 # The four-layer net

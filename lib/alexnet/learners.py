@@ -385,6 +385,8 @@ class CoupledLearner(Learner):
 
     recipe: RecipeSpec
     transfer: TransferSpec | None = None
+    _present: tuple[int, ...] = ()
+    _listeners: dict[str, list[Callback]]
 
     def _call_one(self, event: str) -> None:
         """Ask only the callbacks that listen to this event; fastai sorts and asks all of them, several times a batch.
@@ -394,7 +396,7 @@ class CoupledLearner(Learner):
         if event == "after_fit":
             return super()._call_one(event)
         present = tuple(map(id, self.cbs))
-        if getattr(self, "_present", None) != present:
+        if self._present != present:
             self._present, self._listeners = present, {}
         if event not in self._listeners:
             self._listeners[event] = self.ordered_cbs(event)
