@@ -162,6 +162,13 @@ def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
     assert len(complete(Store(tmp_path))) == 6
 
 
+def test_workers_have_one_thread_and_one_arena_of_memory() -> None:
+    """With an arena a thread they grew without bound; see `machine.keep_freed_memory`."""
+    with grid._pool(2, None) as pool:
+        found = pool.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
+    assert list(found.values()) == [("1", "1")] * 2
+
+
 def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(
     real_data: None, tiny: ReluSpeed, tmp_path: Path, counts: dict
 ) -> None:

@@ -253,7 +253,9 @@ def _pool(workers: int, scheduler: str | None) -> Iterator[Here | Cluster]:
     from distributed import Client, LocalCluster
 
     quiet = {"distributed.worker.daemon": False, "distributed.logging.distributed": "error"}
-    with dask.config.set(quiet):
+    # Before a worker starts: the thread that it trains in has an arena of its own from its first allocation on.
+    one_arena = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
+    with dask.config.set(quiet | one_arena):
         if scheduler is not None:
             try:
                 client = Client(scheduler, timeout="10s")

@@ -1,7 +1,6 @@
 """fastai Learners for the paper's recipe, and the small callbacks it is made of (section 5)."""
 
 import math
-from contextlib import ExitStack
 from functools import partial
 
 import fastai.callback.hook  # gives every Learner its summary()
@@ -57,13 +56,13 @@ class Precision(Callback):
 
     def before_batch(self) -> None:
         """Enter autocast for the model and the loss."""
-        self._stack = ExitStack()
-        device = self.dls.device.type
-        self._stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"))
+        enabled = self.precision == "bfloat16"
+        self._autocast = torch.autocast(self.dls.device.type, torch.bfloat16, enabled=enabled)
+        self._autocast.__enter__()
 
     def after_pred(self) -> None:
         """The softmax and the loss are computed in float32 on every path."""
-        self._stack.close()
+        self._autocast.__exit__(None, None, None)
         self.learn.pred = self.pred.float()
 
 
@@ -387,6 +386,17 @@ class CoupledLearner(Learner):
     transfer: TransferSpec | None = None
     _present: tuple[int, ...] = ()
     _listeners: dict[str, list[Callback]]
+
+    def __call__(self, event_name: object) -> None:
+        """Tell the callbacks of an event; fastai makes a list of its own of each name first."""
+        if isinstance(event_name, str):
+            self._call_one(event_name)
+        else:
+            super().__call__(event_name)
+
+    def _set_device(self, b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Our batches are made on the device; fastai looks at every parameter and tensor to find that out."""
+        return b if isinstance(self.dl, Batches) else super()._set_device(b)
 
     def _call_one(self, event: str) -> None:
         """Ask only the callbacks that listen to this event; fastai sorts and asks all of them, several times a batch.

@@ -111,6 +111,7 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
                 record = _execute(spec, store, precision or machine.default_precision(), report)
                 store.put(record)
                 gc.collect()  # learner and callbacks refer to each other, and a process may make many runs
+                machine.return_freed_memory()
             store.remove_leftovers(spec.hash)
     return record
 
