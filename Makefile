@@ -107,7 +107,7 @@ imagenet: $(STAMP) ## Train AlexNet on ImageNet, or a folder like it, on all GPU
 lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-bench: $(STAMP) ## Measure speed, exactness and memory on this machine against a plain loop (5 minutes)
+bench: $(STAMP) ## Measure speed, exactness and memory on this machine against a plain loop (9 minutes)
 	@$(ALEXNET) bench
 
 data: $(STAMP) ## Fetch and verify the data sets, and say which source answered

@@ -15,9 +15,9 @@
 # and depth: sections 3.2 to 7 say of each that it lowers the error. Here each is taken out of the same network on its
 # own, with everything else as it was.
 #
-# In 2012 a network of this size was out of reach for most: it took a week on two graphics cards with 3 GB of memory
-# each, and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the
-# network fit, or they keep it from overfitting.
+# In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,
+# and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the network
+# fit, or they keep it from overfitting.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read

@@ -200,7 +200,8 @@ def test_committed_report_says_what_records_and_notebooks_say():
     store, sources = Store(paths.RUNS), notebooks.sources()
     runs = experiments.records("cpu", store)
     rows = board.rows(runs, anatomy.exact_counts())
-    articles = [front.article(report.front_content(rows, runs, sources))]
+    reimplementations = report._reimplementations("cpu", store, None, sources)
+    articles = [front.article(report.front_content(rows, runs, sources, reimplementations))]
     for source in sources:
         notebook = notebooks.read_pair(source)
         assert notebook is not None
