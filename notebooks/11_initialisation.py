@@ -23,20 +23,32 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-import pandas as pd
 
-from alexnet import anatomy, batches, board, claims, experiments, figures_ablations, figures_learned, paths, tables
-from alexnet import signals as at_work
+from alexnet import board, claims, experiments, figures_ablations, figures_learned, learner, paths, planning, tables
+from alexnet import starts as starting
+from alexnet.ablations import ABLATIONS
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
+from alexnet.tables import say
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = experiments.records(PROFILE, store, SEEDS)
-starts = figures_ablations.selected(runs, "init-as-written")
+specs = starting.specs(runs)
 planned = {(p.claim, p.condition) for p, _ in runs if p.stage == "seeds"}
 questions = [q for q in claims.claims().questions() if (q.claim, q.condition) in planned]
-rows = [board.row(question, runs) for question in questions if question.claim == "init-as-written"]
-first = {p.condition: p.spec for p, _ in reversed(starts)}
+rows = [board.row(question, runs) for question in questions if question.claim == starting.CLAIM]
+question = claims.claims().question(starting.CLAIM)
+
+# %% [markdown]
+# ## What we run
+#
+# The faithful network sees 227 pixels, so its runs are short; the narrow one for 32 pixels has time for more steps.
+# Within a network only the weights and the scale of the pixels differ.
+
+# %%
+one_each = {spec.net.form: spec for spec in specs.values()}
+for form, spec in one_each.items():
+    say(f"**{starting.NETWORKS[form].capitalize()}.** {planning.describe(spec)}")
 
 # %% [markdown]
 # ## What the arithmetic predicts
@@ -47,16 +59,9 @@ first = {p.condition: p.spec for p, _ in reversed(starts)}
 # score whatever the image, and the gradients that come back are as small.
 
 # %%
-spread = batches.statistics("cifar10").spread
-predictions = []
-for condition, spec in first.items():
-    side = spec.images.side(batches.PIXELS[spec.dataset])
-    scale = spread if spec.images.scaling == "mean-image" else 1.0
-    gain = anatomy.total_gain(spec.net, side)
-    predictions.append({"condition": condition, "pixels": scale, "gain": gain, "predicted": gain * scale})
-predicted = pd.DataFrame(predictions, columns=["condition", "pixels", "gain", "predicted"])
+predicted = starting.predicted(specs)
 tables.show(
-    predicted.rename(columns={"pixels": "size of the pixels", "predicted": "size of the scores"}),
+    predicted.rename(columns={"size": "size of the pixels", "predicted": "size of the scores"}),
     "Product of the gains of all layers, and what it leaves of the pixels",
     {"size of the pixels": ".1f", "gain": ".1e", "size of the scores": ".1e"},
 )
@@ -64,53 +69,54 @@ tables.show(
 # %% [markdown]
 # ## What is measured before training
 #
-# One batch through each fresh network, and the loss's gradient back: standard deviation of the input of each
-# nonlinearity, and of the gradient there.
+# The same, measured: some images go through each fresh network, and the loss's gradient comes back. The biases of one
+# keep the units awake, but they shift all images alike; so the first table has only what differs between images, the
+# standard deviation over them. Norms and biases, which the arithmetic leaves out, are in it.
 
 # %%
-small = {name: spec for name, spec in first.items() if spec.net.form == "32"}
-layers = {name: {signal.layer: signal for signal in at_work.at_initialisation(spec)} for name, spec in small.items()}
-for quantity, caption in (("input", "Input of each nonlinearity"), ("gradient", "Gradient at each nonlinearity")):
-    table = pd.DataFrame({name: {k: getattr(s, quantity) for k, s in found.items()} for name, found in layers.items()})
+measured = {
+    "What is left of the differences between images after each layer": starting.differences(specs),
+    "Gradient of the loss at each nonlinearity, standard deviation": starting.gradients(specs),
+}
+for caption, table in measured.items():
     table = table.map(lambda value: float(f"{value:.0e}"))  # a digit that is the same on every machine
-    table.index.name = "layer"
-    tables.show(table, f"{caption}, standard deviation, before training", dict.fromkeys(table, ".0e"))
+    tables.show(table, f"{caption}, before training", dict.fromkeys(table, ".0e"))
 
 # %% [markdown]
-# The biases of one keep the units awake, and with them the inputs of the later layers have a size that does not come
-# from the image at all. What matters for learning is the part that differs between images, and the gradient.
+# A step moves a weight by the learning rate times its gradient. Where the gradient is a millionth, the first steps move
+# nothing but the last layer's biases: the loss stands still at that of guessing, until the differences have grown.
 #
 # ## What trains
 
 # %%
-found = [
-    {
-        "condition": p.condition,
-        "predicted": predicted.set_index("condition").loc[p.condition, "predicted"],
-        "error": 100 * record.final.train_error,
-    }
-    for p, record in starts
-    if record is not None
-]
-table = pd.DataFrame(found, columns=["condition", "predicted", "error"])
-limit = next((q for q in questions if q.claim == "init-as-written"), None)
-trained_from = 90.0 - (limit.null if limit else 0.0)
+found = starting.outcomes(runs, question)
+trained_from = 90.0 - question.null
 show_if_any(
-    figures_learned.starts, table, trained_from, "Does the predicted size of the scores tell which networks train?"
-)
+    figures_learned.starts, found.join(predicted.set_index("condition")["predicted"], on="condition"), trained_from,
+    "Does the predicted size of the scores tell which networks train?",
+)  # fmt: skip
+
+# %%
+if len(found):
+    caption = f"Runs that trained, {question.null:g} points better than guessing, and how soon"
+    tables.show(starting.summary(found), caption)
+for paragraph in starting.answers(found, predicted):
+    say(paragraph)
 
 # %%
 tables.show(board.verdict_board(rows)[["condition", "ours", "unit", "verdict", "why"]], "Does it train?")
 
 # %%
-losses = {}
-for p, record in starts:
-    if record is not None and record.spec.net.form == "32":
-        losses.setdefault(p.condition.removeprefix("small-"), []).append(record)
-show_if_any(
-    figures_ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
-    "How soon does each start to learn?",
-)  # fmt: skip
+for form, network in starting.NETWORKS.items():
+    losses = {}
+    for p, record in figures_ablations.selected(runs, starting.CLAIM):
+        if record is not None and record.spec.net.form == form:
+            losses.setdefault(p.condition.removeprefix("small-"), []).append(record)
+    if losses:
+        show_if_any(
+            figures_ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
+            f"How soon does {network} start to learn?",
+        )  # fmt: skip
 
 # %%
 print(figures_ablations.waiting(rows) or "No run is missing.")
@@ -126,6 +132,21 @@ show_if_any(
 )  # fmt: skip
 tables.show(board.verdict_board(biases)[["claim", "condition", "ours", "unit", "verdict", "why"]], "Verdicts")
 print(figures_ablations.waiting(biases) or "No run is missing.")
+
+# %% [markdown]
+# ## Play with it
+#
+# Draw the weights otherwise, or scale the pixels, and see whether the loss moves. It writes no record.
+
+# %%
+LIVE = False  # set True to train here
+live = next(one.baseline for one in ABLATIONS["smoke"] if one.name == "start-32").with_(
+    net={"init": "as-run"}, images={"scaling": "mean-image"}
+)
+print(f"{live.images.train_size:,} images, {live.recipe.epochs} epoch: some seconds on two cores.")
+if LIVE:
+    learn = learner(live)
+    learn.fit()
 
 # %% [markdown]
 # ## Threats to validity

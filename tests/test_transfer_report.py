@@ -54,7 +54,7 @@ def curve(*points: tuple[int, float]) -> dict[int, Accuracy]:
 
 def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setattr(transfer_report, "say", shown.append)
     runs = transfer_results.runs_of("cpu", Store(tmp_path))
     transfer_report.state("cpu", runs)
     assert runs and f"{len(runs)} of the {len(runs)} runs" in shown[0] and "`make runs CLAIM=transfer`" in shown[0]
@@ -144,8 +144,8 @@ def test_every_cell_of_the_notebook_runs(
         for planned in list(transfer_results.approaches("cpu")[3].counted(transfer.RANDOM_RATES[1]))[:4]:
             store.path(planned.spec.hash).unlink()
     shown: list[object] = []
-    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
-    monkeypatch.setattr(transfer_report.published_report, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setattr(transfer_report, "say", shown.append)
+    monkeypatch.setattr(transfer_report.published_report, "say", shown.append)
     exec(compile(NOTEBOOK.read_text(), str(NOTEBOOK), "exec"), {})
     told = " ".join(map(str, shown)) + capsys.readouterr().out
     assert ("make runs CLAIM=transfer" in told) == (records != "all")
@@ -155,6 +155,6 @@ def test_every_cell_of_the_notebook_runs(
 
 def test_a_number_of_images_that_nobody_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(transfer_report, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setattr(transfer_report, "say", shown.append)
     transfer_report.play(transfer_results.runs_of("cpu", store), 7)
     assert "choose a number from 100 to 45,000" in shown[0]

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 
 from . import figures_published, models, published_results, tables
 from .batches import PIXELS
@@ -15,6 +14,7 @@ from .published_runs import PUBLISHED, PUBLISHED_32
 from .records import RunRecord, Store
 from .reimplementations import PROTOCOLS, TOWERS_32
 from .specs import RunSpec
+from .tables import say
 
 Found = Mapping[str, Sequence[ArmResult]]
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
@@ -23,11 +23,6 @@ ARMS = {
     "seconds an epoch": ".0f",
 }  # fmt: skip
 CHANCE_MARGIN = 0.02  # a training error so close to that of guessing has not begun to fall
-
-
-def say(text: str) -> None:
-    """A paragraph."""
-    display(Markdown(text))
 
 
 def not_run(command: str) -> None:

@@ -1,20 +1,32 @@
 """How strong signal and gradient are, layer by layer, at initialisation or after training."""
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from . import batches, pretrained
+from . import anatomy, batches, pretrained
 from .records import Signal
 from .specs import RunSpec
 
 SATURATED = 0.95  # a tanh beyond this, either side, has less than a tenth of its greatest slope
 
 
-def at_initialisation(spec: RunSpec) -> list[Signal]:
-    """The signals of a fresh build of the spec."""
+def at_initialisation(spec: RunSpec, count: int | None = None) -> list[Signal]:
+    """The signals of a fresh build of the spec on its first batch, or on the first `count` images of it."""
+    model, images, labels = _fresh(spec, count)
+    return measure(model, images, labels)
+
+
+def between_images(spec: RunSpec, count: int | None = None) -> pd.Series:
+    """What is left of the differences between the first images after each layer of a fresh build of the spec."""
+    model, images, _ = _fresh(spec, count)
+    return anatomy.signal(model, images)
+
+
+def _fresh(spec: RunSpec, count: int | None) -> tuple[nn.Sequential, Tensor, Tensor]:
     training = batches.loaders(spec, torch.device("cpu")).train
-    model = pretrained.build(spec, training.preparation.side)
-    return measure(model, *training.one_batch())
+    images, labels = training.one_batch()
+    return pretrained.build(spec, training.preparation.side), images[:count], labels[:count]
 
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:

@@ -1,4 +1,4 @@
-"""Show a table in a notebook: clean HTML for the page, aligned text for the terminal, the same every time."""
+"""Show a table or a paragraph in a notebook: clean HTML for the page, plain text for the terminal, always the same."""
 
 from collections.abc import Mapping
 from html import escape
@@ -20,6 +20,13 @@ def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] 
 
     cells = formatted(frame, formats or {})
     display({"text/html": html(cells, frame, caption), "text/plain": plain(cells, caption)}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display a paragraph of Markdown."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
 
 
 def formatted(frame: pandas.DataFrame, formats: Mapping[str, str]) -> pandas.DataFrame:

@@ -3,23 +3,18 @@
 import math
 
 import pandas as pd
-from IPython.display import Markdown, display
 
 from . import figures_transfer, published_report, tables, transfer_results
 from .claims import published
 from .figures_display import show_if_any
 from .published_results import Accuracy
+from .tables import say
 from .transfer import ALL, CLASSIFIER
 from .transfer_results import RANDOM, Runs
 
 ROW = "cifar-transfer"
 REFERENCES = ("cifar-upscaled-scratch", "cifar-finetuned-2015", "cifar-finetuned")  # what others published
 COMMAND = "make runs CLAIM=transfer"
-
-
-def say(text: str) -> None:
-    """A paragraph."""
-    display(Markdown(text))
 
 
 def state(profile: str, runs: Runs) -> None:

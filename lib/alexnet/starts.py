@@ -1,0 +1,180 @@
+"""Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from . import anatomy, batches, signals
+from .claims import Question
+from .planning import Planned
+from .records import RunRecord
+from .specs import RunSpec
+
+CLAIM = "init-as-written"
+FEW = 16  # images that are enough to measure a fresh network's signals; a batch of the faithful one takes minutes
+NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
+WEIGHTS = {"paper": "as written", "as-run": "as run"}
+PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
+
+
+def specs(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, RunSpec]:
+    """Condition to the specification of its first seed, in the order of the plan."""
+    found: dict[str, RunSpec] = {}
+    for planned, _ in runs:
+        if planned.claim == CLAIM and planned.stage == "seeds":
+            found.setdefault(planned.condition, planned.spec)
+    return found
+
+
+def named(spec: RunSpec) -> dict[str, str]:
+    """What a condition is made of, in words: network, weights and pixels."""
+    return {
+        "network": NETWORKS[spec.net.form],
+        "weights": WEIGHTS[spec.net.init],
+        "pixels": PIXELS[spec.images.scaling],
+    }
+
+
+def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
+    """A row a condition: what it is made of, size of the pixels, product of all gains, predicted size of the scores."""
+    rows = []
+    for condition, spec in found.items():
+        size = batches.statistics(spec.dataset).spread if spec.images.scaling == "mean-image" else 1.0
+        gain = anatomy.total_gain(spec.net, spec.images.side(batches.PIXELS[spec.dataset]))
+        rows.append({"condition": condition, **named(spec), "size": size, "gain": gain, "predicted": gain * size})
+    return pd.DataFrame(rows, columns=["condition", "network", "weights", "pixels", "size", "gain", "predicted"])
+
+
+def gradients(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
+    """Standard deviation of the loss's gradient at each nonlinearity (rows) of each fresh network (columns)."""
+    measured = {name: signals.at_initialisation(spec, images) for name, spec in found.items()}
+    table = pd.DataFrame({name: {one.layer: one.gradient for one in layers} for name, layers in measured.items()})
+    table.index.name = "layer"
+    return table
+
+
+def differences(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
+    """What is left of the differences between images after each layer of weights (rows) of each fresh network."""
+    table = pd.DataFrame({name: signals.between_images(spec, images) for name, spec in found.items()})
+    table.index.name = "layer"
+    return table
+
+
+def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
+    """A row a run: what it started from, its training error at the end in percent, whether it counts as trained, and
+    the steps until the end of the first epoch in which it did (none where it never did).
+
+    A network counts as trained once its running training error over an epoch is `question.null` points below guessing.
+    """
+    rows = []
+    for planned, record in runs:
+        if planned.claim != CLAIM or planned.stage != "seeds" or record is None:
+            continue
+        spec = record.spec
+        limit = 1 - 1 / spec.net.classes - (question.null or 0.0) / 100
+        first = next((epoch.epoch for epoch in record.history if epoch.train_error <= limit), None)
+        steps = steps_an_epoch(spec)
+        rows.append(
+            {
+                "condition": planned.condition,
+                **named(spec),
+                "seed": spec.seed,
+                "error": 100 * record.final.train_error,
+                "trained": record.final.train_error <= limit and record.final.outcome != "diverged",
+                "steps": None if first is None else first * steps,
+                "budget": spec.recipe.epochs * steps,
+            }
+        )
+    columns = ["condition", "network", "weights", "pixels", "seed", "error", "trained", "steps", "budget"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def steps_an_epoch(spec: RunSpec) -> int:
+    """Updates of the weights an epoch; the last, incomplete batch is left out."""
+    images = spec.images.train_size or len(batches.split_for(spec)[1])
+    return images // spec.recipe.batch_size
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """A row a condition: runs that trained, of how many, the median of their steps, and the budget."""
+    rows = []
+    for condition, part in found.groupby("condition", sort=False):
+        steps = part["steps"].dropna()
+        rows.append(
+            {
+                "condition": condition,
+                **part.iloc[0][["network", "weights", "pixels"]].to_dict(),
+                "trained": f"{part['trained'].sum()} of {len(part)}",
+                "steps until then": f"at most {steps.median():,.0f}" if len(steps) else None,
+                "budget": f"{part['budget'].iloc[0]:,} steps",
+            }
+        )
+    columns = ["condition", "network", "weights", "pixels", "trained", "steps until then", "budget"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+Cells = dict[tuple[str, str], tuple[int, int]]  # weights and pixels -> runs that trained, runs
+
+
+def answers(found: pd.DataFrame, prediction: pd.DataFrame) -> list[str]:
+    """What came out, a paragraph a network, computed from the runs; says nothing of a network with a cell missing."""
+    said = []
+    expected = dict(zip(prediction["condition"], prediction["predicted"], strict=True))
+    for network in NETWORKS.values():
+        part = found[found["network"] == network]
+        cells: Cells = {
+            (weights, pixels): (int(own["trained"].sum()), len(own))
+            for weights in WEIGHTS.values()
+            for pixels in PIXELS.values()
+            if len(own := part[(part["weights"] == weights) & (part["pixels"] == pixels)])
+        }
+        if len(cells) < len(WEIGHTS) * len(PIXELS):
+            continue
+        counts = "; ".join(
+            f"{weights} on {pixels}: {trained} of {every}" for (weights, pixels), (trained, every) in cells.items()
+        )
+        sizes = part["condition"].map(expected)
+        separated = _separates(list(sizes[part["trained"]]), list(sizes[~part["trained"]]))
+        said.append(
+            f"**{network[0].upper()}{network[1:]}.** Runs that trained, by weights and pixels: {counts}. "
+            f"{_why(cells)} {separated}"
+        )
+    return said
+
+
+def _why(cells: Cells) -> str:
+    """What the four cells say about the reports that the paper's initialisation fails."""
+    trained, every = cells["as written", "0 to 255"]
+    trained_scaled, every_scaled = cells["as written", "unit variance"]
+    if trained == every and not trained_scaled:
+        return (
+            "So the paper's initialisation trains on the paper's pixels, and fails once these are scaled to unit "
+            "variance, as nearly every reimplementation does: those who report that it fails changed the inputs."
+        )
+    if not trained and not trained_scaled:
+        return (
+            "So the weights as written do not train within this budget whatever the pixels, and those who report that "
+            "they fail report what happens here too."
+        )
+    if trained == every and trained_scaled == every_scaled:
+        return "So the weights as written train here whatever the pixels: the reports that they fail are not borne out."
+    return "So the weights as written train in some of these runs and not in others: the start is at the edge."
+
+
+def _separates(trained: list[float], failed: list[float]) -> str:
+    """Whether a threshold on the predicted size of the scores tells which runs train."""
+    if not trained or not failed:
+        low, high = min(trained + failed), max(trained + failed)
+        return (
+            f"As {'no' if failed else 'every'} run trained, the predicted size of the scores ({low:.0e} to {high:.0e}) "
+            "has nothing to tell apart."
+        )
+    if min(trained) > max(failed):
+        return (
+            f"The arithmetic predicts it: all with scores of {min(trained):.0e} or more trained, none with "
+            f"{max(failed):.0e} or less."
+        )
+    return (
+        f"The arithmetic alone does not predict it: a network with scores of {min(trained):.0e} trained, and one with "
+        f"{max(failed):.0e} did not."
+    )

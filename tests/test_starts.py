@@ -1,0 +1,115 @@
+"""Whether networks start to learn: what is counted, and what is said of it, for every way it can come out."""
+
+import itertools
+
+import pandas as pd
+import pytest
+from fabricate import record
+
+from alexnet import anatomy, batches, claims, experiments, starts
+from alexnet.records import Store
+
+NOWHERE = Store("nowhere")
+QUESTION = claims.claims().question(starts.CLAIM)
+PLANNED = [p for p in experiments.plan("cpu", NOWHERE) if p.claim == starts.CLAIM]
+
+
+def runs(trains: dict[tuple[str, str], bool], form: str):
+    """The planned runs of a network with made-up histories: those whose weights and pixels are named train."""
+    for p in PLANNED:
+        if p.spec.net.form == form:
+            made_of = starts.named(p.spec)
+            good = trains[made_of["weights"], made_of["pixels"]]
+            errors = [0.895, 0.79, 0.7] if good else [0.9, 0.901, 0.895]
+            yield p, record(p.spec, errors)
+
+
+def cells(*trained: str) -> dict[tuple[str, str], bool]:
+    every = itertools.product(starts.WEIGHTS.values(), starts.PIXELS.values())
+    return {cell: f"{cell[0]}, {cell[1]}" in trained for cell in every}
+
+
+def test_the_plan_crosses_weights_and_pixels_in_both_networks() -> None:
+    found = {tuple(starts.named(p.spec).values()) for p in PLANNED}
+    assert found == set(itertools.product(starts.NETWORKS.values(), starts.WEIGHTS.values(), starts.PIXELS.values()))
+
+
+def test_the_predicted_size_is_gain_times_pixels() -> None:
+    table = starts.predicted(starts.specs((p, None) for p in PLANNED)).set_index("condition")
+    spread = batches.statistics("cifar10").spread
+    written = table.loc["written-255"]
+    assert written["predicted"] == pytest.approx(spread * table.loc["written-unit", "predicted"])
+    assert written["gain"] == pytest.approx(
+        anatomy.total_gain(PLANNED[-1].spec.net.model_copy(update={"init": "paper"}))
+    )
+    assert table.loc["run-unit", "gain"] == pytest.approx(27 * table.loc["written-unit", "gain"])
+
+
+def test_steps_are_counted_to_the_end_of_the_first_epoch_below_the_limit() -> None:
+    found = starts.outcomes(runs(cells("as written, 0 to 255"), "227"), QUESTION)
+    spec = next(p.spec for p in PLANNED if p.condition == "written-255")
+    steps = spec.images.train_size // spec.recipe.batch_size
+    good, bad = found[found["trained"]], found[~found["trained"]]
+    assert set(good["condition"]) == {"written-255"}
+    assert set(good["steps"]) == {2 * steps}  # 79% is more than 10 points below 90%, 89.5% is not
+    assert bad["steps"].isna().all()
+    assert len(bad) == 3 * len(good)
+    assert set(found["budget"]) == {spec.recipe.epochs * steps}
+    table = starts.summary(found).set_index("condition")
+    assert table.loc["written-255", "trained"] == "3 of 3"
+    assert table.loc["written-255", "steps until then"] == f"at most {2 * steps}"
+    assert table.loc["run-unit", "trained"] == "0 of 3"
+    assert pd.isna(table.loc["run-unit", "steps until then"])
+
+
+def test_a_run_that_diverged_has_not_trained() -> None:
+    p = PLANNED[0]
+    lost = record(p.spec, [0.5, 0.5])
+    lost = lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})})
+    assert not starts.outcomes([(p, lost)], QUESTION)["trained"].any()
+
+
+@pytest.mark.parametrize(
+    ("trained", "why", "prediction"),
+    [
+        (("as written, 0 to 255", "as run, 0 to 255"), "changed the inputs", "predicts it"),
+        (("as run, 0 to 255",), "what happens here too", "predicts it"),
+        ((), "what happens here too", "As no run trained"),
+        (
+            ("as written, 0 to 255", "as written, unit variance", "as run, 0 to 255", "as run, unit variance"),
+            "not borne out",
+            "As every run trained",
+        ),
+        (("as written, 0 to 255", "as written, unit variance"), "not borne out", "does not predict it"),
+        (("as written, unit variance",), "at the edge", "does not predict it"),
+    ],
+)
+def test_the_answer_follows_from_the_runs(trained: tuple[str, ...], why: str, prediction: str) -> None:
+    found = starts.outcomes(runs(cells(*trained), "227"), QUESTION)
+    (said,) = starts.answers(found, starts.predicted(starts.specs((p, None) for p in PLANNED)))
+    assert said.startswith("**The faithful network.**")
+    assert why in said
+    assert prediction in said
+
+
+def test_nothing_is_said_of_a_network_with_a_cell_missing() -> None:
+    some = [(p, r) for p, r in runs(cells(), "32") if p.condition != "small-run-unit"]
+    prediction = starts.predicted(starts.specs((p, None) for p in PLANNED))
+    assert starts.answers(starts.outcomes(some, QUESTION), prediction) == []
+    nothing = starts.outcomes([], QUESTION)
+    assert starts.answers(nothing, prediction) == []
+    assert list(starts.summary(nothing)) == [
+        "condition", "network", "weights", "pixels", "trained", "steps until then", "budget",
+    ]  # fmt: skip
+
+
+def test_fresh_networks_are_measured_layer_by_layer() -> None:
+    spec = next(p.spec for p in PLANNED if p.condition == "small-written-unit")
+    both = {"unit": spec, "255": spec.with_(images={"scaling": "mean-image"})}
+    left, gradients = starts.differences(both, images=8), starts.gradients(both, images=8)
+    assert list(left.index) == ["input", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+    assert list(gradients.index) == [f"relu{layer}" for layer in range(1, 8)]
+    ratio = left["255"] / left["unit"]
+    assert ratio["input"] == pytest.approx(batches.statistics("cifar10").spread, rel=1e-3)
+    assert (gradients > 0).all(axis=None)
+    assert isinstance(left, pd.DataFrame)
