@@ -123,6 +123,22 @@ print(figures_ablations.waiting(rows) or "No run is missing.")
 
 # %% [markdown]
 # ## Biases of one
+#
+# A ReLU whose input is negative passes nothing back. A bias of one makes most inputs positive, so that every unit
+# learns from every image: that is the paper's reason. It also makes the units alike for all images, and linear. Below,
+# both starts as they are before training, and what came out.
+
+# %%
+starts_of_biases = {f"biases of {p.arm}": p.spec for p, _ in runs if p.claim == "bias-ones" and p.seed == 0
+                    and p.spec.net.init == "as-run"}  # fmt: skip
+both = pd.concat(
+    {
+        "differences between images, after": starting.differences(starts_of_biases),
+        "gradient, at": starting.gradients(starts_of_biases),
+    },
+    names=["what", "layer"],
+).map(lambda value: float(f"{value:.0e}"))
+tables.show(both, "With biases of zeros and of ones, before training", dict.fromkeys(both, ".0e"))
 
 # %%
 biases = [board.row(question, runs) for question in questions if question.claim == "bias-ones"]

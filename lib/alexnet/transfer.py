@@ -120,10 +120,10 @@ def budgets(*rows: tuple[int, int, int, int]) -> dict[int, Budget]:
 # An epoch ends with all 5,000 validation images, which for a few labelled images is nearly all it costs when layers are
 # trained. So small sizes take small batches, and not more epochs than their accuracy still gains from.
 FROZEN_CPU = budgets(
-    (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 20, 3), (10000, 125, 15, 3), (ALL, 250, 10, 3)
+    (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 15, 3), (10000, 125, 10, 3), (ALL, 250, 6, 3)
 )  # fmt: skip
 RANDOM_CPU = budgets(
-    (100, 10, 4, 3), (300, 20, 4, 3), (1000, 50, 4, 3), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 3, 1)
+    (100, 10, 4, 2), (300, 20, 4, 2), (1000, 50, 4, 2), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 3, 1)
 )  # fmt: skip
 FINE_TUNING_CPU = budgets((3000, 50, 3, 1), (ALL, 125, 3, 1))
 GPU = budgets(
