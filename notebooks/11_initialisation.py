@@ -24,6 +24,8 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 
 # %%
 
+import pandas as pd
+
 from alexnet import board, claims, experiments, figures_ablations, figures_learned, learner, paths, planning, tables
 from alexnet import starts as starting
 from alexnet.ablations import ABLATIONS
@@ -43,7 +45,7 @@ question = claims.claims().question(starting.CLAIM)
 # ## What we run
 #
 # The faithful network sees 227 pixels, so its runs are short; the narrow one for 32 pixels has time for more steps.
-# Within a network only the weights and the scale of the pixels differ.
+# Within a network only the weights and the scale of the pixels differ; this is one of its four combinations.
 
 # %%
 one_each = {spec.net.form: spec for spec in specs.values()}

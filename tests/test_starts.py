@@ -92,6 +92,15 @@ def test_the_answer_follows_from_the_runs(trained: tuple[str, ...], why: str, pr
     assert prediction in said
 
 
+def test_a_start_at_the_edge_is_told_from_a_wrong_prediction() -> None:
+    found = starts.outcomes(runs(cells("as run, 0 to 255"), "32"), QUESTION)
+    edge = found.index[found["condition"] == "small-run-255"][0]
+    found.loc[edge, "trained"] = False
+    (said,) = starts.answers(found, starts.predicted(starts.specs((p, None) for p in PLANNED)))
+    assert "predicts the order" in said
+    assert "2 of 3 runs trained" in said
+
+
 def test_nothing_is_said_of_a_network_with_a_cell_missing() -> None:
     some = [(p, r) for p, r in runs(cells(), "32") if p.condition != "small-run-unit"]
     prediction = starts.predicted(starts.specs((p, None) for p in PLANNED))

@@ -169,12 +169,15 @@ def _separates(trained: list[float], failed: list[float]) -> str:
             f"As {'no' if failed else 'every'} run trained, the predicted size of the scores ({low:.0e} to {high:.0e}) "
             "has nothing to tell apart."
         )
-    if min(trained) > max(failed):
+    lowest, highest = min(trained), max(failed)
+    if lowest > highest:
+        return f"The arithmetic predicts it: all with scores of {lowest:.0e} or more trained, none with {highest:.0e} or less."
+    if lowest == highest:
         return (
-            f"The arithmetic predicts it: all with scores of {min(trained):.0e} or more trained, none with "
-            f"{max(failed):.0e} or less."
+            f"The arithmetic predicts the order: at scores of {lowest:.0e} {trained.count(lowest)} of "
+            f"{trained.count(lowest) + failed.count(lowest)} runs trained, none below and all above."
         )
     return (
-        f"The arithmetic alone does not predict it: a network with scores of {min(trained):.0e} trained, and one with "
-        f"{max(failed):.0e} did not."
+        f"The arithmetic alone does not predict it: a network with scores of {lowest:.0e} trained, and one with "
+        f"{highest:.0e} did not."
     )
