@@ -171,7 +171,7 @@ def _separates(trained: list[float], failed: list[float]) -> str:
         )
     lowest, highest = min(trained), max(failed)
     if lowest > highest:
-        return f"The arithmetic predicts it: all with scores of {lowest:.0e} or more trained, none with {highest:.0e} or less."
+        return f"The arithmetic predicts it: all with scores from {lowest:.0e} on trained, none up to {highest:.0e}."
     if lowest == highest:
         return (
             f"The arithmetic predicts the order: at scores of {lowest:.0e} {trained.count(lowest)} of "
