@@ -105,6 +105,16 @@ if len(found):
 for paragraph in starting.answers(found, predicted):
     say(paragraph)
 
+# %% [markdown]
+# A start can fail in two ways. The loss may stand still because hardly anything arrives and hardly any gradient comes
+# back. Or the first steps may be so large that units end below zero for every image, where a ReLU passes nothing on.
+
+# %%
+asleep = starting.silent(runs)
+if len(asleep):
+    tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
+                dict.fromkeys(asleep, ".0%"))  # fmt: skip
+
 # %%
 tables.show(board.verdict_board(rows)[["condition", "ours", "unit", "verdict", "why"]], "Does it train?")
 

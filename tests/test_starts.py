@@ -7,7 +7,7 @@ import pytest
 from fabricate import record
 
 from alexnet import anatomy, batches, claims, experiments, starts
-from alexnet.records import Store
+from alexnet.records import Signal, Store
 
 NOWHERE = Store("nowhere")
 QUESTION = claims.claims().question(starts.CLAIM)
@@ -67,6 +67,17 @@ def test_a_run_that_diverged_has_not_trained() -> None:
     lost = record(p.spec, [0.5, 0.5])
     lost = lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})})
     assert not starts.outcomes([(p, lost)], QUESTION)["trained"].any()
+
+
+def test_silent_units_are_averaged_over_the_runs_of_a_condition() -> None:
+    first, second = ((p, r) for p, r in runs(cells(), "32") if p.condition == "small-run-unit" and p.seed < 2)
+    found = [
+        (p, r.model_copy(update={"signals": [Signal(layer="relu1", input=1.0, gradient=1.0, flat=flat)]}))
+        for (p, r), flat in ((first, 0.2), (second, 0.6))
+    ]
+    without = next((p, r) for p, r in runs(cells(), "32") if p.condition == "small-run-255")
+    assert starts.silent([*found, without]).to_dict() == {"small-run-unit": {"relu1": pytest.approx(0.4)}}
+    assert starts.silent([]).empty
 
 
 @pytest.mark.parametrize(

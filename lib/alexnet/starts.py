@@ -89,6 +89,19 @@ def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Questio
     return pd.DataFrame(rows, columns=columns)
 
 
+def silent(runs: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
+    """Share of units that a batch leaves at zero, after training: a row a nonlinearity, a column a condition, means
+    over its runs. A unit that is at zero for every image passes no gradient back and never learns again."""
+    shares: dict[str, dict[str, list[float]]] = {}
+    for planned, record in runs:
+        if planned.claim == CLAIM and planned.stage == "seeds" and record is not None and record.signals is not None:
+            for signal in record.signals:
+                shares.setdefault(planned.condition, {}).setdefault(signal.layer, []).append(signal.flat)
+    table = pd.DataFrame({name: {k: sum(v) / len(v) for k, v in found.items()} for name, found in shares.items()})
+    table.index.name = "layer"
+    return table
+
+
 def steps_an_epoch(spec: RunSpec) -> int:
     """Updates of the weights an epoch; the last, incomplete batch is left out."""
     images = spec.images.train_size or len(batches.split_for(spec)[1])
