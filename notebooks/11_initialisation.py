@@ -110,7 +110,11 @@ for paragraph in starting.answers(found, predicted):
 # back. Or the first steps may be so large that units end below zero for every image, where a ReLU passes nothing on.
 
 # %%
-asleep = starting.silent(runs)
+by_condition = {}
+for p, record in figures_ablations.selected(runs, starting.CLAIM):
+    if record is not None:
+        by_condition.setdefault(p.condition, []).append(record)
+asleep = starting.silent(by_condition)
 if len(asleep):
     tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
                 dict.fromkeys(asleep, ".0%"))  # fmt: skip
@@ -151,6 +155,13 @@ both = pd.concat(
     names=["what", "layer"],
 ).map(lambda value: float(f"{value:.0e}"))
 tables.show(both, "With biases of zeros and of ones, before training", dict.fromkeys(both, ".0e"))
+
+# %%
+arms = figures_ablations.arms_of(claims.claims().question("bias-ones"), runs)
+asleep = starting.silent({f"biases of {arm}": records for arm, records in arms.items()})
+if len(asleep):
+    tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
+                dict.fromkeys(asleep, ".0%"))  # fmt: skip
 
 # %%
 biases = [board.row(question, runs) for question in questions if question.claim == "bias-ones"]

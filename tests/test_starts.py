@@ -7,7 +7,7 @@ import pytest
 from fabricate import record
 
 from alexnet import anatomy, batches, claims, experiments, starts
-from alexnet.records import Signal, Store
+from alexnet.records import RunRecord, Signal, Store
 
 NOWHERE = Store("nowhere")
 QUESTION = claims.claims().question(starts.CLAIM)
@@ -69,15 +69,28 @@ def test_a_run_that_diverged_has_not_trained() -> None:
     assert not starts.outcomes([(p, lost)], QUESTION)["trained"].any()
 
 
-def test_silent_units_are_averaged_over_the_runs_of_a_condition() -> None:
-    first, second = ((p, r) for p, r in runs(cells(), "32") if p.condition == "small-run-unit" and p.seed < 2)
+def with_flat(of: RunRecord, *shares: float) -> RunRecord:
+    found = [Signal(layer=f"relu{place}", input=1.0, gradient=1.0, flat=share) for place, share in enumerate(shares, 1)]
+    return of.model_copy(update={"signals": found})
+
+
+def test_silent_units_are_averaged_over_runs() -> None:
+    (_, first), (_, second), (_, third) = itertools.islice(runs(cells(), "32"), 3)
+    table = starts.silent({"a": [with_flat(first, 0.2, 1.0), with_flat(second, 0.6, 0.5)], "b": [third]})
+    assert table.to_dict() == {"a": {"relu1": pytest.approx(0.4), "relu2": pytest.approx(0.75)}}
+    assert starts.silent({}).empty
+    assert starts.dead(with_flat(first, 0.2, 0.991))
+    assert not starts.dead(with_flat(first, 0.2, 0.98))
+    assert not starts.dead(third)
+
+
+def test_networks_that_fell_silent_are_counted_among_those_that_failed() -> None:
     found = [
-        (p, r.model_copy(update={"signals": [Signal(layer="relu1", input=1.0, gradient=1.0, flat=flat)]}))
-        for (p, r), flat in ((first, 0.2), (second, 0.6))
+        (p, with_flat(r, 1.0 if p.condition == "small-written-255" and p.seed else 0.5))
+        for p, r in runs(cells("as run, 0 to 255"), "32")
     ]
-    without = next((p, r) for p, r in runs(cells(), "32") if p.condition == "small-run-255")
-    assert starts.silent([*found, without]).to_dict() == {"small-run-unit": {"relu1": pytest.approx(0.4)}}
-    assert starts.silent([]).empty
+    (said,) = starts.answers(starts.outcomes(found, QUESTION), starts.predicted(starts.specs(found)))
+    assert "In 2 of the 9 runs that did not train, a layer has fallen silent by the end: 99%" in said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from .specs import RunSpec
 
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network's signals; a batch of the faithful one takes minutes
+DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen silent
 NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
 WEIGHTS = {"paper": "as written", "as-run": "as run"}
 PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
@@ -81,25 +83,31 @@ def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Questio
                 "seed": spec.seed,
                 "error": 100 * record.final.train_error,
                 "trained": record.final.train_error <= limit and record.final.outcome != "diverged",
+                "silent": dead(record),
                 "steps": None if first is None else first * steps,
                 "budget": spec.recipe.epochs * steps,
             }
         )
-    columns = ["condition", "network", "weights", "pixels", "seed", "error", "trained", "steps", "budget"]
+    columns = ["condition", "network", "weights", "pixels", "seed", "error", "trained", "silent", "steps", "budget"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def silent(runs: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
-    """Share of units that a batch leaves at zero, after training: a row a nonlinearity, a column a condition, means
-    over its runs. A unit that is at zero for every image passes no gradient back and never learns again."""
+def silent(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
+    """Share of outputs that are zero on one batch after training: a row a nonlinearity, a column a group of runs, means
+    over them. A ReLU that is at zero for every image passes no gradient back and never learns again."""
     shares: dict[str, dict[str, list[float]]] = {}
-    for planned, record in runs:
-        if planned.claim == CLAIM and planned.stage == "seeds" and record is not None and record.signals is not None:
-            for signal in record.signals:
-                shares.setdefault(planned.condition, {}).setdefault(signal.layer, []).append(signal.flat)
-    table = pd.DataFrame({name: {k: sum(v) / len(v) for k, v in found.items()} for name, found in shares.items()})
+    for name, records in found.items():
+        for signal in (signal for record in records for signal in record.signals or ()):
+            shares.setdefault(name, {}).setdefault(signal.layer, []).append(signal.flat)
+    means = {name: {layer: fmean(values) for layer, values in of.items()} for name, of in shares.items()}
+    table = pd.DataFrame(means)
     table.index.name = "layer"
     return table
+
+
+def dead(record: RunRecord) -> bool:
+    """Whether a layer has fallen silent: nearly all of its outputs are zero on one batch."""
+    return any(signal.flat >= DEAD for signal in record.signals or ())
 
 
 def steps_an_epoch(spec: RunSpec) -> int:
@@ -150,7 +158,7 @@ def answers(found: pd.DataFrame, prediction: pd.DataFrame) -> list[str]:
         separated = _separates(list(sizes[part["trained"]]), list(sizes[~part["trained"]]))
         said.append(
             f"**{network[0].upper()}{network[1:]}.** Runs that trained, by weights and pixels: {counts}. "
-            f"{_why(cells)} {separated}"
+            f"{_why(cells)} {separated} {_how(part)}"
         )
     return said
 
@@ -172,6 +180,15 @@ def _why(cells: Cells) -> str:
     if trained == every and trained_scaled == every_scaled:
         return "So the weights as written train here whatever the pixels: the reports that they fail are not borne out."
     return "So the weights as written train in some of these runs and not in others: the start is at the edge."
+
+
+def _how(part: pd.DataFrame) -> str:
+    """Whether those that failed stood still or fell silent."""
+    failed = part[~part["trained"]]
+    if failed.empty:
+        return ""
+    share = f"{int(failed['silent'].sum())} of the {len(failed)} runs that did not train"
+    return f"In {share}, a layer has fallen silent by the end: {DEAD:.0%} of its outputs or more are zero."
 
 
 def _separates(trained: list[float], failed: list[float]) -> str:
