@@ -88,6 +88,16 @@ for caption, table in measured.items():
 # A step moves a weight by the learning rate times its gradient. Where the gradient is a millionth, the first steps move
 # nothing but the last layer's biases: the loss stands still at that of guessing, until the differences have grown.
 #
+# There is a second way to fail. Biases of one give thousands of hidden units a response that all images share. The last
+# layer sees them all, so a step that is small for each weight moves the scores of every image far, and always the same
+# way. If it moves them further than the loss's minimum in that direction, the next step comes back from further away.
+
+# %%
+reaches = starting.reach(specs)
+tables.show(reaches, "The first step, relative to the step that settles at once, and from where on steps grow",
+            {"step": ".0e", "limit": ".2g"})  # fmt: skip
+
+# %% [markdown]
 # ## What trains
 
 # %%
@@ -107,7 +117,7 @@ for paragraph in starting.answers(found, predicted):
 
 # %% [markdown]
 # A start can fail in two ways. The loss may stand still because hardly anything arrives and hardly any gradient comes
-# back. Or the first steps may be so large that units end below zero for every image, where a ReLU passes nothing on.
+# back. Or the first steps overshoot, until units end below zero for every image, where a ReLU passes nothing on.
 
 # %%
 by_condition = {}
@@ -155,6 +165,11 @@ both = pd.concat(
     names=["what", "layer"],
 ).map(lambda value: float(f"{value:.0e}"))
 tables.show(both, "With biases of zeros and of ones, before training", dict.fromkeys(both, ".0e"))
+
+# %%
+reaches = starting.reach(starts_of_biases)
+tables.show(reaches, "The first step, relative to the step that settles at once, and from where on steps grow",
+            {"step": ".0e", "limit": ".2g"})  # fmt: skip
 
 # %%
 arms = figures_ablations.arms_of(claims.claims().question("bias-ones"), runs)

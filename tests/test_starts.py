@@ -4,6 +4,7 @@ import itertools
 
 import pandas as pd
 import pytest
+import torch
 from fabricate import record
 
 from alexnet import anatomy, batches, claims, experiments, starts
@@ -146,3 +147,27 @@ def test_fresh_networks_are_measured_layer_by_layer() -> None:
     assert ratio["input"] == pytest.approx(batches.statistics("cifar10").spread, rel=1e-3)
     assert (gradients > 0).all(axis=None)
     assert isinstance(left, pd.DataFrame)
+
+
+def test_steps_overshoot_where_all_images_share_a_large_input_of_the_last_layer() -> None:
+    small = next(p.spec for p in PLANNED if p.condition == "small-run-unit")
+    without = small.with_(net={"bias_ones": False})
+    table = starts.reach({"ones": small, "zeros": without, "faster": small.with_(recipe={"learning_rate": 1.0})}, 8)
+    table = table.set_index("start")
+    assert set(table["limit"]) == {2 * (1 + small.recipe.momentum)}
+    assert table.loc["faster", "step"] == pytest.approx(100 * table.loc["ones", "step"])
+    assert table.loc["ones", "step"] > 100 * table.loc["zeros", "step"]
+    assert table["overshoots"].to_dict() == {"ones": False, "zeros": False, "faster": True}
+
+
+def test_momentum_makes_a_quadratic_grow_just_above_the_limit() -> None:
+    """The bound that `reach` states, tried on the plainest loss: curvature 1, one weight, torch's own optimiser."""
+    for factor, grows in ((0.99, False), (1.01, True)):
+        momentum = 0.9
+        weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        optimiser = torch.optim.SGD([weight], lr=factor * 2 * (1 + momentum), momentum=momentum)
+        for _ in range(2000):
+            optimiser.zero_grad()
+            (weight.square() / 2).sum().backward()
+            optimiser.step()
+        assert (weight.abs().item() > 1) is grows

@@ -23,6 +23,15 @@ def between_images(spec: RunSpec, count: int | None = None) -> pd.Series:
     return anatomy.signal(model, images)
 
 
+def common_input(spec: RunSpec, count: int | None = None) -> float:
+    """Squared norm of what all images have in common in the input of the last layer of a fresh build of the spec, the
+    constant 1 that its biases see included: the mean over the first images, dropout off."""
+    model, images, _ = _fresh(spec, count)
+    model.eval()
+    with torch.no_grad():
+        return float(model[:-1](images).mean(0).square().sum()) + 1
+
+
 def _fresh(spec: RunSpec, count: int | None) -> tuple[nn.Sequential, Tensor, Tensor]:
     training = batches.loaders(spec, torch.device("cpu")).train
     images, labels = training.one_batch()

@@ -62,6 +62,22 @@ def differences(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame
     return table
 
 
+def reach(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
+    """How far the first steps move the scores of all images alike, and from where on they overshoot; a row a network.
+
+    A step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is what the
+    last layer is given by all images. The cross-entropy of C classes that are about equally probable has the curvature
+    1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m).
+    """
+    rows = []
+    for name, spec in found.items():
+        recipe = spec.recipe
+        moved = recipe.learning_rate * signals.common_input(spec, images) / spec.net.classes
+        limit = 2 * (1 + recipe.momentum)
+        rows.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit})
+    return pd.DataFrame(rows, columns=["start", "step", "limit", "overshoots"])
+
+
 def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
     """A row a run: what it started from, its training error at the end in percent, whether it counts as trained, and
     the steps until the end of the first epoch in which it did (none where it never did).
