@@ -172,8 +172,12 @@ tables.show(reaches, "The first step, relative to the step that settles at once,
             {"step": ".0e", "limit": ".2g"})  # fmt: skip
 
 # %%
-arms = figures_ablations.arms_of(claims.claims().question("bias-ones"), runs)
-asleep = starting.silent({f"biases of {arm}": records for arm, records in arms.items()})
+by_arm = {
+    f"{arm}, {question.condition}": records
+    for question in questions if question.claim == "bias-ones"
+    for arm, records in figures_ablations.arms_of(question, runs).items() if records
+}  # fmt: skip
+asleep = starting.silent(by_arm)
 if len(asleep):
     tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
                 dict.fromkeys(asleep, ".0%"))  # fmt: skip

@@ -28,6 +28,7 @@ EXPECTED = {  # claim/condition -> the fields in which its arms differ
     **{f"depth/{layer}": {"net.without"} for layer in ablations.REMOVABLE},
     "bias-ones/as-run": {"net.bias_ones"},
     "bias-ones/as-written": {"net.bias_ones"},
+    "bias-ones/faithful": {"net.bias_ones"},
     "lrn-cifar/clean": {"net.norm"},
     "lrn-cifar/released": {"net.norm", "net.local3_filters", "recipe.layer_weight_decay"},
     "lrn-cifar/full-length": {"net.norm", "net.local3_filters", "recipe.layer_weight_decay"},

@@ -157,7 +157,10 @@ def starts(epochs: int, prefix: str = "") -> tuple[Comparison, ...]:
     )
 
 
-def biases(epochs: int, seeds: int) -> tuple[Comparison, ...]:
+BOTH_WEIGHTS = (("as-run", "as-run"), ("as-written", "paper"))  # condition, initialisation
+
+
+def biases(epochs: int, seeds: int, conditions: tuple[tuple[str, str], ...] = BOTH_WEIGHTS) -> tuple[Comparison, ...]:
     """Biases of one against zero, with the weights as the code drew them and as written."""
 
     def arms(init: str) -> tuple[Arm, Arm]:
@@ -167,7 +170,6 @@ def biases(epochs: int, seeds: int) -> tuple[Comparison, ...]:
             for name, ones in (("zeros", False), ("ones", True))
         )
 
-    conditions = (("as-run", "as-run"), ("as-written", "paper"))
     return tuple(Comparison("bias-ones", condition, arms(init), seeds) for condition, init in conditions)
 
 
@@ -260,7 +262,7 @@ ABLATIONS: dict[str, tuple[Ablations, ...]] = {
         Ablations("start-32", START_32, (*biases(2, 5), *starts(3, "small-")), seeds=3),
         Ablations("four-layer-local", LOCAL, four_layer_norm("clean", "released"), seeds=3),
         Ablations("towers-227", TOWERS_227, KERNELS, seeds=3),
-        Ablations("start-227", START_227, starts(4), seeds=3),
+        Ablations("start-227", START_227, (*starts(4), *biases(4, 3, (("faithful", "paper"),))), seeds=3),
     ),
     "gpu": (
         Ablations("alexnet-227", ALEXNET_227, (*KERNELS, *comparisons()), seeds=5, rates=(0.005, 0.01, 0.02)),
