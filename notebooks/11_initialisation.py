@@ -212,8 +212,8 @@ if LIVE:
 # - A network counts as trained or not within a budget. One that stands still for as long may still start later: the
 #   authors trained for days.
 # - The gains leave out biases, normalisation and pooling, and hold for the first step only.
-# - The bound on the first steps looks at the last layer alone, with dropout off. Below it a network can fall silent too:
-#   each batch has other shares of the classes, and what all images share is pushed to and fro by that.
+# - The bound on the first steps looks at the last layer alone, with dropout off. Below it a network can fall silent
+#   too: each batch has other shares of the classes, and what all images share is pushed to and fro by that.
 # - Ten classes and some hundred steps are not ImageNet: a thousand classes change the bound, and how soon it counts.
 # - The narrow network of the 32-pixel form has smaller gains than the faithful one, since a neuron adds up fewer
 #   inputs: it is the harder test.
