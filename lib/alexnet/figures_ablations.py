@@ -216,11 +216,15 @@ def _values(record: RunRecord, value: Callable[[Epoch], float | None]) -> np.nda
 def _labels_without_overlap(axis: Axes, ends: Sequence[tuple[float, int, str, str]]) -> None:
     """Names at the ends of lines, pushed apart where they would cover each other."""
     low, high = axis.get_ylim()
-    gap, last = 0.06 * (high - low), -math.inf
-    for height, epoch, name, colour in sorted(ends):
-        last = max(height, last + gap)
+    gap, ends = 0.06 * (high - low), sorted(ends)
+    last, limit = -math.inf, high  # not above the axis, where the title stands
+    heights = [last := max(height, last + gap) for height, *_ in ends]
+    for place in reversed(range(len(heights))):
+        heights[place] = min(heights[place], limit)
+        limit = heights[place] - gap
+    for height, (_, epoch, name, colour) in zip(heights, ends, strict=True):
         axis.annotate(
-            name, (epoch, last), (6, 0), textcoords="offset points", color=colour, va="center", fontweight="bold",
+            name, (epoch, height), (6, 0), textcoords="offset points", color=colour, va="center", fontweight="bold",
             annotation_clip=False,
         )  # fmt: skip
 

@@ -194,8 +194,8 @@ def starts(table: pd.DataFrame, trained_from: float, title: str) -> Drawn:
             colour = PALETTE[place % len(PALETTE)]
             axis.plot(rows["predicted"], rows["error"], "osD^v<>p"[place % 8], color=colour, markersize=7, alpha=0.8)
             axis.annotate(
-                str(condition), (rows["predicted"].mean(), rows["error"].mean()), (8, 8), textcoords="offset points",
-                fontsize=8, color=colour,
+                str(condition), (rows["predicted"].mean(), rows["error"].mean()), (8, -15 if place % 2 else 8),
+                textcoords="offset points", fontsize=8, color=colour,
             )  # fmt: skip
             said.append(f"{condition}: predicted {rows['predicted'].mean():.1e}, error {rows['error'].mean():.0f}%")
         axis.set_xscale("log")
