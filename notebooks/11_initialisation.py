@@ -23,7 +23,6 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-
 import pandas as pd
 
 from alexnet import board, claims, experiments, figures_ablations, figures_learned, learner, paths, planning, tables
@@ -40,6 +39,26 @@ planned = {(p.claim, p.condition) for p, _ in runs if p.stage == "seeds"}
 questions = [q for q in claims.claims().questions() if (q.claim, q.condition) in planned]
 rows = [board.row(question, runs) for question in questions if question.claim == starting.CLAIM]
 question = claims.claims().question(starting.CLAIM)
+
+
+def one_digit(table):
+    """The digit that is the same on every machine."""
+    return table.map(lambda value: float(f"{value:.0e}"))
+
+
+def show_reach(measured):
+    """How far first steps go."""
+    caption = "The first step, relative to the step that settles at once, and from where on steps grow"
+    tables.show(measured.reach, caption, {"step": ".0e", "limit": ".2g"})
+
+
+def show_silent(groups):
+    """What training has left silent, in groups of runs."""
+    table = starting.silent(groups)
+    if len(table):
+        caption = "Share of each nonlinearity's outputs that are zero after training, on one batch"
+        tables.show(table, caption, dict.fromkeys(table, ".0%"))
+
 
 # %% [markdown]
 # ## What we run
@@ -76,13 +95,13 @@ tables.show(
 # standard deviation over them. Norms and biases, which the arithmetic leaves out, are in it.
 
 # %%
-measured = {
-    "What is left of the differences between images after each layer": starting.differences(specs),
-    "Gradient of the loss at each nonlinearity, standard deviation": starting.gradients(specs),
-}
-for caption, table in measured.items():
-    table = table.map(lambda value: float(f"{value:.0e}"))  # a digit that is the same on every machine
-    tables.show(table, f"{caption}, before training", dict.fromkeys(table, ".0e"))
+before = starting.before_training(specs)
+table = one_digit(before.differences)
+tables.show(table, "What is left of the differences between images after each layer, before training",
+            dict.fromkeys(table, ".0e"))  # fmt: skip
+table = one_digit(before.gradients)
+tables.show(table, "Gradient of the loss at each nonlinearity, standard deviation, before training",
+            dict.fromkeys(table, ".0e"))  # fmt: skip
 
 # %% [markdown]
 # A step moves a weight by the learning rate times its gradient. Where the gradient is a millionth, the first steps move
@@ -93,9 +112,7 @@ for caption, table in measured.items():
 # way. If it moves them further than the loss's minimum in that direction, the next step comes back from further away.
 
 # %%
-reaches = starting.reach(specs)
-tables.show(reaches, "The first step, relative to the step that settles at once, and from where on steps grow",
-            {"step": ".0e", "limit": ".2g"})  # fmt: skip
+show_reach(before)
 
 # %% [markdown]
 # ## What trains
@@ -124,20 +141,17 @@ by_condition = {}
 for p, record in figures_ablations.selected(runs, starting.CLAIM):
     if record is not None:
         by_condition.setdefault(p.condition, []).append(record)
-asleep = starting.silent(by_condition)
-if len(asleep):
-    tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
-                dict.fromkeys(asleep, ".0%"))  # fmt: skip
+show_silent(by_condition)
 
 # %%
 tables.show(board.verdict_board(rows)[["condition", "ours", "unit", "verdict", "why"]], "Does it train?")
 
 # %%
 for form, network in starting.NETWORKS.items():
-    losses = {}
-    for p, record in figures_ablations.selected(runs, starting.CLAIM):
-        if record is not None and record.spec.net.form == form:
-            losses.setdefault(p.condition.removeprefix("small-"), []).append(record)
+    losses = {
+        condition.removeprefix("small-"): records
+        for condition, records in by_condition.items() if records[0].spec.net.form == form
+    }  # fmt: skip
     if losses:
         show_if_any(
             figures_ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
@@ -157,19 +171,13 @@ print(figures_ablations.waiting(rows) or "No run is missing.")
 # %%
 starts_of_biases = {f"biases of {p.arm}": p.spec for p, _ in runs if p.claim == "bias-ones" and p.seed == 0
                     and p.spec.net.init == "as-run"}  # fmt: skip
-both = pd.concat(
-    {
-        "differences between images, after": starting.differences(starts_of_biases),
-        "gradient, at": starting.gradients(starts_of_biases),
-    },
-    names=["what", "layer"],
-).map(lambda value: float(f"{value:.0e}"))
-tables.show(both, "With biases of zeros and of ones, before training", dict.fromkeys(both, ".0e"))
+before = starting.before_training(starts_of_biases)
+both = {"differences between images, after": before.differences, "gradient, at": before.gradients}
+table = one_digit(pd.concat(both, names=["what", "layer"]))
+tables.show(table, "With biases of zeros and of ones, before training", dict.fromkeys(table, ".0e"))
 
 # %%
-reaches = starting.reach(starts_of_biases)
-tables.show(reaches, "The first step, relative to the step that settles at once, and from where on steps grow",
-            {"step": ".0e", "limit": ".2g"})  # fmt: skip
+show_reach(before)
 
 # %%
 by_arm = {
@@ -177,10 +185,7 @@ by_arm = {
     for question in questions if question.claim == "bias-ones"
     for arm, records in figures_ablations.arms_of(question, runs).items() if records
 }  # fmt: skip
-asleep = starting.silent(by_arm)
-if len(asleep):
-    tables.show(asleep, "Share of each nonlinearity's outputs that are zero after training, on one batch",
-                dict.fromkeys(asleep, ".0%"))  # fmt: skip
+show_silent(by_arm)
 
 # %%
 biases = [board.row(question, runs) for question in questions if question.claim == "bias-ones"]

@@ -1,41 +1,35 @@
 """How strong signal and gradient are, layer by layer, at initialisation or after training."""
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from . import anatomy, batches, pretrained
+from . import batches, pretrained
 from .records import Signal
 from .specs import RunSpec
 
 SATURATED = 0.95  # a tanh beyond this, either side, has less than a tenth of its greatest slope
 
 
-def at_initialisation(spec: RunSpec, count: int | None = None) -> list[Signal]:
-    """The signals of a fresh build of the spec on its first batch, or on the first `count` images of it."""
-    model, images, labels = _fresh(spec, count)
-    return measure(model, images, labels)
+def at_initialisation(spec: RunSpec) -> list[Signal]:
+    """The signals of a fresh build of the spec on its first batch."""
+    return measure(*fresh(spec))
 
 
-def between_images(spec: RunSpec, count: int | None = None) -> pd.Series:
-    """What is left of the differences between the first images after each layer of a fresh build of the spec."""
-    model, images, _ = _fresh(spec, count)
-    return anatomy.signal(model, images)
-
-
-def common_input(spec: RunSpec, count: int | None = None) -> float:
-    """Squared norm of what all images have in common in the input of the last layer of a fresh build of the spec, the
-    constant 1 that its biases see included: the mean over the first images, dropout off."""
-    model, images, _ = _fresh(spec, count)
-    model.eval()
-    with torch.no_grad():
-        return float(model[:-1](images).mean(0).square().sum()) + 1
-
-
-def _fresh(spec: RunSpec, count: int | None) -> tuple[nn.Sequential, Tensor, Tensor]:
+def fresh(spec: RunSpec) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """A fresh build of the spec, and the images [N, C, S, S] and labels [N] of its first batch."""
     training = batches.loaders(spec, torch.device("cpu")).train
-    images, labels = training.one_batch()
-    return pretrained.build(spec, training.preparation.side), images[:count], labels[:count]
+    return pretrained.build(spec, training.preparation.side), *training.one_batch()
+
+
+@torch.no_grad()
+def common_input(model: nn.Sequential, images: Tensor) -> float:
+    """Squared norm of what all images [N, C, S, S] have in common in the input of the last layer, the constant 1 that
+    its biases see included. Dropout is off; the model's own mode is left as it was."""
+    was_training = model.training
+    model.eval()
+    shared = model[:-1](images).mean(0)
+    model.train(was_training)
+    return float(shared.square().sum()) + 1
 
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:

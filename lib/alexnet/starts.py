@@ -1,6 +1,7 @@
 """Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import pandas as pd
@@ -9,10 +10,11 @@ from . import anatomy, batches, signals
 from .claims import Question
 from .planning import Planned
 from .records import RunRecord
+from .reimplementations import training_images
 from .specs import RunSpec
 
 CLAIM = "init-as-written"
-FEW = 16  # images that are enough to measure a fresh network's signals; a batch of the faithful one takes minutes
+FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
 DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen silent
 NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
 WEIGHTS = {"paper": "as written", "as-run": "as run"}
@@ -47,35 +49,41 @@ def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["condition", "network", "weights", "pixels", "size", "gain", "predicted"])
 
 
-def gradients(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
-    """Standard deviation of the loss's gradient at each nonlinearity (rows) of each fresh network (columns)."""
-    measured = {name: signals.at_initialisation(spec, images) for name, spec in found.items()}
-    table = pd.DataFrame({name: {one.layer: one.gradient for one in layers} for name, layers in measured.items()})
-    table.index.name = "layer"
-    return table
+@dataclass(frozen=True)
+class BeforeTraining:
+    """What fresh networks do with their first images; dropout is off."""
+
+    differences: pd.DataFrame  # what is left of those between images after each layer of weights; a column a network
+    gradients: pd.DataFrame  # standard deviation of the loss's at each nonlinearity; a column a network
+    reach: pd.DataFrame  # how far the first steps move the scores of all images alike; a row a network
 
 
-def differences(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
-    """What is left of the differences between images after each layer of weights (rows) of each fresh network."""
-    table = pd.DataFrame({name: signals.between_images(spec, images) for name, spec in found.items()})
-    table.index.name = "layer"
-    return table
+def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTraining:
+    """Build each network once and measure it on the first `count` images of its first batch.
 
-
-def reach(found: Mapping[str, RunSpec], images: int = FEW) -> pd.DataFrame:
-    """How far the first steps move the scores of all images alike, and from where on they overshoot; a row a network.
-
-    A step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is what the
-    last layer is given by all images. The cross-entropy of C classes that are about equally probable has the curvature
-    1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m).
+    Reach: a step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is
+    what the last layer is given by all images. The cross-entropy of C classes that are about equally probable has the
+    curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m).
     """
-    rows = []
+    differences, gradients, reach = {}, {}, []
     for name, spec in found.items():
+        model, images, labels = signals.fresh(spec)
+        images, labels = images[:count], labels[:count]
+        differences[name] = anatomy.signal(model, images)
+        gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}
         recipe = spec.recipe
-        moved = recipe.learning_rate * signals.common_input(spec, images) / spec.net.classes
+        moved = recipe.learning_rate * signals.common_input(model, images) / spec.net.classes
         limit = 2 * (1 + recipe.momentum)
-        rows.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit})
-    return pd.DataFrame(rows, columns=["start", "step", "limit", "overshoots"])
+        reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit})
+    return BeforeTraining(
+        _by_layer(differences),
+        _by_layer(gradients),
+        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots"]),
+    )
+
+
+def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.DataFrame:
+    return pd.DataFrame(columns).rename_axis(index="layer")
 
 
 def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
@@ -116,9 +124,7 @@ def silent(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
         for signal in (signal for record in records for signal in record.signals or ()):
             shares.setdefault(name, {}).setdefault(signal.layer, []).append(signal.flat)
     means = {name: {layer: fmean(values) for layer, values in of.items()} for name, of in shares.items()}
-    table = pd.DataFrame(means)
-    table.index.name = "layer"
-    return table
+    return _by_layer(means)
 
 
 def dead(record: RunRecord) -> bool:
@@ -128,8 +134,7 @@ def dead(record: RunRecord) -> bool:
 
 def steps_an_epoch(spec: RunSpec) -> int:
     """Updates of the weights an epoch; the last, incomplete batch is left out."""
-    images = spec.images.train_size or len(batches.split_for(spec)[1])
-    return images // spec.recipe.batch_size
+    return training_images(spec) // spec.recipe.batch_size
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -219,9 +224,10 @@ def _separates(trained: list[float], failed: list[float]) -> str:
     if lowest > highest:
         return f"The arithmetic predicts it: all with scores from {lowest:.0e} on trained, none up to {highest:.0e}."
     if lowest == highest:
+        above = " and all above" if max(trained) > lowest else ""
         return (
             f"The arithmetic predicts the order: at scores of {lowest:.0e} {trained.count(lowest)} of "
-            f"{trained.count(lowest) + failed.count(lowest)} runs trained, none below and all above."
+            f"{trained.count(lowest) + failed.count(lowest)} runs trained, none below{above}."
         )
     return (
         f"The arithmetic alone does not predict it: a network with scores of {lowest:.0e} trained, and one with "
