@@ -64,7 +64,8 @@ def show_silent(groups):
 # ## What we run
 #
 # The faithful network sees 227 pixels, so its runs are short; the narrow one for 32 pixels has time for more steps.
-# Within a network only the weights and the scale of the pixels differ; this is one of its four combinations.
+# Within a network only the weights and the scale of the pixels differ; this is one of its four combinations. Those that
+# this profile does not train are measured before training all the same.
 
 # %%
 one_each = {spec.net.form: spec for spec in specs.values()}
@@ -129,7 +130,7 @@ show_if_any(
 if len(found):
     caption = f"Runs that trained, {question.null:g} points better than guessing, and how soon"
     tables.show(starting.summary(found), caption)
-for paragraph in starting.answers(found, predicted):
+for paragraph in starting.answers(runs, question):
     say(paragraph)
 
 # %% [markdown]

@@ -250,7 +250,10 @@ def test_counts_agree_with_the_printed_digits_or_not(claim, count, label):
 
 
 def test_what_was_not_run_is_not_tested():
-    assert effects.verdict(ORIGINAL, None).label == "not tested"
+    waits = effects.verdict(ORIGINAL, None)
+    assert waits.label == "not tested" and "make runs PROFILE=cpu CLAIM=relu-speed" in waits.reason
+    larger = effects.verdict(claims().question("lrn-cifar", "full-length"), None)
+    assert larger.label == "not tested" and "make runs PROFILE=gpu CLAIM=lrn-cifar" in larger.reason
     found = effects.verdict(claims().question("imagenet-2012"), None)
     assert found.label == "not tested" and "ImageNet" in found.reason
 

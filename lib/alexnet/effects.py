@@ -358,7 +358,8 @@ def verdict(question: Question, effect: Effect | float | None) -> Verdict:
     if question.not_tested:
         return Verdict("not tested", question.not_tested)
     if effect is None:
-        return Verdict("not tested", "None of its runs is among the records.")
+        command = f"make runs PROFILE={question.profile} CLAIM={question.claim}"
+        return Verdict("not tested", f"None of its runs is among the records; {command} makes them.")
     if question.effect == "exact":
         return _exact_verdict(question, effect)
     if not isinstance(effect, Effect) or effect.kind != question.effect or effect.null != question.null:

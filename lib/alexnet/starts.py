@@ -7,6 +7,7 @@ from statistics import fmean
 import pandas as pd
 
 from . import anatomy, batches, signals
+from .ablations import STARTS
 from .claims import Question
 from .planning import Planned
 from .records import RunRecord
@@ -16,18 +17,26 @@ from .specs import RunSpec
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
 DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen silent
+PREFIXES = {"227": "", "32": "small-"}  # of conditions, by network
 NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
 WEIGHTS = {"paper": "as written", "as-run": "as run"}
 PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
 
 
 def specs(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, RunSpec]:
-    """Condition to the specification of its first seed, in the order of the plan."""
-    found: dict[str, RunSpec] = {}
+    """Condition to the specification of its first seed, network by network in the order of the plan.
+
+    All combinations of weights and pixels are there: one that the profile does not train can be measured all the same.
+    """
+    networks: dict[str, RunSpec] = {}
     for planned, _ in runs:
         if planned.claim == CLAIM and planned.stage == "seeds":
-            found.setdefault(planned.condition, planned.spec)
-    return found
+            networks.setdefault(planned.spec.net.form, planned.spec)
+    return {
+        f"{PREFIXES[form]}{name}": spec.with_(**change)
+        for form, spec in networks.items()
+        for name, change in STARTS.items()
+    }
 
 
 def named(spec: RunSpec) -> dict[str, str]:
@@ -158,20 +167,23 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
 Cells = dict[tuple[str, str], tuple[int, int]]  # weights and pixels -> runs that trained, runs
 
 
-def answers(found: pd.DataFrame, prediction: pd.DataFrame) -> list[str]:
-    """What came out, a paragraph a network, computed from the runs; says nothing of a network with a cell missing."""
+def answers(runs: Sequence[tuple[Planned, RunRecord | None]], question: Question) -> list[str]:
+    """What came out, a paragraph a network, computed from the runs; says nothing of a network while a condition that
+    the profile plans is without a run."""
     said = []
+    found, prediction = outcomes(runs, question), predicted(specs(runs))
     expected = dict(zip(prediction["condition"], prediction["predicted"], strict=True))
-    for network in NETWORKS.values():
+    planned = {p.condition: named(p.spec)["network"] for p, _ in runs if p.claim == CLAIM and p.stage == "seeds"}
+    for network in dict.fromkeys(planned.values()):
         part = found[found["network"] == network]
+        if {condition for condition, of in planned.items() if of == network} - set(part["condition"]):
+            continue
         cells: Cells = {
             (weights, pixels): (int(own["trained"].sum()), len(own))
             for weights in WEIGHTS.values()
             for pixels in PIXELS.values()
             if len(own := part[(part["weights"] == weights) & (part["pixels"] == pixels)])
         }
-        if len(cells) < len(WEIGHTS) * len(PIXELS):
-            continue
         counts = "; ".join(
             f"{weights} on {pixels}: {trained} of {every}" for (weights, pixels), (trained, every) in cells.items()
         )
@@ -184,9 +196,21 @@ def answers(found: pd.DataFrame, prediction: pd.DataFrame) -> list[str]:
     return said
 
 
+AT_THE_EDGE = "So the weights as written train in some of these runs and not in others: the start is at the edge."
+
+
 def _why(cells: Cells) -> str:
     """What the four cells say about the reports that the paper's initialisation fails."""
     trained, every = cells["as written", "0 to 255"]
+    if ("as written", "unit variance") not in cells:
+        if trained == every:
+            return "So the paper's initialisation trains on the paper's pixels."
+        if not trained:
+            return (
+                "So the weights as written do not train within this budget on the paper's own pixels, and those who "
+                "report that they fail report what happens here too."
+            )
+        return AT_THE_EDGE
     trained_scaled, every_scaled = cells["as written", "unit variance"]
     if trained == every and not trained_scaled:
         return (
@@ -200,7 +224,7 @@ def _why(cells: Cells) -> str:
         )
     if trained == every and trained_scaled == every_scaled:
         return "So the weights as written train here whatever the pixels: the reports that they fail are not borne out."
-    return "So the weights as written train in some of these runs and not in others: the start is at the edge."
+    return AT_THE_EDGE
 
 
 def _how(part: pd.DataFrame) -> str:
