@@ -247,7 +247,17 @@ def test_table_is_clean_html_and_aligned_text():
     assert '<td class="number">7.3</td>' in html and '<td class="number">–</td>' in html
     assert '<span class="verdict verdict-reproduced">reproduced</span>' in html
     assert '<span class="verdict verdict-other">odd</span>' in html
+    assert 'class="long"' not in html
     assert tables.plain(cells, "Epochs").splitlines()[0] == "Epochs"
+
+
+def test_a_column_of_sentences_is_marked_so_that_small_screens_keep_it_readable():
+    import pandas
+
+    frame = pandas.DataFrame({"arm": ["relu", "tanh"], "why": ["short", "long " * 12], "epochs": [7, 45]})
+    html = tables.html(tables.formatted(frame, {}), frame, "")
+    assert '<th scope="col" class="long">why</th>' in html and html.count('<td class="long">') == 2
+    assert '<th scope="row">relu</th>' in html and '<td class="number">7</td>' in html
 
 
 # ---- strict comparison -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas
 
+SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
 VERDICTS = ("reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested")
 
 
@@ -62,8 +63,11 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
     numeric = {str(name) for name in frame if pandas.api.types.is_numeric_dtype(frame[name].dtype)}
     numeric -= {str(name) for name in frame if pandas.api.types.is_bool_dtype(frame[name].dtype)}
 
+    long = {str(name) for name in cells if str(name) not in numeric and (cells[name].str.len() > SENTENCE).any()}
+
     def opening(tag: str, name: str, more: str = "") -> str:
-        return f'<{tag}{more} class="number">' if name in numeric else f"<{tag}{more}>"
+        kind = "number" if name in numeric else "long" if name in long else ""
+        return f'<{tag}{more} class="{kind}">' if kind else f"<{tag}{more}>"
 
     head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in map(str, cells))
     rows = []
