@@ -251,6 +251,15 @@ def test_table_is_clean_html_and_aligned_text():
     assert tables.plain(cells, "Epochs").splitlines()[0] == "Epochs"
 
 
+def test_an_interval_stays_on_one_line():
+    import pandas
+
+    frame = pandas.DataFrame({"ours": ["-0.15 [-1.54, 1.24], n = 3", "60,965,224"]})
+    html = tables.html(tables.formatted(frame, {}), frame, "")
+    assert '-0.15 <span class="whole">[-1.54, 1.24]</span>, <span class="whole">n = 3</span>' in html
+    assert html.count("whole") == 2
+
+
 def test_a_column_of_sentences_is_marked_so_that_small_screens_keep_it_readable():
     import pandas
 

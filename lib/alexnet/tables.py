@@ -1,5 +1,6 @@
 """Show a table or a paragraph in a notebook: clean HTML for the page, plain text for the terminal, always the same."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pandas
 
 SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
+WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
 VERDICTS = ("reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested")
 
 
@@ -76,7 +78,7 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
         parts = []
         for name, value in row.items():
             name = str(name)
-            content = verdict_chip(value) if name.lower() == "verdict" else escape(value)
+            content = verdict_chip(value) if name.lower() == "verdict" else _whole(value)
             tag, more = ("th", ' scope="row"') if first and name not in numeric else ("td", "")
             parts.append(opening(tag, name, more) + content + f"</{tag}>")
             first = False
@@ -84,6 +86,10 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
     title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
     body = "\n".join(rows)
     return f'<table class="data">\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def _whole(text: str) -> str:
+    return WHOLE.sub(r'<span class="whole">\g<0></span>', escape(text))
 
 
 def verdict_chip(verdict: str) -> str:
