@@ -59,6 +59,19 @@ def test_swapping_the_arms_inverts_a_ratio():
     assert one.p_value == pytest.approx(other.p_value)
 
 
+@pytest.mark.parametrize(
+    ("values", "digits"),
+    [([24.6, -60.0], 2), ([0.13, 0.01], 2), ([0.0147, 0.0077, 0.0218], 3), ([0.002], 4), ([0.0], 2), ([math.inf], 2)],
+)
+def test_small_differences_keep_two_digits(values, digits):
+    assert effects.decimals(values) == digits
+
+
+def test_the_interval_of_a_small_difference_can_be_read():
+    found = effects.paired_difference([0.030, 0.031, 0.033], [0.017, 0.017, 0.016])
+    assert found.text.startswith("0.015 [0.0")
+
+
 def test_a_difference_may_be_against_one_number():
     effect = paired_difference([30, 32, 31], 90.0, null=-50.0)
     assert effect.estimate == pytest.approx(-59)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet.kernels import colour_selectivity, colour_separation
+from alexnet.kernels import colour_selectivity, colour_separation, tower_means
 
 
 def grey(count: int) -> np.ndarray:
@@ -34,6 +34,7 @@ def test_towers_that_share_out_colour_stand_out_from_random_halves():
     towers, halves = colour_separation(np.concatenate([grey(12), coloured(12)]))
     assert towers == pytest.approx(1.0)
     assert halves < 0.3
+    assert tower_means(np.concatenate([grey(12), coloured(12)])) == pytest.approx((0.0, 1.0))
     mixed = np.concatenate([grey(6), coloured(6), grey(6), coloured(6)])
     towers, same = colour_separation(mixed)
     assert towers == pytest.approx(0.0, abs=1e-12)

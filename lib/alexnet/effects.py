@@ -134,7 +134,9 @@ class Effect:
 
     def number(self, value: float) -> str:
         """A value of this effect as it is printed."""
-        return f"{value:.2f}" if self.kind == "difference" else f"{value:.3g}"
+        if self.kind == "ratio":
+            return f"{value:.3g}"
+        return f"{value:.{decimals([self.estimate, self.low, self.high])}f}"
 
     def smallest_detectable(self, power: float = 0.8) -> float:
         """The smallest effect that this many pairs with this spread show with that probability, as a distance.
@@ -145,6 +147,13 @@ class Effect:
             return math.nan
         distance = smallest_detectable(self.n, power, self.confidence) * self.spread
         return math.exp(distance) if self.kind == "ratio" else distance
+
+
+def decimals(values: ArrayLike) -> int:
+    """Digits after the point for differences printed together: two, or more where the largest would lose its digits."""
+    found = np.abs(np.asarray(values, dtype=np.float64))
+    largest = float(found[np.isfinite(found)].max(initial=0.0))
+    return 2 if largest >= 0.1 or largest == 0 else 1 - math.floor(math.log10(largest))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .board import PlannedRun, Row, Runs, paired_records, readings
 from .claims import Question
+from .effects import decimals
 from .errors import NothingToDraw
 from .figures import GREY, PALETTE, Drawn, themed
 from .records import Epoch, RunRecord
@@ -37,15 +38,15 @@ def pairs_table(question: Question, runs: Runs) -> pd.DataFrame:
     """
     first, second = question.arms or ("", "")
     effect = "ratio" if question.effect == "ratio" else "difference"
+    found = {seed: readings(question, arms) for seed, arms in paired_records(question, list(runs)).items()}
+    pairs = {seed: pair for seed, pair in found.items() if pair is not None}
+    digits = decimals([reading.value for pair in pairs.values() for reading in pair])
     rows = []
-    for seed, arms in paired_records(question, list(runs)).items():
-        pair = readings(question, arms)
-        if pair is None:
-            continue
-        values = [f"{'> ' if reading.censored else ''}{reading.value:.2f}" for reading in pair]
+    for seed, pair in pairs.items():
+        values = [f"{'> ' if reading.censored else ''}{reading.value:.{digits}f}" for reading in pair]
         one, other = (reading.value for reading in pair)
         change = one / other if question.effect == "ratio" else one - other
-        rows.append({"seed": seed, first: values[0], second: values[1], effect: f"{change:.2f}"})
+        rows.append({"seed": seed, first: values[0], second: values[1], effect: f"{change:.{digits}f}"})
     return pd.DataFrame(rows, columns=["seed", first, second, effect])
 
 

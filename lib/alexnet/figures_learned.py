@@ -9,7 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from .errors import NothingToDraw
 from .figures import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, themed
-from .kernels import colour_selectivity
+from .kernels import colour_selectivity, tower_means
 from .pictures import Pixels
 
 
@@ -45,8 +45,7 @@ def kernels(weights: np.ndarray, title: str, columns: int = 12) -> Drawn:
                 fontsize=9,
             )  # fmt: skip
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    means = [selectivity[:half].mean(), selectivity[half:].mean()]
-    said = " and ".join(f"{mean:.2f} in tower {place}" for place, mean in enumerate(means, start=1))
+    said = " and ".join(f"{mean:.3f} in tower {place}" for place, mean in enumerate(tower_means(weights), start=1))
     return figure, f"The {len(weights)} kernels of the first layer. Mean colour selectivity (0 grey, 1 colour): {said}."
 
 
@@ -68,7 +67,7 @@ def selectivities(found: Mapping[str, np.ndarray], title: str) -> Drawn:
                 height = row + 0.3 * (tower - 0.5)
                 axis.plot(part, np.full(len(part), height), "|", color=PALETTE[tower], markersize=10, alpha=0.7)
                 axis.plot([part.mean()], [height], "os"[tower], color=PALETTE[tower], markersize=7)
-            said.append(f"{name}: {values[:half].mean():.2f} and {values[half:].mean():.2f}")
+            said.append("{}: {:.3f} and {:.3f}".format(name, *tower_means(weights)))
         axis.set_yticks(range(len(found)), list(found))
         axis.set_ylim(len(found) - 0.5, -0.6)
         axis.set_xlim(0, 1)

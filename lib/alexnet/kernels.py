@@ -18,6 +18,13 @@ def colour_selectivity(kernels: np.ndarray) -> np.ndarray:
     return np.square(colour).sum(axis=(1, 2, 3)) / np.where(energy > 0, energy, 1.0)
 
 
+def tower_means(kernels: np.ndarray) -> tuple[float, float]:
+    """Mean colour selectivity of each tower; the first half of the filters is the first tower."""
+    selectivity = colour_selectivity(kernels)
+    half = len(selectivity) // 2
+    return float(selectivity[:half].mean()), float(selectivity[half:].mean())
+
+
 def colour_separation(kernels: np.ndarray) -> tuple[float, float]:
     """Difference in mean colour selectivity between the towers (larger less smaller), and its mean over random halves.
 
