@@ -26,10 +26,11 @@ import pandas as pd
 
 from alexnet import batches, board, claims, experiments, figures_ablations, figures_learned, learner, paths, tables
 from alexnet.ablations import ABLATIONS
-from alexnet.evaluation import NEIGHBOURS
+from alexnet.evaluation import NEIGHBOURS, first_kernels
 from alexnet.figures_display import show_if_any
 from alexnet.kernels import colour_separation, tower_means
 from alexnet.records import Store
+from alexnet.signals import fresh
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = experiments.records(PROFILE, store, SEEDS)
@@ -75,15 +76,20 @@ show_if_any(figures_learned.kernels, kernels[largest] if largest else [], f"The 
 # %%
 show_if_any(figures_learned.selectivities, kernels, "Does one tower care more for colour than the other?")
 
+# %% [markdown]
+# Seeds differ before training already, by chance. So each run's first layer is shown before and after.
+
 # %%
-measured = [
-    dict(zip(["run", "tower 1", "tower 2", "apart", "random halves apart"],
-             [name, *tower_means(found), *colour_separation(found)], strict=True))
-    for name, found in kernels.items()
-]  # fmt: skip
+columns = ["run", "training", "tower 1", "tower 2", "apart", "random halves apart"]
+specs = {f"{p.condition}, seed {p.seed}": p.spec for p, _ in figures_ablations.selected(runs, "kernel-towers")}
+measured = []
+for name, trained in kernels.items():
+    untrained = first_kernels(fresh(specs[name])[0])
+    for when, found in (("before", untrained), ("after", trained)):
+        measured.append((name, when, *tower_means(found), *colour_separation(found)))
 if measured:
-    table = pd.DataFrame(measured)
-    tables.show(table, "Mean colour selectivity of the first layer's kernels", dict.fromkeys(table.columns[1:], ".3f"))
+    tables.show(pd.DataFrame(measured, columns=columns), "Mean colour selectivity of the first layer's kernels",
+                dict.fromkeys(columns[2:], ".3f"))  # fmt: skip
 
 # %%
 board_columns = ["claim", "condition", "ours", "unit", "verdict", "why"]

@@ -54,8 +54,7 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
             arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
         arrays |= _maps(learn, test, MAPS)
     if spec.measured in KERNELS:
-        first = next(layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d))
-        arrays["first_kernels"] = first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
+        arrays["first_kernels"] = first_kernels(learn.model)
     if spec.measured == "features":
         ten, _ = log_probabilities(learn.model, test, ten_crop=True)
         arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
@@ -68,6 +67,12 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     if spec.measured in KERNELS:
         evaluation.learned = derived(spec, arrays)
     return evaluation
+
+
+def first_kernels(model: nn.Module) -> np.ndarray:
+    """The weights of a network's first convolution, float16 [filters, 3, height, width]."""
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    return first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
 
 
 def _maps(learn: CoupledLearner, test: Batches, most: int | None = None) -> dict[str, np.ndarray]:
