@@ -17,6 +17,7 @@
 # of the training images were still wrong.
 #
 # This page repeats that experiment twice: in the setting of the original code, and in a setting one would choose today.
+# Then it asks the same of AlexNet.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -26,16 +27,71 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 
 from alexnet import batches, board, claims, experiments, figures, figures_signals, learner, paths, signals, tables
 from alexnet.figures_display import show
+from alexnet.planning import describe
 from alexnet.records import Store
+from alexnet.tables import say
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 experiment = experiments.relu_speed(PROFILE)
 runs = experiments.records(PROFILE, store, SEEDS)
-questions = [q for q in claims.claims().questions() if q.claim == "relu-speed"]
+questions = {q.condition: q for q in claims.claims().questions() if q.claim == "relu-speed"}
+columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
+
+
+def show_rates(experiment, condition):
+    """The grid of learning rates, and which of them each activation chose."""
+    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm)] for arm in experiments.ARMS}
+    chosen = {arm: experiments.chosen_rate(records) for arm, records in grid.items()}
+    title = f"Which learning rate is best for each activation? ({condition.name} condition)"
+    show(*figures.learning_rates(grid, chosen, title))
+
+
+def counted_runs(condition):
+    """The runs that count, by activation."""
+    of = [(p, r) for p, r in runs if (p.condition, p.stage) == (condition.name, "seeds") and r is not None]
+    return {arm: [r for p, r in of if p.arm == arm] for arm in experiments.ARMS}
+
+
+def show_curves(experiment, condition, counted):
+    """Training error against epochs."""
+    title = f"How soon does each network come to {experiment.target:.0%} training error? ({condition.name} condition)"
+    show(*figures.learning_curves(counted, experiment.target, title))
+
+
+def show_pairs(counted):
+    """Epochs of each activation and their ratio, a row a condition and seed."""
+    pairs = []
+    for name, arms in counted.items():
+        for relu, tanh in zip(arms["relu"], arms["tanh"], strict=True):
+            readings = {"ReLU": board.epochs_to_target(relu), "tanh": board.epochs_to_target(tanh)}
+            pairs.append(
+                {
+                    "condition": name,
+                    "seed": relu.spec.seed,
+                    **{f"epochs, {arm}": f"{'> ' if r.censored else ''}{r.value:.2f}" for arm, r in readings.items()},
+                    "ratio": f"{'> ' if readings['tanh'].censored else ''}"
+                    f"{readings['tanh'].value / readings['ReLU'].value:.2f}",
+                    "test error, ReLU": relu.final.test_error,
+                    "test error, tanh": tanh.final.test_error,
+                }
+            )
+    tables.show(pd.DataFrame(pairs), "Pairs of runs", {"test error, ReLU": ".1%", "test error, tanh": ".1%"})
+
+
+def show_signals(counted):
+    """The signals of the first run of each condition and activation, before and after training, as a table."""
+    measured = {}
+    for name, arms in counted.items():
+        for arm, records in arms.items():
+            measured[name, arm, "before"] = signals.at_initialisation(records[0].spec)
+            measured[name, arm, "after"] = records[0].signals or []
+    table = figures_signals.signal_table(measured)
+    tables.show(table, "Signals, seed 0", {"input": ".3g", "gradient": ".1e", "flat units": ".0%"})
+    return table
+
 
 # %% [markdown]
 # ## The idea
@@ -88,13 +144,11 @@ tables.show(pd.DataFrame(rows), "The two conditions")
 # %%
 recipe = example.recipe
 _, train, _ = batches.split_of(example.dataset, example.images.train_size)
-display(
-    Markdown(
-        f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, "
-        f"weight decay {recipe.weight_decay:g}, no dropout, no augmentation; {len(train):,} training images. A run "
-        f"ends when the training error over an epoch is at {experiment.target:.0%}. The training error is the mean "
-        "over the batches of an epoch as they came, while the weights moved, as the original code printed it."
-    )
+say(
+    f"Both: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, weight "
+    f"decay {recipe.weight_decay:g}, no dropout, no augmentation; {len(train):,} training images. A run ends when the "
+    f"training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the batches of "
+    "an epoch as they came, while the weights moved, as the original code printed it."
 )
 
 # %% [markdown]
@@ -105,12 +159,8 @@ display(
 # looked at.
 
 # %%
-chosen = {}
 for condition in experiment.conditions:
-    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm)] for arm in experiments.ARMS}
-    chosen[condition.name] = {arm: experiments.chosen_rate(records) for arm, records in grid.items()}
-    title = f"Which learning rate is best for each activation? ({condition.name} condition)"
-    show(*figures.learning_rates(grid, chosen[condition.name], title))
+    show_rates(experiment, condition)
 
 # %% [markdown]
 # ## Figure 1, twice
@@ -120,12 +170,9 @@ for condition in experiment.conditions:
 # thick ones their mean.
 
 # %%
-counted = {}
+counted = {condition.name: counted_runs(condition) for condition in experiment.conditions}
 for condition in experiment.conditions:
-    of = [(p, r) for p, r in runs if (p.condition, p.stage) == (condition.name, "seeds") and r is not None]
-    counted[condition.name] = {arm: [r for p, r in of if p.arm == arm] for arm in experiments.ARMS}
-    title = f"How soon does each network come to {experiment.target:.0%} training error? ({condition.name} condition)"
-    show(*figures.learning_curves(counted[condition.name], experiment.target, title))
+    show_curves(experiment, condition, counted[condition.name])
 
 # %% [markdown]
 # ## The effect
@@ -135,29 +182,14 @@ for condition in experiment.conditions:
 # written so.
 
 # %%
-pairs = []
-for name, arms in counted.items():
-    for relu, tanh in zip(arms["relu"], arms["tanh"], strict=True):
-        readings = {"ReLU": board.epochs_to_target(relu), "tanh": board.epochs_to_target(tanh)}
-        pairs.append(
-            {
-                "condition": name,
-                "seed": relu.spec.seed,
-                **{f"epochs, {arm}": f"{'> ' if r.censored else ''}{r.value:.2f}" for arm, r in readings.items()},
-                "ratio": f"{'> ' if readings['tanh'].censored else ''}"
-                f"{readings['tanh'].value / readings['ReLU'].value:.2f}",
-                "test error, ReLU": relu.final.test_error,
-                "test error, tanh": tanh.final.test_error,
-            }
-        )
-tables.show(pd.DataFrame(pairs), "Pairs of runs", {"test error, ReLU": ".1%", "test error, tanh": ".1%"})
+show_pairs(counted)
 
 # %%
-found = [board.row(question, runs) for question in questions]
+found = [board.row(questions[name], runs) for name in counted]
 show(*figures.forest_plot(found, "How many times longer does tanh take?"))
 
 # %%
-tables.show(board.verdict_board(found)[["condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
+tables.show(board.verdict_board(found)[columns], "Verdicts")
 
 # %% [markdown]
 # ## Why the conditions differ
@@ -168,26 +200,18 @@ tables.show(board.verdict_board(found)[["condition", "paper", "ours", "unit", "v
 # of its input and of the loss's gradient there, and the share of units where its slope is (nearly) zero.
 
 # %%
-measured = {}
-for condition in experiment.conditions:
-    for arm, records in counted[condition.name].items():
-        measured[condition.name, arm, "before"] = signals.at_initialisation(records[0].spec)
-        measured[condition.name, arm, "after"] = records[0].signals or []
-table = figures_signals.signal_table(measured)
-tables.show(table, "Signals, seed 0", {"input": ".3g", "gradient": ".1e", "flat units": ".0%"})
+table = show_signals(counted)
 
 # %%
 first = table[table["layer"] == 1].set_index(["condition", "activation", "when"])
 for name in counted:
     before, after = (first.loc[(name, "tanh", when)] for when in ("before", "after"))
     relu = first.loc[(name, "ReLU", "before")]
-    display(
-        Markdown(
-            f"**{name.capitalize()}.** Before training, the first layer's tanh units see inputs of standard deviation "
-            f"{before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
-            f"{after['input']:.3g} and {after['flat units']:.0%}. The gradient at the first layer starts at "
-            f"{before['gradient']:.1e} with tanh and {relu['gradient']:.1e} with ReLU."
-        )
+    say(
+        f"**{name.capitalize()}.** Before training, the first layer's tanh units see inputs of standard deviation "
+        f"{before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
+        f"{after['input']:.3g} and {after['flat units']:.0%}. The gradient at the first layer starts at "
+        f"{before['gradient']:.1e} with tanh and {relu['gradient']:.1e} with ReLU."
     )
 
 # %% [markdown]
@@ -197,6 +221,42 @@ for name in counted:
 # weak signals and weak gradients, crawling. ReLU has no such bound above. With inputs and weights scaled so that every
 # layer starts with signals of about one, tanh can use a learning rate that suits all layers, and what remains of the
 # difference is the nonlinearity's own.
+
+# %% [markdown]
+# ## And in AlexNet?
+#
+# The paper shows the four-layer network and concludes for the large one. So the same is asked of AlexNet in a smaller
+# form, with response normalisation as the paper has it and nothing that regularises: each activation chooses its rate,
+# and epochs are counted to the same training error.
+
+# %%
+in_alexnet = experiments.relu_alexnet(PROFILE)
+large = {}
+if in_alexnet is None:
+    say("This profile doesn't run it.")
+else:
+    (condition,) = in_alexnet.conditions
+    say(describe(in_alexnet.spec(condition, "relu", condition.rates[0], "seeds", 0)))
+    show_rates(in_alexnet, condition)
+    large = {condition.name: counted_runs(condition)}
+
+# %%
+if large and all(large[condition.name].values()):
+    show_curves(in_alexnet, condition, large[condition.name])
+    show_pairs(large)
+    table = show_signals(large)
+    after = table[(table["activation"] == "tanh") & (table["when"] == "after")]
+    errors = {arm: sum(r.final.test_error for r in rs) / len(rs) for arm, rs in large[condition.name].items()}
+    say(
+        f"Saturation is the paper's reason for tanh to be slow. After training, the inputs of the tanh layers have "
+        f"standard deviations of {after['input'].min():.2g} to {after['input'].max():.2g} here, and at most "
+        f"{after['flat units'].max():.0%} of a layer's units are saturated. At the same training error, the test error "
+        f"is {errors['relu']:.1%} with ReLU and {errors['tanh']:.1%} with tanh, on average."
+    )
+
+# %%
+if in_alexnet is not None:
+    tables.show(board.verdict_board([board.row(questions[condition.name], runs)])[columns], "Verdict")
 
 # %% [markdown]
 # ## Play with it

@@ -84,6 +84,13 @@ def test_every_planned_run_belongs_to_a_question_and_its_arms(profile: str) -> N
             assert question.measure in measures.WITHIN or p.arm in (question.arms or ())
 
 
+def test_relu_against_tanh_in_alexnet_waits_for_a_longer_profile_than_smoke():
+    assert experiments.relu_alexnet("smoke") is None
+    large = experiments.relu_alexnet("cpu")
+    assert large is not None and large.conditions[0].net.name == "alexnet"
+    assert {p.claim for p in large.plan(Store("nowhere"))} == {"relu-speed"}
+
+
 def test_every_claim_that_the_cpu_profile_promises_has_runs():
     runs = {(p.claim, p.condition) for p in planned("cpu")}
     waiting = {

@@ -28,7 +28,8 @@ from .transfer import TRANSFER
 
 __all__ = [
     "ALEXNET", "ARMS", "EXPERIMENTS", "GRID_SEED", "INITS", "MODERN", "ORIGINAL", "PROFILES", "RELU_SPEED", "SCALINGS",
-    "SMOKE", "Condition", "Planned", "ReluSpeed", "check_profile", "chosen_rate", "plan", "records", "relu_speed",
+    "SMOKE", "Condition", "Planned", "ReluSpeed", "check_profile", "chosen_rate", "plan", "records", "relu_alexnet",
+    "relu_speed",
 ]  # fmt: skip
 
 
@@ -44,7 +45,6 @@ class Experiment(Protocol):
 
 
 EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
-    # ReLU's question for AlexNet waits for a longer profile than smoke
     "smoke": (RELU_SPEED["smoke"], *ABLATIONS["smoke"], PUBLISHED_RUNS["smoke"]),
     "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"], PUBLISHED_RUNS["cpu"], *TRANSFER["cpu"]),
     "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"], PUBLISHED_RUNS["gpu"], *TRANSFER["gpu"]),
@@ -54,6 +54,11 @@ EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
 def relu_speed(profile: str) -> ReluSpeed:
     """The ReLU against tanh experiment of a profile."""
     return RELU_SPEED[check_profile(profile)]
+
+
+def relu_alexnet(profile: str) -> ReluSpeed | None:
+    """The same for AlexNet; None in the smoke profile, for which it takes too long."""
+    return RELU_ALEXNET.get(check_profile(profile))
 
 
 def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Iterator[Planned]:
