@@ -213,6 +213,20 @@ def test_the_grid_rings_what_was_chosen():
     assert {"ReLU: 0.002", "tanh: 0.0005, by its error at the cap"} <= set(words(figure))
 
 
+def test_a_grid_in_which_no_run_arrived_shows_the_errors_at_the_cap():
+    runs = {"relu": grid("relu", (90, 80, 85, 99)), "tanh": grid("tanh", (99, 99, 80, 85))}
+    figure, alt = figures.learning_rates(runs, {"relu": 0.001, "tanh": 0.002})
+    (axis,) = figure.axes
+    errors = [100 * record.final.train_error for record in runs["relu"]]
+    assert list(axis.lines[0].get_ydata()) == pytest.approx(errors)
+    assert axis.get_ylabel() == "training error at the cap (%)" and not any(
+        line.get_marker() == "^" for line in axis.lines
+    )
+    assert alt.startswith("Training error at the cap") and f"ReLU does best at 0.001, with {errors[1]:.1f}%." in alt
+    labels = {text.get_text(): text.xyann[1] for text in axis.texts if "by its error" in text.get_text()}
+    assert len(set(labels.values())) == 2, "one above its point, one below"
+
+
 def test_a_chosen_rate_must_be_in_the_grid():
     with pytest.raises(SpecError, match="not in its grid"):
         figures.learning_rates({"relu": grid("relu", (14, 9, 7, 99))}, {"relu": 0.003})

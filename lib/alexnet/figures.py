@@ -325,56 +325,73 @@ def learning_rates(
 ) -> Drawn:
     """Epochs to the target against the learning rate, one line an arm, the chosen rate ringed.
 
-    A run that did not come to its target stands as an arrow at its cap, a diverged one as a cross. Raises `SpecError`
-    when there is no record, or when a chosen rate is not in the grid.
+    A run that did not come to its target stands as an arrow at its cap, a diverged one as a cross. Where no run came
+    there, the rates are told apart by the training error at the cap, and so is the figure. Raises `SpecError` when
+    there is no record, or when a chosen rate is not in the grid.
     """
     arms = {arm: sorted(records, key=_rate) for arm, records in runs.items() if records}
     if not arms:
         raise NothingToDraw("There is no record to draw; `make runs` makes the missing ones.")
+    readings = [epochs_to_target(record) for records in arms.values() for record in records]
+    none_arrived = all(reading.censored for reading in readings)
     with themed():
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")
         axis = figure.subplots()
         for place, (arm, records) in enumerate(arms.items()):
-            _rate_line(axis, arm, place, records, chosen[arm])
+            _rate_line(axis, arm, place, records, chosen[arm], none_arrived)
         axis.set_xscale("log")
         rates = sorted({_rate(record) for records in arms.values() for record in records})
         axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axis.xaxis.set_minor_locator(NullLocator())
-        readings = [epochs_to_target(record) for records in arms.values() for record in records]
-        axis.set_ylim(0, 1.15 * max(reading.value for reading in readings))
+        axis.set_ylim(0, 1.15 * max(axis.dataLim.y1, 1e-9))
         if any(reading.censored for reading in readings):
-            note = "arrow: not there at the cap; cross: diverged"
+            note = "cross: diverged" if none_arrived else "arrow: not there at the cap; cross: diverged"
             axis.annotate(note, (1, 1), xycoords="axes fraction", ha="right", va="top", fontsize=9, color=GREY)
         axis.set_xlabel("learning rate (logarithmic)")
-        axis.set_ylabel("epochs to the target")
+        axis.set_ylabel("training error at the cap (%)" if none_arrived else "epochs to the target")
         axis.set_title(title)
-    return figure, _rates_alt(arms, chosen)
+    return figure, _rates_alt(arms, chosen, none_arrived)
 
 
 def _rate(record: RunRecord) -> float:
     return record.spec.recipe.learning_rate
 
 
-def _rate_line(axis: Axes, arm: str, place: int, records: Sequence[RunRecord], chosen: float) -> None:
+def _rate_line(
+    axis: Axes, arm: str, place: int, records: Sequence[RunRecord], chosen: float, none_arrived: bool
+) -> None:
     colour, line = arm_style(arm, place)
     readings = [epochs_to_target(record) for record in records]
+    heights = [
+        100 * record.final.train_error if none_arrived else reading.value
+        for record, reading in zip(records, readings, strict=True)
+    ]
     rates = [_rate(record) for record in records]
     if chosen not in rates:
         raise SpecError(f"The rate chosen for {arm}, {chosen:g}, is not in its grid.")
-    axis.plot(rates, [reading.value for reading in readings], color=colour, linestyle=line, linewidth=1.2, alpha=0.6)
-    for record, reading in zip(records, readings, strict=True):
-        marker = "x" if record.final.outcome == "diverged" else "^" if reading.censored else "o"
-        axis.plot([_rate(record)], [reading.value], marker, color=colour, markersize=10 - 3 * place)
-    best = readings[rates.index(chosen)]
-    axis.plot([chosen], [best.value], "o", color=colour, markerfacecolor="none", markersize=14, markeredgewidth=1.6)
+    axis.plot(rates, heights, color=colour, linestyle=line, linewidth=1.2, alpha=0.6)
+    for record, reading, height in zip(records, readings, heights, strict=True):
+        late = "o" if none_arrived else "^"
+        marker = "x" if record.final.outcome == "diverged" else late if reading.censored else "o"
+        axis.plot([_rate(record)], [height], marker, color=colour, markersize=10 - 3 * place)
+    best, height = readings[rates.index(chosen)], heights[rates.index(chosen)]
+    axis.plot([chosen], [height], "o", color=colour, markerfacecolor="none", markersize=14, markeredgewidth=1.6)
+    above = none_arrived and place == 0  # errors lie close together: one label above, one below
     axis.annotate(
         f"{arm_name(arm)}: {chosen:g}{', by its error at the cap' if best.censored else ''}",
-        (chosen, best.value), (0, -22), textcoords="offset points", ha="center",
+        (chosen, height), (0, 14 if above else -22), textcoords="offset points", ha="center",
         color=colour, fontweight="bold",
     )  # fmt: skip
 
 
-def _rates_alt(arms: Mapping[str, Sequence[RunRecord]], chosen: Mapping[str, float]) -> str:
+def _rates_alt(arms: Mapping[str, Sequence[RunRecord]], chosen: Mapping[str, float], none_arrived: bool) -> str:
+    if none_arrived:
+        said = [
+            f"{arm_name(arm)} does best at {chosen[arm]:g}, with "
+            f"{next(record.final.train_error for record in records if _rate(record) == chosen[arm]):.1%}."
+            for arm, records in arms.items()
+        ]
+        return f"Training error at the cap against the learning rate; no run came to the target. {' '.join(said)}"
     parts = []
     for arm, records in arms.items():
         readings = {_rate(record): epochs_to_target(record) for record in records}
