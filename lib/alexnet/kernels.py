@@ -20,9 +20,12 @@ def colour_selectivity(kernels: np.ndarray) -> np.ndarray:
 
 def tower_means(kernels: np.ndarray) -> tuple[float, float]:
     """Mean colour selectivity of each tower; the first half of the filters is the first tower."""
-    selectivity = colour_selectivity(kernels)
-    half = len(selectivity) // 2
-    return float(selectivity[:half].mean()), float(selectivity[half:].mean())
+    return _means_of_halves(colour_selectivity(kernels))
+
+
+def _means_of_halves(values: np.ndarray) -> tuple[float, float]:
+    half = len(values) // 2
+    return float(values[:half].mean()), float(values[half:].mean())
 
 
 def colour_separation(kernels: np.ndarray) -> tuple[float, float]:
@@ -35,5 +38,5 @@ def colour_separation(kernels: np.ndarray) -> tuple[float, float]:
     generator = np.random.default_rng(SEED)
     shuffled = np.stack([generator.permutation(selectivity) for _ in range(HALVES)])
     differences = np.abs(shuffled[:, :half].mean(axis=1) - shuffled[:, half:].mean(axis=1))
-    towers = abs(selectivity[:half].mean() - selectivity[half:].mean())
-    return float(towers), float(differences.mean())
+    first, second = _means_of_halves(selectivity)
+    return abs(first - second), float(differences.mean())
