@@ -28,7 +28,19 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 import torch
 
-from alexnet import batches, board, claims, experiments, figures, figures_signals, learner, paths, signals, tables
+from alexnet import (
+    batches,
+    board,
+    claims,
+    experiments,
+    figures,
+    figures_ablations,
+    figures_signals,
+    learner,
+    paths,
+    signals,
+    tables,
+)  # fmt: skip
 from alexnet.figures_display import show
 from alexnet.planning import describe
 from alexnet.records import Store
@@ -61,24 +73,10 @@ def show_curves(experiment, condition, counted):
     show(*figures.learning_curves(counted, experiment.target, title))
 
 
-def show_pairs(counted):
-    """Epochs of each activation and their ratio, a row a condition and seed."""
-    pairs = []
-    for name, arms in counted.items():
-        for relu, tanh in zip(arms["relu"], arms["tanh"], strict=True):
-            readings = {"ReLU": board.epochs_to_target(relu), "tanh": board.epochs_to_target(tanh)}
-            pairs.append(
-                {
-                    "condition": name,
-                    "seed": relu.spec.seed,
-                    **{f"epochs, {arm}": f"{'> ' if r.censored else ''}{r.value:.2f}" for arm, r in readings.items()},
-                    "ratio": f"{'> ' if readings['tanh'].censored else ''}"
-                    f"{readings['tanh'].value / readings['ReLU'].value:.2f}",
-                    "test error, ReLU": relu.final.test_error,
-                    "test error, tanh": tanh.final.test_error,
-                }
-            )
-    tables.show(pd.DataFrame(pairs), "Pairs of runs", {"test error, ReLU": ".1%", "test error, tanh": ".1%"})
+def show_pairs(names):
+    """Epochs of each activation, their ratio and the test errors, a row a condition and seed."""
+    found = {name: figures_ablations.pairs_table(questions[name], runs, test_errors=True) for name in names}
+    tables.show(pd.concat(found, names=["condition"]).reset_index("condition"), "Pairs of runs: epochs and test errors")
 
 
 def show_signals(counted):

@@ -24,13 +24,23 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import batches, board, claims, experiments, figures_ablations, figures_learned, learner, paths, tables
+from alexnet import (
+    batches,
+    board,
+    claims,
+    experiments,
+    figures_ablations,
+    figures_learned,
+    learner,
+    paths,
+    pretrained,
+    tables,
+)  # fmt: skip
 from alexnet.ablations import ABLATIONS
 from alexnet.evaluation import NEIGHBOURS, first_kernels
 from alexnet.figures_display import show_if_any
 from alexnet.kernels import colour_separation, tower_means
 from alexnet.records import Store
-from alexnet.signals import fresh
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = experiments.records(PROFILE, store, SEEDS)
@@ -84,7 +94,8 @@ columns = ["run", "training", "tower 1", "tower 2", "apart", "random halves apar
 specs = {f"{p.condition}, seed {p.seed}": p.spec for p, _ in figures_ablations.selected(runs, "kernel-towers")}
 measured = []
 for name, trained in kernels.items():
-    untrained = first_kernels(fresh(specs[name])[0])
+    side = specs[name].images.side(batches.PIXELS[specs[name].dataset])
+    untrained = first_kernels(pretrained.build(specs[name], side))
     for when, found in (("before", untrained), ("after", trained)):
         measured.append((name, when, *tower_means(found), *colour_separation(found)))
 if measured:

@@ -9,7 +9,7 @@ import pytest
 from fabricate import curve, planned, record, spec, speed_runs
 from PIL import Image
 
-from alexnet import board, effects, figures
+from alexnet import board, effects, figures, figures_ablations
 from alexnet.claims import claims
 from alexnet.errors import SpecError
 from alexnet.figures_display import bundle, describe
@@ -269,3 +269,32 @@ def test_a_row_with_an_unknown_size_is_left_out(rows):
     unknown = effects.paired_ratio([5, 6], [1, 1], numerator_censored=[1, 0], denominator_censored=[1, 0])
     _, alt = figures.forest_plot([dataclasses.replace(rows[0], effect=unknown), *rows[1:]])
     assert "Forest plot of 3 effects" in alt
+
+
+# --- tables of pairs ------------------------------------------------------------------------------------------
+
+
+def question_on_speed():
+    return next(q for q in claims().questions() if (q.claim, q.condition) == ("relu-speed", "original"))
+
+
+def test_the_table_of_pairs_has_both_measures_their_ratio_and_the_test_errors():
+    table = figures_ablations.pairs_table(question_on_speed(), speed_runs([12, 30], [6, 10]), test_errors=True)
+    assert list(table) == ["seed", "tanh", "relu", "ratio", "test error, tanh", "test error, relu"]
+    assert list(table["seed"]) == [0, 1]
+    assert [float(value) for value in table["ratio"]] == pytest.approx([2, 3], abs=0.05)
+    assert set(table["test error, tanh"]) == {"30.0%"}
+
+
+@pytest.mark.parametrize(
+    ("tanh", "relu", "signs"),
+    [(90, 6, ("> ", "", "> ")), (12, 90, ("", "> ", "< ")), (90, 90, ("> ", "> ", "? "))],
+)
+def test_a_run_that_never_arrived_makes_its_pair_a_bound(tanh, relu, signs):
+    table = figures_ablations.pairs_table(question_on_speed(), speed_runs([tanh], [relu]))
+    assert tuple(value.rstrip("0123456789.") for value in table.loc[0, ["tanh", "relu", "ratio"]]) == signs
+
+
+def test_a_pair_with_a_missing_run_is_left_out():
+    runs = speed_runs([12, 30], [6, 10])
+    assert list(figures_ablations.pairs_table(question_on_speed(), [*runs[:3], (runs[3][0], None)])["seed"]) == [0]

@@ -18,6 +18,8 @@ from .figures import GREY, PALETTE, Drawn, themed
 from .records import Epoch, RunRecord
 
 Arms = Mapping[str, Sequence[RunRecord]]
+# The sign before a change whose first, second value is at a cap: the true one lies above.
+BOUNDS = {(False, False): "", (True, False): "> ", (False, True): "< ", (True, True): "? "}
 LINES = ("solid", "dashed", "dashdot", "dotted")
 
 
@@ -31,23 +33,38 @@ def arms_of(question: Question, runs: Runs) -> dict[str, list[RunRecord]]:
     }
 
 
-def pairs_table(question: Question, runs: Runs) -> pd.DataFrame:
-    """A row a seed: the measure of each arm, in the question's unit, and their difference or ratio.
+def pairs_table(question: Question, runs: Runs, test_errors: bool = False) -> pd.DataFrame:
+    """A row a seed: the measure of each arm, in the question's unit, and their difference or ratio; if asked for, the
+    test error of each arm too.
 
-    A value that is only a bound, because the run was censored or diverged, has a sign before it.
+    A value that is only a bound, because a run was censored or diverged, has a sign before it.
     """
-    first, second = question.arms or ("", "")
+    names = question.arms or ("", "")
     effect = "ratio" if question.effect == "ratio" else "difference"
-    found = {seed: readings(question, arms) for seed, arms in paired_records(question, list(runs)).items()}
-    pairs = {seed: pair for seed, pair in found.items() if pair is not None}
-    digits = decimals([reading.value for pair in pairs.values() for reading in pair])
+    pairs = {
+        seed: (pair, found)
+        for seed, pair in paired_records(question, list(runs)).items()
+        if (found := readings(question, pair)) is not None
+    }
+    digits = decimals([reading.value for _, found in pairs.values() for reading in found])
     rows = []
-    for seed, pair in pairs.items():
-        values = [f"{'> ' if reading.censored else ''}{reading.value:.{digits}f}" for reading in pair]
-        one, other = (reading.value for reading in pair)
+    for seed, (records, found) in pairs.items():
+        one, other = (reading.value for reading in found)
         change = one / other if question.effect == "ratio" else one - other
-        rows.append({"seed": seed, first: values[0], second: values[1], effect: f"{change:.{digits}f}"})
-    return pd.DataFrame(rows, columns=["seed", first, second, effect])
+        row: dict[str, object] = {"seed": seed}
+        row |= {name: f"{BOUNDS[r.censored, False]}{r.value:.{digits}f}" for name, r in zip(names, found, strict=True)}
+        row[effect] = f"{BOUNDS[found[0].censored, found[1].censored]}{change:.{digits}f}"
+        if test_errors:
+            row |= {f"test error, {name}": _test_error(arm) for name, arm in zip(names, records, strict=True)}
+        rows.append(row)
+    columns = ["seed", *names, effect, *(f"test error, {name}" for name in names if test_errors)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _test_error(found: Sequence[RunRecord | None]) -> str:
+    """The mean test error of an arm's runs, those that have one."""
+    errors = [r.final.test_error for r in found if r is not None and r.final.test_error is not None]
+    return f"{np.mean(errors):.1%}" if errors else ""
 
 
 def settled(rows: Sequence[Row]) -> str:

@@ -1,22 +1,26 @@
-"""The verdict board in README.md: written between two marks from the committed records, never by hand."""
+"""The verdicts in README.md: written between two marks from the committed records, never by hand."""
 
 import argparse
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import board, experiments, figures, paths
+from . import board, experiments, figures, paths, published_results
 from .anatomy import exact_counts
 from .board import Row
+from .claims import published
 from .effects import LABELS
 from .errors import ReportError
 from .figures_display import describe
+from .published_results import ArmResult
+from .published_runs import published_runs
 from .records import Store, write_atomically
 
 BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
 PROFILE = "cpu"  # the profile whose records are committed
 README = paths.ROOT / "README.md"
+Reimplementations = Mapping[str, Sequence[ArmResult]]  # a row's id -> its arms
 FOREST = Path("reports") / "forest.svg"  # relative to the README
 
 
@@ -27,7 +31,12 @@ def committed_rows() -> list[Row]:
     return board.rows(runs, exact_counts())
 
 
-def block(rows: Sequence[Row]) -> tuple[str, bytes | None]:
+def committed_reimplementations() -> Reimplementations:
+    """The published reimplementations as far as the committed records go."""
+    return published_results.results(published_runs(PROFILE), Store(paths.runs_folder(PROFILE)))
+
+
+def block(rows: Sequence[Row], others: Reimplementations) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
     primary = [row for row in rows if row.question.primary]  # what decides; the report has the other conditions
     tested = [row for row in primary if row.verdict.label != "not tested"]
@@ -41,6 +50,7 @@ def block(rows: Sequence[Row]) -> tuple[str, bytes | None]:
     untested = _claims_in([row for row in primary if row not in tested])
     if untested:
         parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
+    parts += ["Published reimplementations, and the same networks here:", _reimplementations(others)]
     return "\n\n".join(parts), picture
 
 
@@ -61,14 +71,35 @@ def _table(rows: Sequence[Row]) -> str:
             f"{row.question.title}: {row.question.condition_title}",
             row.question.section,
             board.paper(row.question),
-            f"{ours} {'' if unit == '–' else unit}".strip(),
+            _with_unit(ours, unit),
             f"**{row.verdict.label}**",
         ]
         for row, ours, unit in zip(rows, table["ours"], table["unit"], strict=True)
     ]
-    head = ["claim", "section", "the paper", "ours, with 95% interval", "verdict"]
-    lines = [head, ["---"] * len(head), *cells]
-    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+    return _markdown(["claim", "section", "the paper", "ours, with 95% interval", "verdict"], cells)
+
+
+def _reimplementations(others: Reimplementations) -> str:
+    titles = {row.id: row.title for row in published().row}
+    table = published_results.overview(others).fillna("–")
+    cells = [
+        [titles[row], f"{figure} ({where})", ours, best, run, f"**{verdict}**"]
+        for row, figure, where, ours, best, run, verdict in table[
+            ["row", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
+        ].itertuples(index=False)
+    ]
+    return _markdown(["reimplementation", "published", "ours, on the test set", "best recipe", "run", "verdict"], cells)
+
+
+def _with_unit(ours: str, unit: str) -> str:
+    """A result with its unit before the number of seeds."""
+    result, comma, seeds = ours.partition(", n = ")
+    return ours if unit == "–" else f"{result} {unit}{comma}{seeds}"
+
+
+def _markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (head, ["---"] * len(head), *cells))
 
 
 def _cell(text: str) -> str:
@@ -94,16 +125,24 @@ def replaced(text: str, inside: str) -> str:
     return f"{before}{BEGIN}\n{inside}\n{END}{rest.split(END)[1]}"
 
 
-def update(readme: Path = README, rows: Sequence[Row] | None = None, check: bool = False) -> bool:
-    """Write the board into the README and the forest plot beside the report; say whether anything was out of step.
+def update(
+    readme: Path = README,
+    rows: Sequence[Row] | None = None,
+    others: Reimplementations | None = None,
+    check: bool = False,
+) -> bool:
+    """Write the verdicts into the README and the forest plot beside the report; say whether anything was out of step.
 
-    With `check` nothing is written. Raises `ReportError` when the README cannot be read or has lost its marks.
+    Without rows and reimplementations, those of the committed records. With `check` nothing is written. Raises
+    `ReportError` when the README cannot be read or has lost its marks.
     """
     try:
         old = readme.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{readme} cannot be read: {error}. Restore it with `git checkout README.md`.") from error
-    inside, picture = block(committed_rows() if rows is None else rows)
+    inside, picture = block(
+        committed_rows() if rows is None else rows, committed_reimplementations() if others is None else others
+    )
     new = replaced(old, inside)
     forest = readme.parent / FOREST
     stale = new != old or (picture is not None and not _draws_the_same(forest, inside))
