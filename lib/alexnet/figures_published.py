@@ -33,7 +33,7 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
     if record.history[-1].test_error is not None:
         lines.append(("test, not chosen by", GREEN, lambda e: e.test_loss, lambda e: e.test_error))
     with themed():
-        figure = Figure(figsize=(9.5, 4.0), layout="constrained")
+        figure = Figure(figsize=(9.5, 4.3), layout="constrained")
         losses, accuracies = figure.subplots(1, 2)
         if log is not None:
             _published(losses, accuracies, log)
@@ -44,7 +44,13 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
         for axis, label in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
             axis.set_xlabel("epochs")
             axis.set_ylabel(label)
-        losses.legend(frameon=False, fontsize=9)
+        figure.legend(  # below both: curves may fill either panel
+            *losses.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=len(losses.lines),
+            frameon=False,
+            fontsize=9,
+        )
         figure.suptitle(textwrap.fill(title, 90), x=0.01, ha="left", fontsize=12, fontweight="bold")
     last = record.history[-1]
     said = (

@@ -217,7 +217,7 @@ def overview(found: Mapping[str, Sequence[ArmResult]]) -> pd.DataFrame:
                 "measured on": row.headline.measured_on,
                 "ours, its protocol": same.text if same else None,
                 "ours, clean": value.text if value else None,
-                "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top else None,
+                "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top and value else None,
                 "run": (partial(arms) or "in full") if value else None,
                 "verdict": verdict(row, arms).label,
             }

@@ -1,12 +1,15 @@
 """Put articles into pages: navigation around each, and all of them once more in a single file."""
 
+import base64
 import dataclasses
 import functools
+import io
 import re
 from collections.abc import Sequence
 
 import jinja2
 from bs4 import BeautifulSoup
+from PIL import Image, UnidentifiedImageError
 
 from .convert import TEMPLATES, Article, finish
 
@@ -14,6 +17,7 @@ SITE_TITLE = "AlexNet, claim by claim"
 DESCRIPTION = "The claims of the AlexNet paper put to the test: what was claimed, what came out, and how sure that is."
 FRONT = "index"
 SINGLE = "report.html"
+PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +113,19 @@ def single(articles: Sequence[Article], profile: str) -> str:
     bodies = [f'<article id="{a.name}">{_within_one(a, names)}</article>' for a in articles]
     whole = Article(FRONT, SITE_TITLE, "\n".join(bodies), ())
     entries = [_entry(article, f"#{article.name}", f"{article.name}--") for article in articles]
-    return _layout(whole, profile, entries, single=True)
+    return PNG.sub(_smaller, _layout(whole, profile, entries, single=True))
+
+
+def _smaller(found: re.Match[str]) -> str:
+    """A PNG image as lossless WebP, pixel for pixel the same and two thirds of the size: one file holds them all."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
+            pixels = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    except UnidentifiedImageError:  # the check of pages names what is wrong with it
+        return found[0]
+    content = io.BytesIO()
+    pixels.save(content, "WEBP", lossless=True)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _within_one(article: Article, names: set[str]) -> str:
