@@ -1,13 +1,18 @@
 """The pages in a real browser, at a desk and on a phone, light and dark: complete, quiet, usable, readable."""
 
+import base64
+import io
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fabricate
+import numpy as np
 import pytest
 import stub_notebooks
+from PIL import Image
 
 from alexnet import anatomy, board, notebooks, paths, report
 from alexnet.pages import assemble, check, convert, front
@@ -249,6 +254,20 @@ def test_single_file_holds_every_page_and_its_links_stay_inside(site, visit):
     assert page.url.endswith("report.html#02_tables--a-table")
     inside = page.evaluate("Array.from(document.querySelectorAll('.contents a'), a => a.getAttribute('href'))")
     assert all(href.startswith("#") for href in inside) and len(inside) > 8
+
+
+def images_in(page: Path) -> list[np.ndarray]:
+    """The pixels of all images inside a page, drawings as text left out."""
+    found = re.findall(r"data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")) for content in found]
+
+
+def test_single_file_holds_the_images_of_all_pages_pixel_for_pixel(site):
+    assert "data:image/png" not in (site / "report.html").read_text(encoding="utf-8")
+    apart = [image for name in ("index", "01_figures", "02_tables") for image in images_in(site / f"{name}.html")]
+    together = images_in(site / "report.html")
+    assert len(together) == len(apart) > 1
+    assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
 
 
 @pytest.mark.parametrize("visit", [(360, "light")], ids=["phone"], indirect=True)
