@@ -40,7 +40,7 @@ from alexnet import (
     paths,
     signals,
     tables,
-)  # fmt: skip
+)
 from alexnet.figures_display import show
 from alexnet.planning import describe
 from alexnet.records import Store

@@ -35,7 +35,7 @@ from alexnet import (
     paths,
     pretrained,
     tables,
-)  # fmt: skip
+)
 from alexnet.ablations import ABLATIONS
 from alexnet.evaluation import NEIGHBOURS, first_kernels
 from alexnet.figures_display import show_if_any
@@ -94,8 +94,7 @@ columns = ["run", "training", "tower 1", "tower 2", "apart", "random halves apar
 specs = {f"{p.condition}, seed {p.seed}": p.spec for p, _ in figures_ablations.selected(runs, "kernel-towers")}
 measured = []
 for name, trained in kernels.items():
-    side = specs[name].images.side(batches.PIXELS[specs[name].dataset])
-    untrained = first_kernels(pretrained.build(specs[name], side))
+    untrained = first_kernels(pretrained.build(specs[name], batches.side_of(specs[name])))
     for when, found in (("before", untrained), ("after", trained)):
         measured.append((name, when, *tower_means(found), *colour_separation(found)))
 if measured:

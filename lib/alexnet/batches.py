@@ -28,6 +28,11 @@ BOX_TRIES, BOX_AREA, BOX_SHAPE = 10, (0.08, 1.0), math.log(4 / 3)  # of random r
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of RGB in 0..1
 
 
+def side_of(spec: RunSpec) -> int:
+    """Pixels a side of what a run's network sees. Raises `SpecError` for a crop that does not fit."""
+    return spec.images.side(PIXELS[spec.dataset])
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What the training split's pixels are like; nothing of it comes from validation or test images."""

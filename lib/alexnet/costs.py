@@ -34,7 +34,7 @@ def images_trained(record: RunRecord) -> float:
 
 def network_name(spec: RunSpec) -> str:
     """A network and the size of its images, as readers tell them apart."""
-    side = spec.images.side(batches.PIXELS[spec.dataset])
+    side = batches.side_of(spec)
     width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
     return f"{spec.net.name}, {side} pixels{width}"
 

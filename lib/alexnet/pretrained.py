@@ -56,7 +56,7 @@ def groups(model: nn.Sequential) -> list[list[nn.Parameter]]:
 
 def multiply_adds(spec: RunSpec) -> int:
     """Multiply-adds of one forward pass for one image, through the layers that run in every epoch."""
-    side = spec.images.side(PIXELS[spec.dataset])
+    side = batches.side_of(spec)
     if not spec.frozen:
         return models.multiply_adds(spec.net, side)
     return _classifier_size(spec.net, side)

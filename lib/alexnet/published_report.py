@@ -6,17 +6,16 @@ import pandas as pd
 import torch
 
 from . import figures_published, models, published_results, tables
-from .batches import PIXELS
+from .batches import side_of
 from .claims import published
 from .figures_display import show
-from .published_results import ArmResult, find
+from .published_results import Found, find
 from .published_runs import PUBLISHED, PUBLISHED_32
 from .records import RunRecord, Store
 from .reimplementations import PROTOCOLS, TOWERS_32
 from .specs import RunSpec
 from .tables import say
 
-Found = Mapping[str, Sequence[ArmResult]]
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
 ARMS = {
     "train accuracy": ".1%", "validation accuracy": ".1%", "test accuracy": ".1%", "train less test": ".1%",
@@ -50,7 +49,7 @@ def describe(row: str) -> None:
 
 def layers(spec: RunSpec) -> pd.DataFrame:
     """The layer table of a run's network; no weights are drawn."""
-    side = spec.images.side(PIXELS[spec.dataset])
+    side = side_of(spec)
     with torch.device("meta"):
         model = models.build(spec.net, side)
     return models.layer_table(model, side)

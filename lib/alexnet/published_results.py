@@ -50,6 +50,9 @@ class ArmResult:
         return f"make runs CLAIM={self.arm.row}"
 
 
+Found = Mapping[str, Sequence[ArmResult]]  # a row's id -> its arms
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """A test accuracy in percent: the mean over runs, and an interval for it.
@@ -204,7 +207,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def overview(found: Mapping[str, Sequence[ArmResult]]) -> pd.DataFrame:
+def overview(found: Found) -> pd.DataFrame:
     """A line a row: theirs, what it was measured on, ours under the same protocol, ours clean, how far it goes."""
     lines = []
     for row in published().row:

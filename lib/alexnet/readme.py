@@ -3,7 +3,7 @@
 import argparse
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import board, experiments, figures, paths, published_results
@@ -13,30 +13,27 @@ from .claims import published
 from .effects import LABELS
 from .errors import ReportError
 from .figures_display import describe
-from .published_results import ArmResult
+from .published_results import Found
 from .published_runs import published_runs
 from .records import Store, write_atomically
 
 BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
 PROFILE = "cpu"  # the profile whose records are committed
 README = paths.ROOT / "README.md"
-Reimplementations = Mapping[str, Sequence[ArmResult]]  # a row's id -> its arms
 FOREST = Path("reports") / "forest.svg"  # relative to the README
 
 
 def committed_rows() -> list[Row]:
     """The board of the committed records."""
-    store = Store(paths.runs_folder(PROFILE))
-    runs = [(planned, store.get(planned.spec)) for planned in experiments.plan(PROFILE, store)]
-    return board.rows(runs, exact_counts())
+    return board.rows(experiments.records(PROFILE, Store(paths.runs_folder(PROFILE))), exact_counts())
 
 
-def committed_reimplementations() -> Reimplementations:
+def committed_reimplementations() -> Found:
     """The published reimplementations as far as the committed records go."""
     return published_results.results(published_runs(PROFILE), Store(paths.runs_folder(PROFILE)))
 
 
-def block(rows: Sequence[Row], others: Reimplementations) -> tuple[str, bytes | None]:
+def block(rows: Sequence[Row], others: Found) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
     primary = [row for row in rows if row.question.primary]  # what decides; the report has the other conditions
     tested = [row for row in primary if row.verdict.label != "not tested"]
@@ -79,7 +76,7 @@ def _table(rows: Sequence[Row]) -> str:
     return _markdown(["claim", "section", "the paper", "ours, with 95% interval", "verdict"], cells)
 
 
-def _reimplementations(others: Reimplementations) -> str:
+def _reimplementations(others: Found) -> str:
     titles = {row.id: row.title for row in published().row}
     table = published_results.overview(others).fillna("–")
     cells = [
@@ -128,7 +125,7 @@ def replaced(text: str, inside: str) -> str:
 def update(
     readme: Path = README,
     rows: Sequence[Row] | None = None,
-    others: Reimplementations | None = None,
+    others: Found | None = None,
     check: bool = False,
 ) -> bool:
     """Write the verdicts into the README and the forest plot beside the report; say whether anything was out of step.

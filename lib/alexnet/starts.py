@@ -53,7 +53,7 @@ def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
     rows = []
     for condition, spec in found.items():
         size = batches.statistics(spec.dataset).spread if spec.images.scaling == "mean-image" else 1.0
-        gain = anatomy.total_gain(spec.net, spec.images.side(batches.PIXELS[spec.dataset]))
+        gain = anatomy.total_gain(spec.net, batches.side_of(spec))
         rows.append({"condition": condition, **named(spec), "size": size, "gain": gain, "predicted": gain * size})
     return pd.DataFrame(rows, columns=["condition", "network", "weights", "pixels", "size", "gain", "predicted"])
 
