@@ -25,7 +25,7 @@ from alexnet.claims import claims, published
 from alexnet.data import CIFAR10
 from alexnet.errors import SpecError
 from alexnet.published_results import ArmResult
-from alexnet.published_runs import PUBLISHED, Arm, published_runs
+from alexnet.published_runs import PAPER_START, PUBLISHED, Arm, published_runs
 from alexnet.records import RunRecord, Store
 from alexnet.reimplementations import NETWORKS, PROTOCOLS, training_images
 from alexnet.specs import ImageSpec, RunSpec, parse
@@ -207,7 +207,7 @@ def test_full_protocols_are_full_and_shares_say_how_much_they_are():
     partial = {arm.row for arm in published_runs("cpu").arms if arm.name == PUBLISHED and arm.partial}
     assert partial == {"mnist-alexnet", "cifar-towers", "cifar-transfer", "cifar-lrn"}
     (towers,) = (a for a in published_runs("cpu").arms if (a.row, a.name) == ("cifar-towers", PUBLISHED))
-    assert towers.share == "partial: 8,000 of 45,000 training images, 10 of 10 epochs (17.8% of the images seen)"
+    assert towers.share == "partial: 8,000 of 45,000 training images, 10 of 10 epochs, 17.8% of the images seen"
 
 
 def test_only_runs_in_full_write_down_what_others_chose_by():
@@ -300,6 +300,10 @@ def test_a_rows_own_protocol_takes_the_best_epoch_and_the_clean_one_the_last():
     assert published_results.own_accuracy("cifar-towers", record) == pytest.approx(80)
     assert published_results.clean_accuracy(record) == pytest.approx(75)
     assert published_results.own_accuracy("cifar-bn", record) == pytest.approx(75)
+    measured_again = record.model_copy(update={"final": record.final.model_copy(update={"test_error": 0.19})})
+    assert published_results.own_accuracy("cifar-towers", measured_again) == pytest.approx(81), (
+        "never below the clean one"
+    )
     noisy = record_of(lrn, 0, [0.4, 0.2], noisy=[0.35, 0.45])
     assert published_results.own_accuracy("cifar-lrn", noisy) == pytest.approx(65)
     assert published_results.own_accuracy("cifar-lrn", fabricate.record(lrn.spec, [0.4, 0.3])) is None
@@ -405,3 +409,30 @@ def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch
     published_report.paper_start(found)
     assert len(said) == 10 and all(line.startswith("*Not run yet:* `make runs CLAIM=") for line in said)
     assert published_results.overview(found)["verdict"].tolist() == ["not tested"] * 5
+
+
+@pytest.mark.parametrize(
+    "paper, own, words",
+    [
+        ([0.9, 0.9], [0.895, 0.7, 0.6], "after 2 epochs of 1 run, the training error is 90.0% (90% is guessing), "),
+        ([0.9, 0.9], [0.895, 0.7, 0.6], "and 70.0% from the weights that the author draws instead. It does fail"),
+        ([0.9, 0.8], [0.895, 0.7, 0.6], "the training error is 80.0% (90% is guessing), and 70.0% from"),
+        ([0.9, 0.8], [0.895, 0.7, 0.6], "It does not fail."),
+        ([0.9, 0.9], [0.895, 0.89, 0.6], "So few steps tell nothing about the start"),
+        ([0.9, 0.9], [], "(90% is guessing). So few steps tell nothing about the start"),
+    ],
+)
+def test_a_start_fails_only_where_the_other_one_has_begun_to_learn(
+    paper: list[float], own: list[float], words: str, monkeypatch
+):
+    said: list[str] = []
+    monkeypatch.setattr(published_report, "say", said.append)
+    errors = {PAPER_START: paper, PUBLISHED: own}
+    arms = {name: arm_of("cifar-towers", name=name) for name in errors}
+    found = [
+        ArmResult(arms[name], (fabricate.record(arms[name].spec, values),) if values else (), 1)
+        for name, values in errors.items()
+    ]
+    published_report.paper_start({"cifar-towers": found})
+    assert len(said) == 1 and said[0].startswith("**With the paper's initialisation**: after 2 epochs")
+    assert words in said[0]

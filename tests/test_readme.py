@@ -6,6 +6,7 @@ from alexnet import board, readme
 from alexnet.errors import ReportError
 from alexnet.published_results import ArmResult
 from alexnet.published_runs import published_runs
+from alexnet.readme import Content
 
 TEXT = f"# Title\n\nBefore.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter | with [marks].\n"
 
@@ -23,7 +24,7 @@ def page(tmp_path):
 
 
 def test_the_board_is_written_between_its_marks(page, rows):
-    assert readme.update(page, rows, {})
+    assert readme.update(page, Content(rows))
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Title\n\nBefore.\n\n") and text.endswith("\n\nAfter | with [marks].\n")
     inside = text.split(readme.BEGIN)[1].split(readme.END)[0]
@@ -35,14 +36,14 @@ def test_the_board_is_written_between_its_marks(page, rows):
 
 
 def test_every_table_row_has_as_many_cells_as_the_head(page, rows):
-    readme.update(page, rows, {})
+    readme.update(page, Content(rows))
     table = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     cells = [line.replace(r"\|", "").count("|") for line in table]
     assert cells == [6] * (2 + 2) + [7] * (2 + 5)
 
 
 def test_the_forest_plot_lies_beside_it_with_its_alt_text(page, rows):
-    readme.update(page, rows, {})
+    readme.update(page, Content(rows))
     text = page.read_text(encoding="utf-8")
     picture = page.parent / readme.FOREST
     assert f"]({readme.FOREST.as_posix()})" in text and "![Forest plot of 1 effect: 1 reproduced." in text
@@ -52,7 +53,7 @@ def test_the_forest_plot_lies_beside_it_with_its_alt_text(page, rows):
 def test_reimplementations_stand_beside_what_they_published(page, rows):
     arm = published_runs("cpu").arms_of("cifar-bn")[0]
     run = record(arm.spec, [0.5, 0.1], test_error=0.2)
-    readme.update(page, rows, {"cifar-bn": [ArmResult(arm, (run,), 1)]})
+    readme.update(page, Content(rows, {"cifar-bn": [ArmResult(arm, (run,), 1)]}))
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     mine = next(line for line in lines if "batch normalisation" in line)
     assert "| 76.75% (the test set, after the last epoch) | 80.00% " in mine and mine.endswith("**reproduced** |")
@@ -60,31 +61,31 @@ def test_reimplementations_stand_beside_what_they_published(page, rows):
 
 
 def test_writing_twice_changes_nothing(page, rows):
-    assert readme.update(page, rows, {})
+    assert readme.update(page, Content(rows))
     before = page.read_bytes(), (page.parent / readme.FOREST).read_bytes()
-    assert not readme.update(page, rows, {})
-    assert readme.update(page, rows, {}, check=True) is False
-    readme.update(page, [], {})
-    assert readme.update(page, rows, {})
+    assert not readme.update(page, Content(rows))
+    assert readme.update(page, Content(rows), check=True) is False
+    readme.update(page, Content([]))
+    assert readme.update(page, Content(rows))
     assert (page.read_bytes(), (page.parent / readme.FOREST).read_bytes()) == before
 
 
 def test_the_check_writes_nothing(page, rows):
-    assert readme.update(page, rows, {}, check=True)
+    assert readme.update(page, Content(rows), check=True)
     assert page.read_text(encoding="utf-8") == TEXT and not (page.parent / readme.FOREST).exists()
 
 
 def test_a_picture_of_other_numbers_is_out_of_step(page, rows):
-    readme.update(page, rows, {})
+    readme.update(page, Content(rows))
     picture = page.parent / readme.FOREST
     picture.write_text(picture.read_text(encoding="utf-8").replace("marks, data ", "marks, data 0"), encoding="utf-8")
-    assert readme.update(page, rows, {}, check=True)
+    assert readme.update(page, Content(rows), check=True)
     picture.unlink()
-    assert readme.update(page, rows, {}, check=True)
+    assert readme.update(page, Content(rows), check=True)
 
 
 def test_without_a_verdict_the_board_says_so(page):
-    readme.update(page, board.rows([]), {})
+    readme.update(page, Content(board.rows([])))
     text = page.read_text(encoding="utf-8")
     assert "No claim has been tested yet" in text and "reproduced" not in text
 
@@ -93,17 +94,17 @@ def test_without_a_verdict_the_board_says_so(page):
 def test_lost_marks_are_an_error_and_nothing_is_written(page, rows, text):
     page.write_text(text, encoding="utf-8")
     with pytest.raises(ReportError, match="put them back"):
-        readme.update(page, rows, {})
+        readme.update(page, Content(rows))
     assert page.read_text(encoding="utf-8") == text
 
 
 def test_a_missing_readme_is_an_error(tmp_path, rows):
     with pytest.raises(ReportError, match="cannot be read"):
-        readme.update(tmp_path / "README.md", rows, {})
+        readme.update(tmp_path / "README.md", Content(rows))
 
 
 def test_the_command(page, rows, monkeypatch, capsys):
-    monkeypatch.setattr(readme.update, "__defaults__", (page, rows, {}, False))
+    monkeypatch.setattr(readme.update, "__defaults__", (page, Content(rows), False))
     assert command_line.main(["readme", "--check"]) == 1
     assert "out of step" in capsys.readouterr().out
     assert command_line.main(["readme"]) == 0

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import fabricate
 import pytest
+from bs4 import BeautifulSoup
 
-from alexnet import figures_transfer, paths, transfer, transfer_report, transfer_results, weights
+from alexnet import figures_transfer, paths, readme, report, transfer, transfer_report, transfer_results, weights
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.figures_display import bundle
+from alexnet.pages import front
 from alexnet.published_results import Accuracy
 from alexnet.records import RunRecord, Store
 from alexnet.specs import RunSpec
@@ -87,6 +89,23 @@ def test_tables_derive_from_the_records(store: Store) -> None:
     grid = transfer_results.grid(runs)
     assert list(grid["labelled images"]) == ["100", "300", "1,000", "3,000", "10,000", "45,000"]
     assert grid["fine-tuning"].isna().sum() == 4
+
+
+def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tmp_path: Path) -> None:
+    runs = transfer_results.runs_of("cpu", store)
+    frozen = transfer_results.curves(runs)["linear probe"][100].text
+    page = front.article(report.front_content([], runs, [NOTEBOOK])).body
+    soup = BeautifulSoup(page, "html.parser")
+    lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
+    cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
+    assert cells[0] == ["Labelled images", "Linear probe", "New classifier", "Fine-tuning", "Random start"]
+    assert cells[1][:2] == ["100", frozen] and cells[1][3] == "–" and len(cells) == 7
+    assert soup.select_one("#transfer + p a")["href"] == f"{NOTEBOOK.stem}.html"  # type: ignore[index]
+    text, _ = readme.block(readme.Content([], transfer=runs))
+    escaped = frozen.replace("[", r"\[").replace("]", r"\]")
+    assert f"| 100 | {escaped} |" in text and "| labelled images | linear probe |" in text
+    assert "labelled images" not in readme.block(readme.Content([]))[0]
+    assert 'id="transfer"' not in front.article(report.front_content([], [], [NOTEBOOK])).body
 
 
 def test_the_gain_is_paired_by_seed(store: Store) -> None:

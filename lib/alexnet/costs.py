@@ -81,8 +81,7 @@ def by_network(records: Iterable[RunRecord]) -> pd.DataFrame:
     found: dict[tuple[str, ...], list[RunRecord]] = {}
     for record in records:
         made = record.environment
-        where = made.gpu if made.device == "cuda" else f"{made.cpu}, {made.threads} thread{'s'[: made.threads != 1]}"
-        found.setdefault((network_name(record.spec), where, made.precision), []).append(record)
+        found.setdefault((network_name(record.spec), made.place, made.precision), []).append(record)
     rows = []
     for (network, where, precision), group in sorted(found.items()):
         speed = statistics.median(record.images_per_second for record in group)

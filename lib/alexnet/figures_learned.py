@@ -156,7 +156,7 @@ def feature_maps(maps: Mapping[str, np.ndarray], image: Pixels, title: str, show
         axes = figure.subplots(len(maps), shown + 1, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
-        axes[0, 0].imshow(image, interpolation="nearest")
+        axes[0, 0].imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")  # grey if it has one channel
         alive = []
         for row, (name, values) in enumerate(maps.items()):
             values = np.asarray(values, dtype=np.float64)

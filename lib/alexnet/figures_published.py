@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from . import batches
 from .claims import Log
@@ -42,6 +43,7 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
             losses.plot(epochs, _of(record, loss), color=colour, label=name, marker=dots)
             accuracies.plot(epochs, 100 * (1 - _of(record, error)), color=colour, label=name, marker=dots)
         for axis, label in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.set_xlabel("epochs")
             axis.set_ylabel(label)
         figure.legend(  # below both: curves may fill either panel
@@ -102,6 +104,7 @@ def remedies(found: Mapping[str, Sequence[RunRecord]], title: str) -> Drawn:
                 f"{len(curves['valid_error'])} epochs"
             )
         axis.set_xlim(0, longest)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("epochs (solid: validation, dotted: training as it came)")
         axis.set_ylabel("accuracy (%)")
         axis.set_title(title)

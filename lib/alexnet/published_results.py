@@ -18,7 +18,7 @@ from . import batches
 from .claims import Reimplementation, published
 from .effects import Label
 from .planning import Planned
-from .published_runs import CLEAN, PUBLISHED, PUBLISHED_32, Arm, PublishedRuns
+from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, Arm, PublishedRuns
 from .records import RunRecord, Store
 
 CONFIDENCE = 0.95
@@ -126,6 +126,8 @@ def own_accuracy(row: str, record: RunRecord) -> float | None:
         errors: list[float | None] = [record.final.test_error]
     elif kind == BEST_TEST:
         errors = [epoch.test_error for epoch in record.history]
+        if errors[-1] is not None:  # the clean figure measured the last epoch again, in float32
+            errors[-1] = record.final.test_error
     else:
         errors = [epoch.dropout_valid_error for epoch in record.history]
     known = [error for error in errors if error is not None]
@@ -172,7 +174,7 @@ def clean(arms: Sequence[ArmResult]) -> Accuracy | None:
 
 def best(arms: Sequence[ArmResult]) -> tuple[ArmResult, Accuracy] | None:
     """The arm that does best on validation images, with its test accuracy: how far the network goes."""
-    known = [result for result in arms if result.records and not result.arm.name.startswith("paper-start")]
+    known = [result for result in arms if result.records and not result.arm.name.startswith(PAPER_START)]
     if not known:
         return None
     found = min(known, key=lambda result: statistics.fmean(r.final.valid_error for r in result.records))
@@ -249,7 +251,7 @@ def _arm_line(result: ArmResult) -> dict[str, object]:
         "train accuracy": train,
         "validation accuracy": mean(1 - r.final.valid_error for r in records),
         "test accuracy": test,
-        "train less test": None if train is None or test is None else train - test,
+        "train less test": None if train is None or test is None else f"{100 * (train - test):.1f} points",
         "seconds an epoch": mean(r.wall_seconds / r.final.epochs for r in records),
     }
 

@@ -16,6 +16,7 @@ from .specs import RunSpec
 
 PUBLISHED = "published"  # the arm that follows a row's own protocol
 PUBLISHED_32 = "published-32"  # the same for cifar-towers' variant for 32 pixels
+PAPER_START = "paper-start"  # the paper's initial weights instead of the author's; with -32 for the variant
 CLEAN = "clean"  # arms of which one is chosen, on validation images
 
 
@@ -43,7 +44,7 @@ class Arm:
         some, every = training_images(self.spec), training_images(self.full)
         seen = images_seen(self.spec) / images_seen(self.full)
         epochs = f"{self.spec.recipe.epochs} of {self.full.recipe.epochs} epochs"
-        return f"partial: {some:,} of {every:,} training images, {epochs} ({seen:.1%} of the images seen)"
+        return f"partial: {some:,} of {every:,} training images, {epochs}, {seen:.1%} of the images seen"
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,8 @@ PUBLISHED_RUNS = {
             share("cifar-transfer", 8_000, 12, second={"after": 9, "learning_rate": 0.01, "last_layer": True}),
             *remedies(8, (5, 7)),
             paper(BN, 16, (11, 14)),
-            paper_start(SHARE_224.spec, 2, "paper-start", "with the paper's initialisation"),
-            paper_start(TOWERS_32.with_(measured="splits"), 2, "paper-start-32",
+            paper_start(SHARE_224.spec, 2, PAPER_START, "with the paper's initialisation"),
+            paper_start(TOWERS_32.with_(measured="splits"), 2, f"{PAPER_START}-32",
                         "with the paper's initialisation, on 32 pixels"),
             paper_32(8, (5, 7)),
         ),
@@ -172,8 +173,8 @@ PUBLISHED_RUNS = {
             *fresh_rates(),
             *remedies(50, (35, 45)),
             paper(BN, 90, (60, 80)),
-            paper_start(PROTOCOLS[TOWERS], 10, "paper-start", "with the paper's initialisation"),
-            paper_start(TOWERS_32, 10, "paper-start-32", "with the paper's initialisation, on 32 pixels"),
+            paper_start(PROTOCOLS[TOWERS], 10, PAPER_START, "with the paper's initialisation"),
+            paper_start(TOWERS_32, 10, f"{PAPER_START}-32", "with the paper's initialisation, on 32 pixels"),
             paper("mnist-alexnet", 12, (8, 10)),
             paper(TOWERS, 60, (40, 52)),
             paper_32(60, (40, 52)),

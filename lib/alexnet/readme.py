@@ -4,9 +4,10 @@ import argparse
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import board, experiments, figures, paths, published_results
+from . import board, experiments, figures, paths, published_results, transfer_results
 from .anatomy import exact_counts
 from .board import Row
 from .claims import published
@@ -16,6 +17,7 @@ from .figures_display import describe
 from .published_results import Found
 from .published_runs import published_runs
 from .records import Store, write_atomically
+from .transfer_results import Runs
 
 BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
 PROFILE = "cpu"  # the profile whose records are committed
@@ -23,18 +25,26 @@ README = paths.ROOT / "README.md"
 FOREST = Path("reports") / "forest.svg"  # relative to the README
 
 
-def committed_rows() -> list[Row]:
-    """The board of the committed records."""
-    return board.rows(experiments.records(PROFILE, Store(paths.runs_folder(PROFILE))), exact_counts())
+@dataclass(frozen=True)
+class Content:
+    """What the README tells of, as far as there are records."""
+
+    rows: Sequence[Row]  # the verdict board
+    reimplementations: Found = field(default_factory=dict)
+    transfer: Runs = ()
 
 
-def committed_reimplementations() -> Found:
-    """The published reimplementations as far as the committed records go."""
-    return published_results.results(published_runs(PROFILE), Store(paths.runs_folder(PROFILE)))
+def committed() -> Content:
+    """What the committed records say."""
+    store = Store(paths.runs_folder(PROFILE))
+    runs = experiments.records(PROFILE, store)
+    found = published_results.results(published_runs(PROFILE), store)
+    return Content(board.rows(runs, exact_counts()), found, runs)
 
 
-def block(rows: Sequence[Row], others: Found) -> tuple[str, bytes | None]:
+def block(content: Content) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
+    rows = content.rows
     primary = [row for row in rows if row.question.primary]  # what decides; the report has the other conditions
     tested = [row for row in primary if row.verdict.label != "not tested"]
     parts = (
@@ -47,7 +57,11 @@ def block(rows: Sequence[Row], others: Found) -> tuple[str, bytes | None]:
     untested = _claims_in([row for row in primary if row not in tested])
     if untested:
         parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
-    parts += ["Published reimplementations, and the same networks here:", _reimplementations(others)]
+    parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
+    accuracies = transfer_results.grid(content.transfer).fillna("–")
+    if len(accuracies):
+        parts.append("Layers trained on ImageNet, put to CIFAR-10: test accuracy by number of labelled images.")
+        parts.append(_markdown(list(accuracies.columns), accuracies.to_numpy().tolist()))
     return "\n\n".join(parts), picture
 
 
@@ -122,24 +136,17 @@ def replaced(text: str, inside: str) -> str:
     return f"{before}{BEGIN}\n{inside}\n{END}{rest.split(END)[1]}"
 
 
-def update(
-    readme: Path = README,
-    rows: Sequence[Row] | None = None,
-    others: Found | None = None,
-    check: bool = False,
-) -> bool:
+def update(readme: Path = README, content: Content | None = None, check: bool = False) -> bool:
     """Write the verdicts into the README and the forest plot beside the report; say whether anything was out of step.
 
-    Without rows and reimplementations, those of the committed records. With `check` nothing is written. Raises
-    `ReportError` when the README cannot be read or has lost its marks.
+    Without content, that of the committed records. With `check` nothing is written. Raises `ReportError` when the
+    README cannot be read or has lost its marks.
     """
     try:
         old = readme.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{readme} cannot be read: {error}. Restore it with `git checkout README.md`.") from error
-    inside, picture = block(
-        committed_rows() if rows is None else rows, committed_reimplementations() if others is None else others
-    )
+    inside, picture = block(content or committed())
     new = replaced(old, inside)
     forest = readme.parent / FOREST
     stale = new != old or (picture is not None and not _draws_the_same(forest, inside))

@@ -121,6 +121,13 @@ class Environment(Part):
     python: str
     torch: str
 
+    @property
+    def place(self) -> str:
+        """What trained, in words: the GPU, or the processor and its threads."""
+        if self.device == "cuda":
+            return self.gpu
+        return f"{self.cpu}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
 
 class DataUsed(Part):
     """Which arrays were used."""

@@ -17,7 +17,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import anatomy, board, experiments, figures, figures_display, grid, notebooks, paths, published_results
+from . import (
+    anatomy,
+    board,
+    experiments,
+    figures,
+    figures_display,
+    grid,
+    notebooks,
+    paths,
+    published_results,
+    transfer_results,
+)
 from .claims import Reimplementation, claims, published
 from .effects import LABELS, Effect
 from .errors import ReportError
@@ -213,6 +224,8 @@ def front_content(
         made=_made(records),
         data=_data(records),
         checklist=_checklist(records, runs),
+        transfer=_transfer(runs),
+        transfer_href=next((f"{s.stem}.html" for s in sources if "transfer_results" in s.read_text("utf-8")), ""),
     )
 
 
@@ -356,6 +369,11 @@ def _reimplementation(
     )
 
 
+def _transfer(runs: Runs) -> list[list[str]]:
+    table = transfer_results.grid(runs).fillna("–")
+    return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
+
+
 def _cost(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]]:
     if not records:
         return [("Runs", "none recorded")]
@@ -377,9 +395,8 @@ def _by_place(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         where = record.environment
-        place = where.gpu if where.device == "cuda" else where.cpu
-        threads = "" if where.device == "cuda" else f", {where.threads} thread{'s' if where.threads > 1 else ''} a run"
-        groups.setdefault(f"{place}{threads}, {where.precision}", []).append(record)
+        a_run = "" if where.device == "cuda" else " a run"
+        groups.setdefault(f"{where.place}{a_run}, {where.precision}", []).append(record)
     return dict(sorted(groups.items()))
 
 

@@ -36,11 +36,14 @@ def runs_of(profile: str, store: Store, seeds: int | None = None) -> Runs:
 
 
 def by_size(runs: Runs) -> dict[str, Sizes]:
-    """Approach -> number of images -> the records of the runs that count, in the order of their seeds."""
-    found: dict[str, Sizes] = {planned.arm: {} for planned, record in runs if record and planned.stage == "seeds"}
-    for planned, record in sorted(runs, key=lambda pair: (int(pair[0].condition), pair[0].seed)):
-        if record is not None and planned.stage == "seeds":
-            found[planned.arm].setdefault(int(planned.condition), []).append(record)
+    """Approach -> number of images -> the records of the runs that count, in the order of their seeds.
+
+    `runs` may hold those of other claims, which are left out.
+    """
+    counted = [(p, record) for p, record in runs if p.claim == CLAIM and p.stage == "seeds" and record is not None]
+    found: dict[str, Sizes] = {planned.arm: {} for planned, _ in counted}
+    for planned, record in sorted(counted, key=lambda pair: (int(pair[0].condition), pair[0].seed)):
+        found[planned.arm].setdefault(int(planned.condition), []).append(record)
     return found
 
 

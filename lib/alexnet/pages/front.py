@@ -53,6 +53,8 @@ class Front:
     made: Facts
     data: Sequence[tuple[str, str, Facts]]  # data set, where it came from, digests
     checklist: Facts
+    transfer: Sequence[Sequence[str]] = ()  # accuracy by labelled images: the head, then a line a number of images
+    transfer_href: str = ""
 
 
 def article(content: Front) -> Article:
