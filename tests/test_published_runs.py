@@ -207,6 +207,7 @@ def test_full_protocols_are_full_and_shares_say_how_much_they_are():
     partial = {arm.row for arm in published_runs("cpu").arms if arm.name == PUBLISHED and arm.partial}
     assert partial == {"mnist-alexnet", "cifar-towers", "cifar-transfer", "cifar-lrn"}
     (towers,) = (a for a in published_runs("cpu").arms if (a.row, a.name) == ("cifar-towers", PUBLISHED))
+    assert towers.part == pytest.approx(8 / 45) and arm_of("cifar-bn", "cpu").part == 1
     assert towers.share == "partial: 8,000 of 45,000 training images, 10 of 10 epochs, 17.8% of the images seen"
 
 
@@ -332,6 +333,8 @@ def test_the_verdict_of_a_row(profile: str, errors: list[float], label: str, sma
     arm = arm_of("cifar-towers", profile)
     records = tuple(record_of(arm, seed, [error]) for seed, error in enumerate(errors))
     verdict = published_results.verdict(published()["cifar-towers"], [ArmResult(arm, records, len(errors))])
+    extent = published_results.extent([ArmResult(arm, records, len(errors))])
+    assert extent == ("partial: 17.8% of the images seen" if arm.partial else "in full")
     assert verdict.label == label
     assert ("partial" in verdict.reason) == arm.partial
 

@@ -188,6 +188,12 @@ def partial(arms: Sequence[ArmResult]) -> str:
     return found.arm.share if found and found.arm.partial else ""
 
 
+def extent(arms: Sequence[ArmResult]) -> str:
+    """The same in few words."""
+    found = find(arms, PUBLISHED) or find(arms, PUBLISHED_32)
+    return f"partial: {found.arm.part:.1%} of the images seen" if found and found.arm.partial else "in full"
+
+
 def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     """Whether the clean test accuracy reaches the published figure, whatever that was measured on.
 
@@ -223,7 +229,7 @@ def overview(found: Found) -> pd.DataFrame:
                 "ours, its protocol": same.text if same else None,
                 "ours, clean": value.text if value else None,
                 "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top and value else None,
-                "run": (partial(arms) or "in full") if value else None,
+                "run": extent(arms) if value else None,
                 "verdict": verdict(row, arms).label,
             }
         )

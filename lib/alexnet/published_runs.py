@@ -32,9 +32,14 @@ class Arm:
     seeds: int | None = None  # where the experiment's number shall not hold
 
     @property
+    def part(self) -> float:
+        """Training images that it sees over all epochs, as a share of those that its whole protocol sees."""
+        return 1.0 if self.full is None else images_seen(self.spec) / images_seen(self.full)
+
+    @property
     def partial(self) -> bool:
         """Whether it sees fewer images than the protocol it stands for."""
-        return self.full is not None and images_seen(self.spec) < images_seen(self.full)
+        return self.part < 1
 
     @property
     def share(self) -> str:
@@ -42,9 +47,8 @@ class Arm:
         if not self.partial or self.full is None:
             return "in full"
         some, every = training_images(self.spec), training_images(self.full)
-        seen = images_seen(self.spec) / images_seen(self.full)
         epochs = f"{self.spec.recipe.epochs} of {self.full.recipe.epochs} epochs"
-        return f"partial: {some:,} of {every:,} training images, {epochs}, {seen:.1%} of the images seen"
+        return f"partial: {some:,} of {every:,} training images, {epochs}, {self.part:.1%} of the images seen"
 
 
 @dataclass(frozen=True)
