@@ -131,7 +131,7 @@ published_report.enlarging(found)
 # %% [markdown]
 # ### Does the paper's initialisation fail?
 #
-# The author reports that weights from a normal distribution of standard deviation 0.01 does not train.
+# The author reports that weights from a normal distribution of standard deviation 0.01 do not train.
 # The notebook on initialisation takes the question apart; here is the answer for this network and these images.
 
 # %%
