@@ -34,12 +34,13 @@ def made(spec: RunSpec, error: float) -> RunRecord:
     return found.model_copy(update={"data": used})
 
 
-def fill(store: Store, profile: str = "cpu") -> Store:
-    """Records of all transfer runs: the middle rate is best, accuracy grows with the images, seeds differ a little."""
+def fill(store: Store, profile: str = "cpu", best: int = 1) -> Store:
+    """Records of all transfer runs: one rate of each row is best (its last where the row is shorter), accuracy grows
+    with the images, seeds differ a little."""
     for approach in transfer_results.approaches(profile):
         for place, planned in enumerate(approach.grid()):
-            store.put(made(planned.spec, 0.3 + 0.01 * abs(place - 1)))
-        for planned in approach.counted(approach.rates[1]):
+            store.put(made(planned.spec, 0.3 + 0.01 * abs(place - best)))
+        for planned in approach.counted(approach.rates[: best + 1][-1]):
             error = QUALITY[planned.arm] / math.log10(int(planned.condition)) * 1.5 + 0.004 * planned.seed
             store.put(made(planned.spec, error))
     return store
@@ -134,6 +135,30 @@ def test_images_that_a_curve_needs() -> None:
         transfer_results.images_needed({}, 1.0)
     assert transfer_results.at(found, 10**2.5) == pytest.approx(30.0)
     assert transfer_results.at(found, 99) is None and transfer_results.at({}, 100) is None
+
+
+def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: None) -> None:
+    middle = transfer_results.runs_of("cpu", fill(Store(tmp_path / "middle")))
+    assert transfer_results.at_the_edge(middle) == ["random start"]  # of its two rates each is an end
+    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=2))
+    assert transfer_results.at_the_edge(last) == ["new classifier", "random start"]
+    assert transfer_results.at_the_edge([]) == []
+
+
+def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = transfer_results.grid(transfer_results.runs_of("cpu", store))
+    for planned in list(transfer_results.approaches("cpu")[1].counted(0.01))[-2:]:  # seeds 3 and 4 with 100 images
+        lost = made(planned.spec, 0.9)
+        store.put(lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})}))
+    runs = transfer_results.runs_of("cpu", store)
+    assert transfer_results.diverged(runs) == {("new classifier", 100): 2}
+    changed = transfer_results.grid(runs).compare(before)
+    assert changed.shape == (1, 2) and changed.iloc[0, 0].endswith("n = 5, 2 diverged")
+    assert transfer_results.curves(runs)["new classifier"][100].values[-2:] == pytest.approx((10.0, 10.0))
+    shown: list[str] = []
+    monkeypatch.setattr(transfer_report, "say", shown.append)
+    transfer_report.against_images(runs)
+    assert "With 100 labelled images 2 of 5 runs of the approach *new classifier* diverged" in shown[-1]
 
 
 def test_figures_state_their_findings(store: Store) -> None:

@@ -123,7 +123,7 @@ FROZEN_CPU = budgets(
     (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 15, 3), (10000, 125, 10, 3), (ALL, 250, 6, 3)
 )  # fmt: skip
 RANDOM_CPU = budgets(
-    (100, 10, 4, 3), (300, 20, 4, 3), (1000, 50, 4, 3), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 3, 1)
+    (100, 10, 4, 1), (300, 20, 4, 1), (1000, 50, 4, 1), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 3, 1)
 )  # fmt: skip
 FINE_TUNING_CPU = budgets((3000, 50, 3, 1), (ALL, 125, 3, 1))
 GPU = budgets(
@@ -131,7 +131,7 @@ GPU = budgets(
 )  # fmt: skip
 
 PROBE_RATES, CLASSIFIER_RATES = (0.001, 0.003, 0.01, 0.03), (0.005, 0.01, 0.02)
-FINE_TUNING_RATES, RANDOM_RATES = (0.003, 0.01), (0.01, 0.02)
+FINE_TUNING_RATES, RANDOM_RATES = (0.003, 0.01, 0.02, 0.03), (0.01, 0.02)
 
 TRANSFER: dict[str, tuple[Transfer, ...]] = {
     "smoke": (),  # features alone would take longer than the profile has

@@ -64,6 +64,9 @@ def rates(runs: Runs) -> None:
     table = transfer_results.rates(runs)
     if len(table):
         tables.show(table, "Learning rates, chosen on validation images by a seed that does not count")
+    edges = transfer_results.at_the_edge(runs)
+    if edges:
+        say(f"The best rate is the first or last of its row for {' and '.join(edges)}; beyond it may lie a better one.")
 
 
 def overview(runs: Runs) -> None:
@@ -107,6 +110,12 @@ def against_images(runs: Runs) -> None:
     show_if_any(figures_transfer.against_images, found, row.headline.value, f"{ROW} as published, without ImageNet")
     if found:
         tables.show(transfer_results.grid(runs), "Test accuracy by number of labelled images")
+    for (name, size), count in transfer_results.diverged(runs).items():
+        total = len(transfer_results.by_size(runs)[name][size])
+        say(
+            f"With {size:,} labelled images {count} of {total} runs of the approach *{name}* diverged at the chosen "
+            "rate. They are in the mean with the accuracy they were left with."
+        )
 
 
 def worth(runs: Runs) -> None:

@@ -193,6 +193,20 @@ def rates(runs: Runs) -> pd.DataFrame:
     )
 
 
+def at_the_edge(runs: Runs) -> list[str]:
+    """Approaches whose chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
+    table = rates(runs)
+    if not len(table):
+        return []
+    table["learning rate"] = table["learning rate"].astype(float)
+    groups = table.groupby("approach", sort=False)
+    return [
+        str(name)
+        for name, group in groups
+        if group.loc[group["chosen"], "learning rate"].isin(group["learning rate"].agg(["min", "max"])).any()
+    ]
+
+
 def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
     """A line an approach at one number of images: validation and test accuracy, the gain, the minutes of a run."""
     lines = []
@@ -214,13 +228,31 @@ def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
 
 
 def grid(runs: Runs) -> pd.DataFrame:
-    """Test accuracy of every approach (columns) for every number of labelled images (rows)."""
-    found = curves(runs)
+    """Test accuracy of every approach (columns) for every number of labelled images (rows).
+
+    A cell says how many of its runs diverged; they count with the accuracy they were left with.
+    """
+    found, lost = curves(runs), diverged(runs)
     sizes = sorted({size for curve in found.values() for size in curve})
     columns: dict[str, list[str | None]] = {"labelled images": [f"{size:,}" for size in sizes]}
     for name, curve in found.items():
-        columns[name] = [curve[size].text if size in curve else None for size in sizes]
+        columns[name] = [
+            curve[size].text + (f", {lost[name, size]} diverged" if (name, size) in lost else "")
+            if size in curve
+            else None
+            for size in sizes
+        ]
     return pd.DataFrame(columns)
+
+
+def diverged(runs: Runs) -> dict[tuple[str, int], int]:
+    """How many runs diverged, by approach and number of images; nothing where none did."""
+    counts = {
+        (name, size): sum(record.final.outcome == "diverged" for record in records)
+        for name, sizes in by_size(runs).items()
+        for size, records in sizes.items()
+    }
+    return {cell: count for cell, count in counts.items() if count}
 
 
 def worth(runs: Runs) -> pd.DataFrame:
