@@ -58,10 +58,10 @@ def block(content: Content) -> tuple[str, bytes | None]:
     if untested:
         parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
     parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
-    accuracies = transfer_results.grid(content.transfer).fillna("–")
-    if len(accuracies):
+    accuracies = transfer_results.lines(content.transfer)
+    if accuracies:
         parts.append("Layers trained on ImageNet, put to CIFAR-10: test accuracy by number of labelled images.")
-        parts.append(_markdown(list(accuracies.columns), accuracies.to_numpy().tolist()))
+        parts.append(_markdown(accuracies[0], accuracies[1:]))
     return "\n\n".join(parts), picture
 
 

@@ -224,7 +224,7 @@ def front_content(
         made=_made(records),
         data=_data(records),
         checklist=_checklist(records, runs),
-        transfer=_transfer(runs),
+        transfer=transfer_results.lines(runs),
         transfer_href=next((f"{s.stem}.html" for s in sources if "transfer_results" in s.read_text("utf-8")), ""),
     )
 
@@ -367,11 +367,6 @@ def _reimplementation(
         command=f"make runs CLAIM={row.id} FRESH=1" if arms else "",
         sort=clean.mean if clean else None,
     )
-
-
-def _transfer(runs: Runs) -> list[list[str]]:
-    table = transfer_results.grid(runs).fillna("–")
-    return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
 
 
 def _cost(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]]:

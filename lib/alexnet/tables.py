@@ -78,7 +78,7 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
         parts = []
         for name, value in row.items():
             name = str(name)
-            content = verdict_chip(value) if name.lower() == "verdict" else _whole(value)
+            content = verdict_chip(value) if name.lower() == "verdict" else whole(value)
             tag, more = ("th", ' scope="row"') if first and name not in numeric else ("td", "")
             parts.append(opening(tag, name, more) + content + f"</{tag}>")
             first = False
@@ -88,7 +88,8 @@ def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
     return f'<table class="data">\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
+    """The text as HTML, escaped, whose intervals and counts a line does not break in two."""
     return WHOLE.sub(r'<span class="whole">\g<0></span>', escape(text))
 
 

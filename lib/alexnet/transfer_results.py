@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from . import effects, experiments, published_results, weights
+from . import effects, experiments, published_results, tables, weights
 from .effects import Effect
 from .errors import SpecError
 from .planning import Planned, check_profile
@@ -177,8 +177,7 @@ def _convolutions(approach: Approach) -> str:
 
 def rates(runs: Runs) -> pd.DataFrame:
     """Every learning rate that was tried, on how many images, and what it gave on validation images."""
-    tried = [(planned, record) for planned, record in runs if planned.stage == "grid" and record is not None]
-    chosen = {planned.arm: planned.spec.recipe.learning_rate for planned, _ in runs if planned.stage == "seeds"}
+    chosen = _chosen(runs)
     return pd.DataFrame(
         [
             {
@@ -188,23 +187,25 @@ def rates(runs: Runs) -> pd.DataFrame:
                 "validation accuracy": f"{1 - record.final.valid_error:.1%}",
                 "chosen": chosen.get(planned.arm) == planned.spec.recipe.learning_rate,
             }
-            for planned, record in tried
+            for planned, record in _tried(runs)
         ]
     )
 
 
 def at_the_edge(runs: Runs) -> list[str]:
     """Approaches whose chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
-    table = rates(runs)
-    if not len(table):
-        return []
-    table["learning rate"] = table["learning rate"].astype(float)
-    groups = table.groupby("approach", sort=False)
-    return [
-        str(name)
-        for name, group in groups
-        if group.loc[group["chosen"], "learning rate"].isin(group["learning rate"].agg(["min", "max"])).any()
-    ]
+    tried: dict[str, list[float]] = {}
+    for planned, _ in _tried(runs):
+        tried.setdefault(planned.arm, []).append(planned.spec.recipe.learning_rate)
+    return [name for name, rate in _chosen(runs).items() if rate in (min(tried[name]), max(tried[name]))]
+
+
+def _tried(runs: Runs) -> list[tuple[Planned, RunRecord]]:
+    return [(planned, record) for planned, record in runs if planned.stage == "grid" and record is not None]
+
+
+def _chosen(runs: Runs) -> dict[str, float]:
+    return {planned.arm: planned.spec.recipe.learning_rate for planned, _ in runs if planned.stage == "seeds"}
 
 
 def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
@@ -243,6 +244,12 @@ def grid(runs: Runs) -> pd.DataFrame:
             for size in sizes
         ]
     return pd.DataFrame(columns)
+
+
+def lines(runs: Runs) -> list[list[str]]:
+    """The same as text, the head first; empty without runs."""
+    table = tables.formatted(grid(runs), {})
+    return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
 
 
 def diverged(runs: Runs) -> dict[tuple[str, int], int]:

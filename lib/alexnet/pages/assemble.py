@@ -11,6 +11,7 @@ import jinja2
 from bs4 import BeautifulSoup
 from PIL import Image, UnidentifiedImageError
 
+from .. import tables
 from .convert import TEMPLATES, Article, finish
 
 SITE_TITLE = "AlexNet, claim by claim"
@@ -41,13 +42,15 @@ class Entry:
 @functools.cache
 def environment() -> jinja2.Environment:
     """The templates of the pages; HTML is escaped unless marked safe."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(default=True, default_for_string=True, enabled_extensions=("j2",)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["whole"] = lambda text: jinja2.filters.Markup(tables.whole(text))
+    return made
 
 
 @functools.cache
