@@ -28,7 +28,7 @@ def test_the_cost_of_transfer_counts_more_than_its_choice_of_rates() -> None:
     [experiment] = transfer.TRANSFER["cpu"]
     planned = [one for one in costs.all_planned("cpu", Store(Path("none"))) if one.claim == transfer.CLAIM]
     assert len(planned) == sum(
-        len(approach.rates) + sum(budget.seeds for budget in approach.budgets.values())
+        len(approach.rates) * len(approach.grid_sizes) + sum(budget.seeds for budget in approach.budgets.values())
         for approach in experiment.approaches
     )
     assert costs.flop_an_image(transfer.PROBE) < 1e-3 * costs.flop_an_image(transfer.FINE_TUNING)

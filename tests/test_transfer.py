@@ -261,34 +261,57 @@ def test_rates_are_chosen_on_the_validation_split_before_anything_counts(profile
     assert not any(planned.spec.test for planned in grid)
     assert {planned.seed for planned in grid} == {GRID_SEED}
     for approach in experiment.approaches:
-        for place, planned in enumerate(approach.grid()):
-            store.put(made(planned.spec, 0.1 if place == 1 else 0.2))
+        for size in approach.grid_sizes:
+            for place, planned in enumerate(approach.grid(size)):
+                store.put(made(planned.spec, 0.1 if place == (0 if size == 300 else 1) else 0.2))
     planned = list(experiment.plan(store))
     counted = [one for one in planned if one.stage == "seeds"]
     for approach in experiment.approaches:
         own = [one for one in counted if one.arm == approach.name]
-        assert {one.spec.recipe.learning_rate for one in own} == {approach.rates[1]}
         assert {int(one.condition) for one in own} == set(approach.budgets)
         assert len(own) == sum(budget.seeds for budget in approach.budgets.values())
         for one in own:
-            images = one.spec.images
-            assert (images.train_size or transfer.ALL) == int(one.condition)
-            assert one.spec.recipe.batch_size <= int(one.condition)
+            images, size = one.spec.images, int(one.condition)
+            assert (images.train_size or transfer.ALL) == size
+            assert one.spec.recipe.batch_size <= size
             assert one.spec.test
+            place = 0 if size == 300 and 300 in approach.grid_sizes else 1
+            assert one.spec.recipe.learning_rate == approach.rates[place]
     hashes = [one.spec.hash for one in planned]
     assert len(set(hashes)) == len(hashes)
 
 
-def test_accuracies_of_the_runs_that_count(tmp_path: Path) -> None:
-    [experiment] = transfer.TRANSFER["cpu"]
-    approach = experiment.approaches[0]
-    [first, *_] = approach.grid()
-    run = approach.run(100, 0.001, 0)
-    planned = dataclasses.replace(first, stage="seeds", spec=run, seed=0, condition="100")
-    table = transfer.accuracies([(first, made(first.spec, 0.2)), (planned, made(run, 0.25)), (planned, None)])
-    [row] = table.to_dict("records")
-    assert (row["approach"], row["images"], row["seed"]) == ("linear probe", 100, 0)
-    assert (row["validation accuracy"], row["test accuracy"]) == (0.75, 0.7)
+def test_a_size_takes_the_rate_of_the_next_smaller_one_that_was_tried(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    approach = dataclasses.replace(transfer.TRANSFER["cpu"][0].approaches[0], grid_sizes=(300, 3000))
+    for size, best in ((300, 0), (3000, 2)):
+        for place, planned in enumerate(approach.grid(size)):
+            store.put(made(planned.spec, 0.1 if place == best else 0.2))
+    rates = [approach.rate(store, size) for size in (100, 300, 1000, 3000, 45000)]
+    low, high = approach.rates[0], approach.rates[2]
+    assert rates == [low, low, low, high, high]
+    store.path(approach.grid(300)[-1].spec.hash).unlink()
+    assert [approach.rate(store, size) for size in (100, 1000, 3000)] == [None, None, high]
+    whole = transfer.Transfer((approach,))
+    assert {int(one.condition) for one in whole.plan(store) if one.stage == "seeds"} == {3000, 10000, 45000}
+
+
+def test_nobody_has_to_make_runs_of_the_first_plan(tmp_path: Path) -> None:
+    """They are planned where they are recorded, unless they count."""
+    store = Store(tmp_path)
+    approach = next(one for one in transfer.TRANSFER["cpu"][0].approaches if one.name == "new classifier")
+    whole = transfer.Transfer((approach,))
+    assert approach.first is not None
+    for size in approach.grid_sizes:
+        for planned in approach.grid(size):
+            best = approach.first.rate if size != 100 else approach.rates[0]
+            store.put(made(planned.spec, 0.1 if planned.spec.recipe.learning_rate == best else 0.2))
+    assert all(planned.stage != "replaced" for planned in whole.plan(store))
+    old = [approach.run(size, approach.first.rate, 0) for size in (100, 300)]
+    for spec in old:
+        store.put(made(spec, 0.3))
+    stages = {planned.spec.hash: planned.stage for planned in whole.plan(store)}
+    assert [stages[spec.hash] for spec in old] == ["replaced", "seeds"], "with 300 images the rate stayed"
 
 
 def test_the_runs_are_among_the_experiments(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import fabricate
+import pandas
 import pytest
 from bs4 import BeautifulSoup
 
@@ -11,6 +12,7 @@ from alexnet import figures_transfer, paths, readme, report, transfer, transfer_
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.figures_display import bundle
 from alexnet.pages import front
+from alexnet.planning import Planned
 from alexnet.published_results import Accuracy
 from alexnet.records import RunRecord, Store
 from alexnet.specs import RunSpec
@@ -34,13 +36,20 @@ def made(spec: RunSpec, error: float) -> RunRecord:
     return found.model_copy(update={"data": used})
 
 
+def counted(approach: transfer.Approach, best: int = 1) -> list[Planned]:
+    """The runs that count, the largest number of images first, at a rate of the row (its last where it is shorter)."""
+    rate = approach.rates[: best + 1][-1]
+    return [planned for size in sorted(approach.budgets, reverse=True) for planned in approach.counted(size, rate)]
+
+
 def fill(store: Store, profile: str = "cpu", best: int = 1) -> Store:
     """Records of all transfer runs: one rate of each row is best (its last where the row is shorter), accuracy grows
     with the images, seeds differ a little."""
     for approach in transfer_results.approaches(profile):
-        for place, planned in enumerate(approach.grid()):
-            store.put(made(planned.spec, 0.3 + 0.01 * abs(place - best)))
-        for planned in approach.counted(approach.rates[: best + 1][-1]):
+        for size in approach.grid_sizes:
+            for place, planned in enumerate(approach.grid(size)):
+                store.put(made(planned.spec, 0.3 + 0.01 * abs(place - best)))
+        for planned in counted(approach, best):
             error = QUALITY[planned.arm] / math.log10(int(planned.condition)) * 1.5 + 0.004 * planned.seed
             store.put(made(planned.spec, error))
     return store
@@ -79,9 +88,12 @@ def test_tables_derive_from_the_records(store: Store) -> None:
     runs = transfer_results.runs_of("cpu", store)
     assert not transfer_results.missing(runs) and not transfer_results.foreign(runs)
     rates = transfer_results.rates(runs)
-    assert set(rates.loc[rates["chosen"], "learning rate"]) == {
-        f"{approach.rates[1]:g}" for approach in transfer_results.approaches("cpu")
-    }
+    for approach in transfer_results.approaches("cpu"):
+        own = rates[rates["approach"] == approach.name]
+        assert list(own["labelled images"]) == [f"{size:,}" for size in approach.grid_sizes]
+        for _, row in own.iterrows():
+            assert row["chosen"] == f"{approach.rates[1]:g}" and row[row["chosen"]] == "70.0%"
+            assert row[[f"{rate:g}" for rate in approach.rates]].notna().all()
     overview = transfer_results.overview(runs)
     assert list(overview["approach"]) == ["linear probe", "new classifier", "fine-tuning", "random start"]
     name, value = transfer_results.best(runs)  # type: ignore[misc]
@@ -139,15 +151,19 @@ def test_images_that_a_curve_needs() -> None:
 
 def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: None) -> None:
     middle = transfer_results.runs_of("cpu", fill(Store(tmp_path / "middle")))
-    assert transfer_results.at_the_edge(middle) == ["random start"]  # of its two rates each is an end
-    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=2))
-    assert transfer_results.at_the_edge(last) == ["new classifier", "random start"]
+    assert transfer_results.at_the_edge(middle) == []
+    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=3))
+    assert transfer_results.at_the_edge(last) == [
+        "linear probe (100, 300, 1,000, 3,000 images)",
+        "fine-tuning (3,000 images)",
+        "random start (1,000 images)",
+    ]
     assert transfer_results.at_the_edge([]) == []
 
 
 def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     before = transfer_results.grid(transfer_results.runs_of("cpu", store))
-    for planned in list(transfer_results.approaches("cpu")[1].counted(0.01))[-2:]:  # seeds 3 and 4 with 100 images
+    for planned in counted(transfer_results.approaches("cpu")[1])[-2:]:  # seeds 3 and 4 with 100 images
         lost = made(planned.spec, 0.9)
         store.put(lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})}))
     runs = transfer_results.runs_of("cpu", store)
@@ -159,6 +175,30 @@ def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, monkeypatch:
     monkeypatch.setattr(transfer_report, "say", shown.append)
     transfer_report.against_images(runs)
     assert "With 100 labelled images 2 of 5 runs of the approach *new classifier* diverged" in shown[-1]
+
+
+def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan was changed when their test accuracy was known, which the pages have to say."""
+    before = transfer_results.runs_of("cpu", store)
+    assert not len(transfer_results.replaced(before))
+    fine_tuning, start = transfer_results.approaches("cpu")[2:]
+    for approach in (fine_tuning, start):
+        assert approach.first is not None
+        for size, budget in approach.first.budgets.items():
+            store.put(made(approach.run(size, approach.first.rate, 0, budget), 0.6))
+    runs = transfer_results.runs_of("cpu", store)
+    table = transfer_results.replaced(runs)
+    assert list(table["approach"]) == ["fine-tuning", "random start"]
+    assert (table["first: test accuracy"].str.startswith("40.00%")).all()
+    assert (table["now: epochs"].astype(int) > table["first: epochs"].astype(int)).all()
+    now = transfer_results.curves(runs)["fine-tuning"][ALL]
+    assert table["now: test accuracy"][0] == now.text
+    pandas.testing.assert_frame_equal(transfer_results.grid(runs), transfer_results.grid(before))
+    rows = dict(report.front_content([], runs, [NOTEBOOK]).checklist)
+    assert "the plan of the transfer runs was changed" in rows["Was the test set used to choose?"]
+    assert "but for 2 transfer runs of the first plan" in rows["Were runs left out?"]
+    rows = dict(report.front_content([], before, [NOTEBOOK]).checklist)
+    assert "exception" not in str(rows) and "but for" not in str(rows)
 
 
 def test_figures_state_their_findings(store: Store) -> None:
@@ -183,9 +223,9 @@ def test_every_cell_of_the_notebook_runs(
     if records != "none":
         fill(store)
     if records == "some":
-        for planned in transfer_results.approaches("cpu")[2].grid():
+        for planned in transfer_results.approaches("cpu")[2].grid(3000):
             store.path(planned.spec.hash).unlink()
-        for planned in list(transfer_results.approaches("cpu")[3].counted(transfer.RANDOM_RATES[1]))[:4]:
+        for planned in counted(transfer_results.approaches("cpu")[3])[:4]:
             store.path(planned.spec.hash).unlink()
     shown: list[object] = []
     monkeypatch.setattr(transfer_report, "say", shown.append)

@@ -115,8 +115,10 @@ def _named(experiment: experiments.Experiment, store: Store) -> Iterator[Planned
                 yield from experiment.seed_runs(condition, arm, condition.rates[0], experiment.seeds)
     elif isinstance(experiment, transfer.Transfer):
         for approach in experiment.approaches:
-            yield from approach.grid()
-            yield from approach.counted(approach.rate(store) or approach.rates[0])
+            for size in approach.grid_sizes:
+                yield from approach.grid(size)
+            for size in approach.budgets:
+                yield from approach.counted(size, approach.rate(store, size) or approach.rates[0])
     else:
         yield from experiment.plan(store)
 

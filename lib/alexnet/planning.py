@@ -30,7 +30,7 @@ class Planned:
 
     claim: str
     condition: str
-    stage: str  # "grid" chooses a learning rate, "seeds" counts
+    stage: str  # "grid" chooses a learning rate, "seeds" counts, "replaced" is kept and does not count
     arm: str
     seed: int
     spec: RunSpec = field(repr=False)

@@ -464,13 +464,21 @@ def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]
     watched = any(record.spec.measured == "epochs" for record in records)
     seen = "No. Runs that choose something never see it; all others use it once"
     seen += "; where a published protocol watched it, its error is written down after each epoch." if watched else "."
+    left = "No. All that were planned and run count"
+    replaced = sum(planned.stage == "replaced" and record is not None for planned, record in runs)
+    if replaced:
+        seen += (
+            " One exception: the plan of the transfer runs was changed when results were known; their page says how."
+        )
+        left += f", but for {replaced} transfer runs of the first plan, which are shown beside those in their place"
     return [
         ("Which data?", "Public data sets, complete; digests of the arrays are above, sources on the data page."),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
-        ("What was searched?", f"{searched}; each arm's rate was chosen on training errors, with a seed of its own."),
+        ("What was searched?", f"{searched}; rates were chosen on training errors (speed of ReLU and tanh) or "
+         "validation errors, by a seed that does not count."),
         ("Was the test set used to choose?", seen),
         ("How many seeds?", f"{len(seeds) or 'None yet'} an arm, the same ones in both arms of a comparison."),
-        ("Were runs left out?", f"No. All that were planned and run count: {ends}."),
+        ("Were runs left out?", f"{left}: {ends}."),
         ("Which statistics?", f"Mean over pairs of seeds with a {rule.confidence:.0%} t interval; verdicts by a rule "
          "that was committed before the runs."),
         ("How much computing?", f"{_duration(sum(record.wall_seconds for record in records))} of training; see above."),

@@ -60,13 +60,13 @@ def approaches(profile: str) -> None:
 
 
 def rates(runs: Runs) -> None:
-    """The learning rates that were tried."""
+    """The learning rates that were tried, and the runs from before they were."""
     table = transfer_results.rates(runs)
     if len(table):
-        tables.show(table, "Learning rates, chosen on validation images by a seed that does not count")
+        tables.show(table, "Validation accuracy by learning rate, of a seed that does not count")
     edges = transfer_results.at_the_edge(runs)
     if edges:
-        say(f"The best rate is the first or last of its row for {' and '.join(edges)}; beyond it may lie a better one.")
+        say(f"The best rate is the first or last of its row for {'; '.join(edges)}: beyond it may lie a better one.")
 
 
 def overview(runs: Runs) -> None:
@@ -85,6 +85,15 @@ def overview(runs: Runs) -> None:
             f"The approach with the best validation accuracy is **{name}**: {value.text} on the test set, "
             f"{'above' if above else 'not above'} the {row.headline.value:g}% of the published row."
         )
+
+
+def replaced(runs: Runs) -> None:
+    """The runs that the first plan had, which do not count, beside those that took their place."""
+    table = transfer_results.replaced(runs)
+    if not len(table):
+        say("No run was replaced by another.")
+        return
+    tables.show(table, "Runs of the first plan, which do not count, and those in their place")
 
 
 def published_row() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import effects, experiments, published_results, tables, weights
+from .ablations import lowest_validation_error
 from .effects import Effect
 from .errors import SpecError
 from .planning import Planned, check_profile
@@ -21,6 +22,7 @@ from .records import RunRecord, Store
 from .transfer import ALL, CLAIM, TRANSFER, Approach
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]
+Rates = dict[float, RunRecord | None]  # learning rate -> the run that tried it
 Sizes = dict[int, list[RunRecord]]  # number of labelled images -> runs, one a seed
 RANDOM = "random start"
 
@@ -153,6 +155,7 @@ def described(profile: str) -> pd.DataFrame:
                 "convolutional layers": _convolutions(approach),
                 "classifier": "-".join(map(str, (9216, *approach.spec.net.hidden, approach.spec.net.classes))),
                 "learning rates tried": ", ".join(f"{rate:g}" for rate in approach.rates),
+                "with images": ", ".join(f"{size:,}" for size in approach.grid_sizes),
                 "labelled images": ", ".join(f"{size:,}" for size in approach.budgets),
                 "epochs": ", ".join(f"{budget.epochs}" for budget in approach.budgets.values()),
                 "seeds": ", ".join(f"{budget.seeds}" for budget in approach.budgets.values()),
@@ -176,36 +179,46 @@ def _convolutions(approach: Approach) -> str:
 
 
 def rates(runs: Runs) -> pd.DataFrame:
-    """Every learning rate that was tried, on how many images, and what it gave on validation images."""
-    chosen = _chosen(runs)
-    return pd.DataFrame(
-        [
-            {
-                "approach": planned.arm,
-                "labelled images": f"{int(planned.condition):,}",
-                "learning rate": f"{planned.spec.recipe.learning_rate:g}",
-                "validation accuracy": f"{1 - record.final.valid_error:.1%}",
-                "chosen": chosen.get(planned.arm) == planned.spec.recipe.learning_rate,
-            }
-            for planned, record in _tried(runs)
-        ]
-    )
+    """A line an approach and number of images: the validation accuracy at every learning rate, and the chosen one."""
+    found = _tried(runs)
+    every = sorted({rate for cell in found.values() for rate in cell})
+    lines = []
+    for (name, size), cell in found.items():
+        line: dict[str, str | None] = {"approach": name, "labelled images": f"{size:,}"}
+        line |= {f"{rate:g}": _validation(cell.get(rate)) for rate in every}
+        chosen = _chosen(cell)
+        lines.append(line | {"chosen": None if chosen is None else f"{chosen:g}"})
+    return pd.DataFrame(lines)
 
 
 def at_the_edge(runs: Runs) -> list[str]:
-    """Approaches whose chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
-    tried: dict[str, list[float]] = {}
-    for planned, _ in _tried(runs):
-        tried.setdefault(planned.arm, []).append(planned.spec.recipe.learning_rate)
-    return [name for name, rate in _chosen(runs).items() if rate in (min(tried[name]), max(tried[name]))]
+    """Where the chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
+    found: dict[str, list[str]] = {}
+    for (name, size), cell in _tried(runs).items():
+        if _chosen(cell) in (min(cell), max(cell)):
+            found.setdefault(name, []).append(f"{size:,}")
+    return [f"{name} ({', '.join(sizes)} images)" for name, sizes in found.items()]
 
 
-def _tried(runs: Runs) -> list[tuple[Planned, RunRecord]]:
-    return [(planned, record) for planned, record in runs if planned.stage == "grid" and record is not None]
+def _tried(runs: Runs) -> dict[tuple[str, int], Rates]:
+    """(approach, number of images) -> the rates, where at least one was tried."""
+    found: dict[tuple[str, int], Rates] = {}
+    for planned, record in runs:
+        if planned.stage == "grid":
+            cell = found.setdefault((planned.arm, int(planned.condition)), {})
+            cell[planned.spec.recipe.learning_rate] = record
+    return {place: cell for place, cell in found.items() if any(cell.values())}
 
 
-def _chosen(runs: Runs) -> dict[str, float]:
-    return {planned.arm: planned.spec.recipe.learning_rate for planned, _ in runs if planned.stage == "seeds"}
+def _chosen(cell: Rates) -> float | None:
+    complete = [record for record in cell.values() if record is not None]
+    return lowest_validation_error(complete) if len(complete) == len(cell) else None
+
+
+def _validation(record: RunRecord | None) -> str | None:
+    if record is None:
+        return None
+    return "diverged" if record.final.outcome == "diverged" else f"{1 - record.final.valid_error:.1%}"
 
 
 def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
@@ -225,6 +238,27 @@ def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
                     "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
                 }
             )
+    return pd.DataFrame(lines)
+
+
+def replaced(runs: Runs) -> pd.DataFrame:
+    """The runs that were made first and do not count, a line an approach and number of images, beside those that do."""
+    first: dict[tuple[str, int], list[RunRecord]] = {}
+    for planned, record in runs:
+        if planned.stage == "replaced" and record is not None:
+            first.setdefault((planned.arm, int(planned.condition)), []).append(record)
+    counted = by_size(runs)
+    lines = []
+    for (name, size), records in first.items():
+        line: dict[str, object] = {"approach": name, "labelled images": f"{size:,}"}
+        for word, of in (("first", records), ("now", counted.get(name, {}).get(size, []))):
+            value = accuracy(of) if of else None
+            line |= {
+                f"{word}: learning rate": f"{of[0].spec.recipe.learning_rate:g}" if of else None,
+                f"{word}: epochs": f"{of[0].spec.recipe.epochs}" if of else None,
+                f"{word}: test accuracy": value.text if value else None,
+            }
+        lines.append(line)
     return pd.DataFrame(lines)
 
 
