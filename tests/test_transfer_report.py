@@ -152,7 +152,7 @@ def test_images_that_a_curve_needs() -> None:
 def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: None) -> None:
     middle = transfer_results.runs_of("cpu", fill(Store(tmp_path / "middle")))
     assert transfer_results.at_the_edge(middle) == []
-    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=3))
+    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=4))
     assert transfer_results.at_the_edge(last) == [
         "linear probe (100, 300, 1,000, 3,000 images)",
         "fine-tuning (3,000 images)",

@@ -138,7 +138,7 @@ GPU = budgets(
     (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 20, 5), (10000, 125, 20, 5), (ALL, 125, 15, 5)
 )  # fmt: skip
 
-PROBE_RATES, CLASSIFIER_RATES = (0.001, 0.003, 0.01, 0.03), (0.001, 0.002, 0.005, 0.01, 0.02, 0.04)
+PROBE_RATES, CLASSIFIER_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03), (0.001, 0.002, 0.005, 0.01, 0.02, 0.04)
 FINE_TUNING_RATES, RANDOM_RATES = (0.003, 0.01, 0.02, 0.03), (0.005, 0.01, 0.02)
 FROZEN_SIZES = (100, 300, 1000, 3000)  # rates are tried with each, since with features a run takes minutes at most
 

@@ -236,6 +236,7 @@ def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
                     "test accuracy": value.text,
                     "points over a random start": None if name == RANDOM or over is None else over.text,
                     "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
+                    "threads": " or ".join(sorted({str(r.environment.threads) for r in records})),
                 }
             )
     return pd.DataFrame(lines)
