@@ -117,10 +117,10 @@ transfer_report.play(runs, IMAGES)
 # %% [markdown]
 # ## What was changed on the way
 #
-# The first plan chose every learning rate with one number of images and had fewer epochs for all labelled images. Its
-# results were known, on the test set too, when learning rates were chosen anew for few images (on validation images,
-# as before) and an epoch was added to fine-tuning and, to be fair, to its rival. Nobody can be blind to a result once
-# it is known, so the runs of the first plan stay here, beside those that took their place.
+# The first plan chose every learning rate with one number of images, from fewer rates, and had fewer epochs for all
+# labelled images. Its results were known, on the test set too, when rates were chosen anew, for few images as well (on
+# validation images, as before), and when an epoch was added to fine-tuning and, to be fair, to its rival. Nobody can
+# be blind to a result once it is known, so the runs of the first plan stay here, beside those in their place.
 
 # %%
 transfer_report.replaced(runs)

@@ -253,11 +253,10 @@ def replaced(runs: Runs) -> pd.DataFrame:
     for (name, size), records in first.items():
         line: dict[str, object] = {"approach": name, "labelled images": f"{size:,}"}
         for word, of in (("first", records), ("now", counted.get(name, {}).get(size, []))):
-            value = accuracy(of) if of else None
             line |= {
                 f"{word}: learning rate": f"{of[0].spec.recipe.learning_rate:g}" if of else None,
                 f"{word}: epochs": f"{of[0].spec.recipe.epochs}" if of else None,
-                f"{word}: test accuracy": value.text if value else None,
+                f"{word}: test accuracy": _told(of),
             }
         lines.append(line)
     return pd.DataFrame(lines)
@@ -268,17 +267,18 @@ def grid(runs: Runs) -> pd.DataFrame:
 
     A cell says how many of its runs diverged; they count with the accuracy they were left with.
     """
-    found, lost = curves(runs), diverged(runs)
-    sizes = sorted({size for curve in found.values() for size in curve})
+    found = by_size(runs)
+    sizes = sorted({size for cells in found.values() for size in cells})
     columns: dict[str, list[str | None]] = {"labelled images": [f"{size:,}" for size in sizes]}
-    for name, curve in found.items():
-        columns[name] = [
-            curve[size].text + (f", {lost[name, size]} diverged" if (name, size) in lost else "")
-            if size in curve
-            else None
-            for size in sizes
-        ]
+    for name, cells in found.items():
+        columns[name] = [_told(cells.get(size, [])) for size in sizes]
     return pd.DataFrame(columns)
+
+
+def _told(records: Sequence[RunRecord]) -> str | None:
+    value = accuracy(records) if records else None
+    lost = sum(record.final.outcome == "diverged" for record in records)
+    return None if value is None else value.text + (f", {lost} diverged" if lost else "")
 
 
 def lines(runs: Runs) -> list[list[str]]:
