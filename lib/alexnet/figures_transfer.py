@@ -93,7 +93,7 @@ def epochs(
                 for after in unfrozen.get(name, ()) if not seed else ():
                     if after < len(values):
                         axis.annotate(
-                            "unfrozen", (after, values[after - 1]), (0, -24), textcoords="offset points", ha="center",
+                            "unfrozen", (after, values[after - 1]), (0, -44), textcoords="offset points", ha="center",
                             fontsize=8, color=BLACK, arrowprops={"arrowstyle": "-", "color": GREY},
                         )  # fmt: skip
             first, last = (np.mean([100 * (1 - r.history[end].valid_error) for r in records]) for end in (0, -1))
