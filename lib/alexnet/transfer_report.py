@@ -60,7 +60,7 @@ def approaches(profile: str) -> None:
 
 
 def rates(runs: Runs) -> None:
-    """The learning rates that were tried, and the runs from before they were."""
+    """The learning rates that were tried, and where a better one may lie beyond them."""
     table = transfer_results.rates(runs)
     if len(table):
         tables.show(table, "Validation accuracy by learning rate, of a seed that does not count")
