@@ -5,7 +5,7 @@ baseline's learning rate is chosen on the validation split, once, and all arms u
 share a seed share initial draws, order of images and augmentation; the baseline's own runs serve all comparisons.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,7 @@ class Ablations:
         """The baseline's learning rate, or None while the grid is incomplete."""
         if not self.rates:
             return self.baseline.recipe.learning_rate
-        found = [store.get(planned.spec) for planned in self.grid()]
-        complete = [record for record in found if record is not None]
-        return lowest_validation_error(complete) if len(complete) == len(found) else None
+        return rate_of_grid([store.get(planned.spec) for planned in self.grid()])
 
     def spec(self, change: Change, rate: float, seed: int) -> RunSpec:
         """The baseline with that learning rate, changed."""
@@ -88,6 +86,12 @@ class Ablations:
                     for variant, change in arm.variants.items():
                         spec = self.spec(change, rate, seed)
                         yield Planned(comparison.claim, comparison.condition, "seeds", arm.name, seed, spec, variant)
+
+
+def rate_of_grid(found: Collection[RunRecord | None]) -> float | None:
+    """The learning rate that a grid's runs choose by their validation errors, or None while one has no record."""
+    complete = [record for record in found if record is not None]
+    return lowest_validation_error(complete) if len(complete) == len(found) else None
 
 
 def lowest_validation_error(records: Iterable[RunRecord]) -> float:

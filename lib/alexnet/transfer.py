@@ -5,10 +5,10 @@ learning rates are chosen on the validation split, by a seed that does not count
 images, the same for all approaches, and the test set is used once a run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .ablations import lowest_validation_error
+from .ablations import rate_of_grid
 from .planning import GRID_SEED, Planned
 from .records import Store
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
@@ -67,12 +67,12 @@ class Approach:
     def grid(self, size: int) -> list[Planned]:
         """The runs that choose the learning rate with `size` images; they never see the test set."""
         specs = [self.run(size, rate, GRID_SEED).with_(test=False) for rate in self.rates]
-        return [Planned(CLAIM, str(size), "grid", self.name, GRID_SEED, spec) for spec in specs]
+        return self._planned("grid", size, specs)
 
     def counted(self, size: int, rate: float, seeds: int | None = None) -> list[Planned]:
         """The runs with `size` images that count, at a learning rate."""
         numbers = range(seeds or self.budgets[size].seeds)
-        return [Planned(CLAIM, str(size), "seeds", self.name, seed, self.run(size, rate, seed)) for seed in numbers]
+        return self._planned("seeds", size, [self.run(size, rate, seed) for seed in numbers])
 
     def replaced(self, size: int, store: Store) -> list[Planned]:
         """The runs with `size` images that were made first and do not count; nobody has to make them again."""
@@ -80,7 +80,10 @@ class Approach:
             return []
         budget = self.first.budgets[size]
         specs = [self.run(size, self.first.rate, seed, budget) for seed in range(budget.seeds)]
-        return [Planned(CLAIM, str(size), "replaced", self.name, s.seed, s) for s in specs if store.get(s) is not None]
+        return self._planned("replaced", size, [spec for spec in specs if store.get(spec) is not None])
+
+    def _planned(self, stage: str, size: int, specs: Iterable[RunSpec]) -> list[Planned]:
+        return [Planned(CLAIM, str(size), stage, self.name, spec.seed, spec) for spec in specs]
 
     def rate(self, store: Store, size: int) -> float | None:
         """The learning rate chosen for `size` images, or None while its grid is incomplete.
@@ -89,9 +92,7 @@ class Approach:
         images than any, that of the smallest.
         """
         of = max((tried for tried in self.grid_sizes if tried <= size), default=min(self.grid_sizes))
-        found = [store.get(planned.spec) for planned in self.grid(of)]
-        complete = [record for record in found if record is not None]
-        return lowest_validation_error(complete) if len(complete) == len(found) else None
+        return rate_of_grid([store.get(planned.spec) for planned in self.grid(of)])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import effects, experiments, published_results, tables, weights
-from .ablations import lowest_validation_error
+from .ablations import rate_of_grid
 from .effects import Effect
 from .errors import SpecError
 from .planning import Planned, check_profile
@@ -37,12 +37,12 @@ def runs_of(profile: str, store: Store, seeds: int | None = None) -> Runs:
     return experiments.records(profile, store, seeds, CLAIM) if approaches(profile) else []
 
 
-def by_size(runs: Runs) -> dict[str, Sizes]:
-    """Approach -> number of images -> the records of the runs that count, in the order of their seeds.
+def by_size(runs: Runs, stage: str = "seeds") -> dict[str, Sizes]:
+    """Approach -> number of images -> the records of the runs that count (or of another stage), in the order of seeds.
 
     `runs` may hold those of other claims, which are left out.
     """
-    counted = [(p, record) for p, record in runs if p.claim == CLAIM and p.stage == "seeds" and record is not None]
+    counted = [(p, record) for p, record in runs if p.claim == CLAIM and p.stage == stage and record is not None]
     found: dict[str, Sizes] = {planned.arm: {} for planned, _ in counted}
     for planned, record in sorted(counted, key=lambda pair: (int(pair[0].condition), pair[0].seed)):
         found[planned.arm].setdefault(int(planned.condition), []).append(record)
@@ -186,7 +186,7 @@ def rates(runs: Runs) -> pd.DataFrame:
     for (name, size), cell in found.items():
         line: dict[str, str | None] = {"approach": name, "labelled images": f"{size:,}"}
         line |= {f"{rate:g}": _validation(cell.get(rate)) for rate in every}
-        chosen = _chosen(cell)
+        chosen = rate_of_grid(cell.values())
         lines.append(line | {"chosen": None if chosen is None else f"{chosen:g}"})
     return pd.DataFrame(lines)
 
@@ -195,7 +195,7 @@ def at_the_edge(runs: Runs) -> list[str]:
     """Where the chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
     found: dict[str, list[str]] = {}
     for (name, size), cell in _tried(runs).items():
-        if _chosen(cell) in (min(cell), max(cell)):
+        if rate_of_grid(cell.values()) in (min(cell), max(cell)):
             found.setdefault(name, []).append(f"{size:,}")
     return [f"{name} ({', '.join(sizes)} images)" for name, sizes in found.items()]
 
@@ -204,15 +204,10 @@ def _tried(runs: Runs) -> dict[tuple[str, int], Rates]:
     """(approach, number of images) -> the rates, where at least one was tried."""
     found: dict[tuple[str, int], Rates] = {}
     for planned, record in runs:
-        if planned.stage == "grid":
+        if planned.claim == CLAIM and planned.stage == "grid":
             cell = found.setdefault((planned.arm, int(planned.condition)), {})
             cell[planned.spec.recipe.learning_rate] = record
     return {place: cell for place, cell in found.items() if any(cell.values())}
-
-
-def _chosen(cell: Rates) -> float | None:
-    complete = [record for record in cell.values() if record is not None]
-    return lowest_validation_error(complete) if len(complete) == len(cell) else None
 
 
 def _validation(record: RunRecord | None) -> str | None:
@@ -244,21 +239,18 @@ def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
 
 def replaced(runs: Runs) -> pd.DataFrame:
     """The runs that were made first and do not count, a line an approach and number of images, beside those that do."""
-    first: dict[tuple[str, int], list[RunRecord]] = {}
-    for planned, record in runs:
-        if planned.stage == "replaced" and record is not None:
-            first.setdefault((planned.arm, int(planned.condition)), []).append(record)
     counted = by_size(runs)
     lines = []
-    for (name, size), records in first.items():
-        line: dict[str, object] = {"approach": name, "labelled images": f"{size:,}"}
-        for word, of in (("first", records), ("now", counted.get(name, {}).get(size, []))):
-            line |= {
-                f"{word}: learning rate": f"{of[0].spec.recipe.learning_rate:g}" if of else None,
-                f"{word}: epochs": f"{of[0].spec.recipe.epochs}" if of else None,
-                f"{word}: test accuracy": _told(of),
-            }
-        lines.append(line)
+    for name, sizes in by_size(runs, "replaced").items():
+        for size, records in reversed(sizes.items()):
+            line: dict[str, object] = {"approach": name, "labelled images": f"{size:,}"}
+            for word, of in (("first", records), ("now", counted.get(name, {}).get(size, []))):
+                line |= {
+                    f"{word}: learning rate": f"{of[0].spec.recipe.learning_rate:g}" if of else None,
+                    f"{word}: epochs": f"{of[0].spec.recipe.epochs}" if of else None,
+                    f"{word}: test accuracy": _told(of),
+                }
+            lines.append(line)
     return pd.DataFrame(lines)
 
 
@@ -277,8 +269,12 @@ def grid(runs: Runs) -> pd.DataFrame:
 
 def _told(records: Sequence[RunRecord]) -> str | None:
     value = accuracy(records) if records else None
-    lost = sum(record.final.outcome == "diverged" for record in records)
+    lost = _lost(records)
     return None if value is None else value.text + (f", {lost} diverged" if lost else "")
+
+
+def _lost(records: Sequence[RunRecord]) -> int:
+    return sum(record.final.outcome == "diverged" for record in records)
 
 
 def lines(runs: Runs) -> list[list[str]]:
@@ -289,11 +285,7 @@ def lines(runs: Runs) -> list[list[str]]:
 
 def diverged(runs: Runs) -> dict[tuple[str, int], int]:
     """How many runs diverged, by approach and number of images; nothing where none did."""
-    counts = {
-        (name, size): sum(record.final.outcome == "diverged" for record in records)
-        for name, sizes in by_size(runs).items()
-        for size, records in sizes.items()
-    }
+    counts = {(name, size): _lost(records) for name, sizes in by_size(runs).items() for size, records in sizes.items()}
     return {cell: count for cell, count in counts.items() if count}
 
 
