@@ -55,7 +55,7 @@ columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
 
 def show_rates(experiment, condition):
     """The grid of learning rates, and which of them each activation chose."""
-    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm)] for arm in experiments.ARMS}
+    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm, store)[0]] for arm in experiments.ARMS}
     chosen = {arm: experiments.chosen_rate(records) for arm, records in grid.items()}
     title = f"Which learning rate is best for each activation? ({condition.name} condition)"
     show(*figures.learning_rates(grid, chosen, title))

@@ -120,7 +120,7 @@ show_reach(before)
 
 # %%
 found = starting.outcomes(runs, question)
-trained_from = 90.0 - question.null
+trained_from = 90.0 - question.margin
 show_if_any(
     figures_learned.starts, found.join(predicted.set_index("condition")["predicted"], on="condition"), trained_from,
     "Does the predicted size of the scores tell which networks train?",
@@ -128,7 +128,7 @@ show_if_any(
 
 # %%
 if len(found):
-    caption = f"Runs that trained, {question.null:g} points better than guessing, and how soon"
+    caption = f"Runs that trained, {question.margin:g} points better than guessing, and how soon"
     tables.show(starting.summary(found), caption)
 for paragraph in starting.answers(runs, question):
     say(paragraph)

@@ -98,7 +98,7 @@ def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(small_da
     said: list[str] = []
     monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
-    planned = experiments.relu_speed("cpu").grid(experiments.MODERN, "relu")
+    planned = experiments.relu_speed("cpu").grid(experiments.MODERN, "relu", Store(paths.RUNS))[0]
     some = grid.Work([planned[0]], [planned[1]], seconds=3600.0)
     monkeypatch.setattr(grid, "work", lambda *arguments: some)
     report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)

@@ -173,7 +173,7 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
     measured = record.spec.measured
     last = record.history[-1] if record.history else None
     for name, value, asked in (
-        ("learned", record.learned, measured in KERNELS),
+        ("learned", record.learned, measured in KERNELS or "first_kernels" in arrays),
         ("final: clean_train_error", record.final.clean_train_error, measured not in ("errors", "kernels")),
         ("history: clean_train_loss", last and last.clean_train_loss, measured in LEARNING),
         ("history: test_error", last and last.test_error, measured == "epochs"),
@@ -183,7 +183,7 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
             yield f"{name} is {'missing' if asked else 'there'}, though the spec says {measured!r}"
     if measured in SPLITS:
         yield from _splits(record, arrays)
-    if record.learned is not None and measured in KERNELS:
+    if record.learned is not None:
         for name, derived in evaluation.derived(record.spec, arrays).model_dump().items():
             yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
     if record.final.clean_train_error is not None:

@@ -4,6 +4,7 @@ A claim is tested under one or more conditions; a claim under a condition is a `
 effect and a verdict. What decides the verdict is all in the question, and is committed before its runs.
 """
 
+import datetime
 import functools
 import math
 import tomllib
@@ -21,15 +22,16 @@ Side = Literal["above", "below"]
 Scale = Literal["same", "other"]
 Measure = Literal[
     "epochs-to-target",  # interpolated epochs until a target is reached; the one measure that can be censored
-    "epochs-to-train-loss",  # epochs until the loss on training images, dropout off, falls to a level; censored alike
+    "epochs-to-train-loss",  # epochs until the loss on training images, dropout off, falls to levels; censored alike
     "test-error",
     "ten-crop-error",
     "train-error",
     "generalisation-gap",  # test error less training error
     "early-train-loss",
     "crop-error",
+    "epochs-to-trained",  # epochs until the running training error is 10 points below guessing; censored alike
     "chance-margin",  # error of blind guessing less the training error
-    "colour-separation",
+    "tower-colour",  # difference of the towers' mean colour selectivity, after training and before
     "neighbour-share",
     "top5-share",
     "parameters",
@@ -37,6 +39,11 @@ Measure = Literal[
     "first-layer-neurons",
 ]
 
+Also = Literal[
+    "test-error-not-lower",  # the first arm's test error is not below the second's by more than chance
+    "nearer-than-pixels",  # features' share is above that of pixels in every run
+    "above-random-order",  # the share is above that of a random order in every run
+]
 
 Named = TypeVar("Named", "Claim", "Reimplementation")
 Whole = TypeVar("Whole", bound="Entry")
@@ -64,6 +71,7 @@ class PaperFigure(Entry):
     unit: str
     bound: Literal["about", "at least"] | None = None  # how the paper hedges it
     last_digit: float | None = Field(None, gt=0)  # what the last printed digit of an exact figure stands for
+    rounding: float | None = Field(None, gt=0)  # half of what the last printed digit of any other figure stands for
     without: float | None = None  # the two figures whose difference `value` is, without and with the ingredient
     with_: float | None = Field(None, alias="with")
 
@@ -100,12 +108,17 @@ class Condition(Entry):
     estimand: Prose | None = None
     effect: EffectKind | None = None
     measure: Measure | None = None
-    level: float | None = None
+    levels: tuple[float, ...] | None = None
     arms: tuple[str, str] | None = None
     null: float | None = None
+    margin: float | None = Field(None, ge=0)
+    margin_why: Prose | None = None
+    also: Also | None = None
     direction: Side | None = None
     profile: Literal["cpu", "gpu", "none"] | None = None
     not_tested: Prose | None = None
+    smallest_of: tuple[str, ...] = ()
+    seen: bool = False
 
 
 class Question(Entry):
@@ -124,23 +137,28 @@ class Question(Entry):
     estimand: Prose
     effect: EffectKind
     measure: Measure | None
-    level: float | None
+    levels: tuple[float, ...] | None
     arms: tuple[str, str] | None  # the first over, or less, the second
     null: float | None
+    margin: float | None  # the smallest effect worth the claim's words: a distance from the null, of ratios a factor
+    margin_why: Prose | None
+    also: Also | None  # what must hold besides for "reproduced"
     direction: Side | None
     profile: Literal["cpu", "gpu", "none"]
     not_tested: Prose | None
+    smallest_of: tuple[str, ...]  # conditions of which the smallest effect decides; (): the condition has its own runs
+    seen: bool  # whether its runs were seen before the rule was fixed
     confidence: float = Field(gt=0, lt=1)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         compares = self.effect in ("ratio", "difference")
-        if compares and None in (self.measure, self.arms, self.null, self.direction):
-            raise ValueError(f"{self.id}: a {self.effect} needs a measure, two arms, a null and a direction")
-        if self.effect == "ratio" and (self.null or 0) <= 0:
-            raise ValueError(f"{self.id}: the null of a ratio is a positive number")
-        if (self.measure == "epochs-to-train-loss") != (self.level is not None):
-            raise ValueError(f"{self.id}: a level belongs to the measure epochs-to-train-loss, which needs one")
+        if compares and None in (self.measure, self.arms, self.null, self.margin, self.margin_why, self.direction):
+            raise ValueError(f"{self.id}: a {self.effect} needs a measure, two arms, a null, a margin and a direction")
+        if self.effect == "ratio" and ((self.null or 0) <= 0 or (self.margin or 0) < 1):
+            raise ValueError(f"{self.id}: the null of a ratio is a positive number, its margin a factor of 1 or more")
+        if (self.measure == "epochs-to-train-loss") != bool(self.levels):
+            raise ValueError(f"{self.id}: levels belong to the measure epochs-to-train-loss, which needs some")
         if self.effect == "exact" and (self.figure is None or self.figure.kind != "exact"):
             raise ValueError(f"{self.id}: an exact question needs an exact figure")
         if (self.profile == "none") != (self.effect == "none") or (self.effect == "none" and not self.not_tested):
@@ -181,9 +199,12 @@ class Claim(Entry):
     estimand: Prose
     effect: EffectKind
     measure: Measure | None = None
-    level: float | None = None
+    levels: tuple[float, ...] | None = None
     arms: tuple[str, str] | None = None
     null: float | None = None
+    margin: float | None = Field(None, ge=0)
+    margin_why: Prose | None = None
+    also: Also | None = None
     direction: Side | None = None
     profile: Literal["cpu", "gpu", "none"]
     not_tested: Prose | None = None
@@ -194,6 +215,11 @@ class Claim(Entry):
         _unique([condition.id for condition in self.conditions], f"conditions of {self.id}")
         if sum(condition.primary for condition in self.conditions) != 1:
             raise ValueError(f"{self.id} needs exactly one primary condition")
+        if any(condition.primary and condition.seen for condition in self.conditions):
+            raise ValueError(f"{self.id}: a condition whose runs were seen before the rule cannot decide")
+        unknown = {part for one in self.conditions for part in one.smallest_of} - {one.id for one in self.conditions}
+        if unknown:
+            raise ValueError(f"{self.id}: smallest_of names conditions that are not there: {', '.join(unknown)}")
         return self
 
     def under(self, condition: str, confidence: float = 0.95) -> Question:
@@ -207,9 +233,12 @@ class Claim(Entry):
             "estimand",
             "effect",
             "measure",
-            "level",
+            "levels",
             "arms",
             "null",
+            "margin",
+            "margin_why",
+            "also",
             "direction",
             "profile",
             "not_tested",
@@ -226,6 +255,8 @@ class Claim(Entry):
             run=found.run,
             primary=found.primary,
             scale=found.scale,
+            smallest_of=found.smallest_of,
+            seen=found.seen,
             confidence=confidence,
         )
 
@@ -234,14 +265,25 @@ class Rule(Entry):
     """The verdict rule in words; `alexnet.effects.verdict` is the same in code."""
 
     confidence: float = Field(gt=0, lt=1)
+    fixed: datetime.date  # no run that decides a primary condition is older
+    false_discoveries: float = Field(gt=0, lt=1)
     reproduced: Prose
+    weaker_than_claimed: Prose
     direction_reproduced: Prose
-    inconclusive: Prose
     contradicted: Prose
+    no_effect_of_that_size: Prose
+    inconclusive: Prose
     not_tested: Prose
+    size: Prose
+    arms: Prose
+    seeds: Prose
     censoring: Prose
+    collapse: Prose
     diverged: Prose
+    smallest: Prose
+    many: Prose
     exact: Prose
+    published: Prose
 
 
 class Claims(Entry):

@@ -2,19 +2,18 @@
 
 import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import pandas as pd
 
 from . import batches, experiments, models, pretrained, transfer
-from .ablations import Ablations
+from .ablations import Ablations, Starts
 from .bench_records import BenchRecord
 from .claims import claims, published
 from .errors import SpecError
 from .grid import FLOP_PER_MULTIPLY_ADD
 from .planning import Planned
 from .records import RunRecord, Store
-from .relu_speed import ARMS, ReluSpeed
+from .relu_speed import ReluSpeed
 from .specs import NetSpec, RunSpec
 
 HOUR = 3600
@@ -105,14 +104,8 @@ def all_planned(profile: str, store: Store) -> Iterator[Planned]:
 
 
 def _named(experiment: experiments.Experiment, store: Store) -> Iterator[Planned]:
-    if isinstance(experiment, Ablations):
-        yield from experiment.grid()
-        yield from replace(experiment, rates=()).plan(store)
-    elif isinstance(experiment, ReluSpeed):
-        for condition in experiment.conditions:
-            for arm in ARMS:
-                yield from experiment.grid(condition, arm)
-                yield from experiment.seed_runs(condition, arm, condition.rates[0], experiment.seeds)
+    if isinstance(experiment, Ablations | Starts | ReluSpeed):
+        yield from experiment.plan(store, guess=True)
     elif isinstance(experiment, transfer.Transfer):
         for approach in experiment.approaches:
             for size in approach.grid_sizes:

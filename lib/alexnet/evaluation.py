@@ -14,7 +14,7 @@ from . import batches, kernels, pretrained
 from .batches import Batches
 from .learners import CoupledLearner, log_probabilities, loss_and_error
 from .records import Learned
-from .specs import KERNELS, SPLITS, RunSpec
+from .specs import SPLITS, RunSpec
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
@@ -43,7 +43,8 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
     test = pretrained.test_batches(spec, device, learn.precision.precision)
     found, labels = log_probabilities(learn.model, test)
     test_loss, test_error = loss_and_error(found, labels)
-    arrays = {"predicted": found.argmax(1).numpy().astype(np.uint8), "true_log_probability": _true(found, labels)}
+    classes = np.uint8 if spec.net.classes <= 256 else np.uint16
+    arrays = {"predicted": found.argmax(1).numpy().astype(classes), "true_log_probability": _true(found, labels)}
     evaluation = Evaluation(test_error, test_loss, arrays)
     if spec.measured not in ("errors", "kernels"):
         clean = log_probabilities(learn.model, batches.unaugmented_training_batches(spec, device))
@@ -53,8 +54,9 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         for name, split in (("train", clean[0]), ("valid", valid)):
             arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
         arrays |= _maps(learn, test, MAPS)
-    if spec.measured in KERNELS:
+    if spec.measured != "errors":
         arrays["first_kernels"] = first_kernels(learn.model)
+        arrays["untrained_kernels"] = first_kernels(pretrained.build(spec, learn.dls.train.preparation.side))
     if spec.measured == "features":
         ten, _ = log_probabilities(learn.model, test, ten_crop=True)
         arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
@@ -64,7 +66,7 @@ def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
         arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
         arrays |= neighbours(spec, learn)
         arrays |= _maps(learn, test)
-    if spec.measured in KERNELS:
+    if "first_kernels" in arrays:
         evaluation.learned = derived(spec, arrays)
     return evaluation
 
@@ -95,6 +97,8 @@ def derived(spec: RunSpec, arrays: dict[str, np.ndarray]) -> Learned:
         figures["ten_crop_error"] = float(np.mean(arrays["ten_crop_predicted"] != labels))
     if spec.net.name == "alexnet" and spec.net.towers == "two":
         figures["tower_colour"], figures["half_colour"] = kernels.colour_separation(arrays["first_kernels"])
+        if "untrained_kernels" in arrays:
+            figures["untrained_tower_colour"], _ = kernels.colour_separation(arrays["untrained_kernels"])
     if "ranked" in arrays and set(ANIMALS) <= set(classes):
         figures["runner_up_kind"], figures["random_kind"] = runner_up_kind(arrays["ranked"], labels, classes)
     if "feature_neighbours" in arrays:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from .claims import Measure
 from .errors import SpecError
 from .records import RunRecord, epochs_to
+from .specs import CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Reading:
 
 def guessing(record: RunRecord) -> float:
     """The error of blind guessing, in percent."""
-    return 100.0 * (1 - 1 / record.spec.net.classes)
+    return 100.0 * (1 - 1 / CLASSES[record.spec.dataset])
 
 
 def epochs_to_target(record: RunRecord) -> Reading:
@@ -75,7 +76,7 @@ def generalisation_gap(record: RunRecord) -> Reading:
 def early_train_loss(record: RunRecord) -> Reading:
     """Mean training loss over all epochs of a short run, in nats; that of blind guessing for a diverged run."""
     if record.final.outcome == "diverged":
-        return Reading(math.log(record.spec.net.classes), censored=True)
+        return Reading(math.log(CLASSES[record.spec.dataset]), censored=True)
     return Reading(statistics.fmean(epoch.train_loss for epoch in record.history), censored=False)
 
 

@@ -71,6 +71,7 @@ class Learned(Part):
     ten_crop_error: float | None = None  # test error with ten crops (section 4.1), a fraction
     tower_colour: float | None = None  # difference of the towers in their first kernels' colour selectivity, 0..1
     half_colour: float | None = None  # the same between random halves of the kernels, its mean
+    untrained_tower_colour: float | None = None  # difference of the towers before training
     runner_up_kind: float | None = None  # share of the labels ranked second to fifth that are of the true one's kind
     random_kind: float | None = None  # the same in a random order
     feature_neighbours_share: float | None = None  # share of the nearest training images that have the image's class

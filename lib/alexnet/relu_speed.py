@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from .ablations import FIRST_SEED, Sweep, rate_of_grid
 from .errors import SpecError
 from .planning import GRID_SEED, Planned
 from .records import RunRecord, Store
@@ -24,6 +25,9 @@ class Condition:
     grid_epochs: int  # cap of a grid run
     epochs: int  # cap of a run that counts; one that has not arrived by then is censored
     net: NetSpec = FOUR_LAYER
+    sweep: Sweep | None = None  # in place of `rates`: grows until the best rate is not its edge
+    first_seed: int = 0
+    seeds: int | None = None  # where the experiment's number shall not hold
     resize: int | None = None  # pixels a side; None: the images' own size
 
 
@@ -58,28 +62,36 @@ class ReluSpeed:
             seed=seed,
         )
 
-    def grid(self, condition: Condition, arm: str) -> list[Planned]:
-        """The runs that choose an activation's learning rate."""
-        return [self._planned(condition, arm, rate, "grid", GRID_SEED) for rate in condition.rates]
+    def grid(self, condition: Condition, arm: str, store: Store) -> tuple[list[Planned], float | None]:
+        """The runs that choose an activation's learning rate, and the rate, or None while one has no record."""
 
-    def seed_runs(self, condition: Condition, arm: str, rate: float, seeds: int) -> list[Planned]:
-        """The runs that count."""
-        return [self._planned(condition, arm, rate, "seeds", seed) for seed in range(seeds)]
+        def record(rate: float) -> RunRecord | None:
+            return store.get(self.spec(condition, arm, rate, "grid", GRID_SEED))
+
+        if condition.sweep:
+            rates, best = condition.sweep.choose(record, chosen_rate)
+        else:
+            rates = list(condition.rates)
+            best = rate_of_grid([record(rate) for rate in rates], chosen_rate)
+        return [self._planned(condition, arm, rate, "grid", GRID_SEED) for rate in rates], best
 
     def _planned(self, condition: Condition, arm: str, rate: float, stage: str, seed: int) -> Planned:
         spec = self.spec(condition, arm, rate, stage, seed)
         return Planned("relu-speed", condition.name, stage, arm, seed, spec)
 
-    def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
-        """The runs that can be named now: all grids, and the seeds whose grid is complete."""
+    def plan(self, store: Store, seeds: int | None = None, guess: bool = False) -> Iterator[Planned]:
+        """The runs that can be named now: all grids, and the seeds whose grid is complete; to tell what all of them
+        cost, guess the rates that are not chosen yet."""
         for condition in self.conditions:
             for arm in ARMS:
-                grid = self.grid(condition, arm)
+                grid, rate = self.grid(condition, arm, store)
                 yield from grid
-                records = [store.get(planned.spec) for planned in grid]
-                if all(records):
-                    rate = chosen_rate(record for record in records if record)
-                    yield from self.seed_runs(condition, arm, rate, seeds or self.seeds)
+                if rate is None and guess:
+                    rate = condition.rates[0]
+                if rate is not None:
+                    first, count = condition.first_seed, seeds or condition.seeds or self.seeds
+                    for seed in range(first, first + count):
+                        yield self._planned(condition, arm, rate, "seeds", seed)
 
 
 def chosen_rate(records: Iterable[RunRecord]) -> float:
@@ -104,6 +116,11 @@ def chosen_rate(records: Iterable[RunRecord]) -> float:
 ORIGINAL = Condition(
     "original", "mean-image", "cuda-convnet", 2.0, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), 15, 60
 )
+# The same with grid runs as long as those that count, for rule 2: at 15 epochs tanh had arrived at no rate.
+ARRIVED = replace(
+    ORIGINAL, name="arrived", grid_epochs=60, first_seed=FIRST_SEED, seeds=6,
+    sweep=Sweep((0.004, 0.008, 0.016), least=0.0005, most=0.032),
+)  # fmt: skip
 # Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
 MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 8, 60)
 
@@ -121,7 +138,7 @@ ALEXNET = Condition(
 
 RELU_SPEED = {
     "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.65),
-    "cpu": ReluSpeed((ORIGINAL, MODERN), seeds=5, train_size=None),
+    "cpu": ReluSpeed((ORIGINAL, MODERN, ARRIVED), seeds=5, train_size=None),
     "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
 }
 

@@ -12,7 +12,7 @@ from .claims import Question
 from .planning import Planned
 from .records import RunRecord
 from .reimplementations import training_images
-from .specs import RunSpec
+from .specs import CLASSES, RunSpec
 
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
@@ -99,14 +99,14 @@ def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Questio
     """A row a run: what it started from, its training error at the end in percent, whether it counts as trained, and
     the steps until the end of the first epoch in which it did (none where it never did).
 
-    A network counts as trained once its running training error over an epoch is `question.null` points below guessing.
+    A network counts as trained once its running training error over an epoch is `question.margin` points below guessing.
     """
     rows = []
     for planned, record in runs:
         if planned.claim != CLAIM or planned.stage != "seeds" or record is None:
             continue
         spec = record.spec
-        limit = 1 - 1 / spec.net.classes - (question.null or 0.0) / 100
+        limit = 1 - 1 / CLASSES[spec.dataset] - (question.margin or 0.0) / 100
         first = next((epoch.epoch for epoch in record.history if epoch.train_error <= limit), None)
         steps = steps_an_epoch(spec)
         rows.append(
