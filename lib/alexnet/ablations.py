@@ -88,6 +88,11 @@ class Comparison:
     arms: tuple[Arm, ...]
     seeds: int | None = None  # where the experiment's number shall not hold
 
+    @property
+    def variants(self) -> list[tuple[Arm, str, Change]]:
+        """Each arm with the names of its variants and what they change."""
+        return [(arm, variant, change) for arm in self.arms for variant, change in arm.variants.items()]
+
 
 @dataclass(frozen=True)
 class Ablations:
@@ -114,8 +119,8 @@ class Ablations:
         return spec.with_(recipe={"learning_rate": rate})
 
     def _tried(self, change: Change, store: Store) -> tuple[list[Planned], float | None]:
-        """The runs that choose the learning rate of the baseline, or of an arm with its own, and that rate, or None while
-        one has no record. They never see the test set. With a sweep they are half as long as those that count."""
+        """The runs that choose the learning rate of the baseline, or of an arm with its own, and that rate, or None
+        while one has no record. They never see the test set; with a sweep they are half as long as those that count."""
         if self.sweep:
             rates, best = self.sweep.choose(lambda rate: store.get(self._choosing(change, rate)))
         else:
@@ -150,21 +155,19 @@ class Ablations:
             rates[self.named(change)] = best if grid and not (guess and best is None) else given
         for comparison in self.comparisons:
             for place in range(seeds or comparison.seeds or self.seeds):
-                for arm in comparison.arms:
-                    for variant, change in arm.variants.items():
-                        rate = rates[self.named(change if self.sweep else {})]
-                        if rate is None:
-                            continue
-                        for seed in self._seeds(change, place, seeds or comparison.seeds or self.seeds):
-                            spec = self.spec(change, rate, seed)
-                            yield Planned(comparison.claim, comparison.condition, "seeds", arm.name, place, spec, variant)
+                for arm, variant, change in comparison.variants:
+                    rate = rates[self.named(change if self.sweep else {})]
+                    if rate is None:
+                        continue
+                    for seed in self._seeds(change, place, seeds or comparison.seeds or self.seeds):
+                        spec = self.spec(change, rate, seed)
+                        yield Planned(comparison.claim, comparison.condition, "seeds", arm.name, place, spec, variant)
 
     def _changes(self) -> list[Change]:
         """Each way in which an arm with a rate of its own changes the baseline, once."""
         if not self.sweep:
             return [{}]
-        arms = (arm for comparison in self.comparisons for arm in comparison.arms)
-        found = {self.named(change): change for arm in arms for change in arm.variants.values()}
+        found = {self.named(change): change for one in self.comparisons for _, _, change in one.variants}
         return sorted(found.values(), key=lambda change: self.named(change) != "baseline")
 
     def _seeds(self, change: Change, place: int, seeds: int) -> list[int]:
@@ -307,7 +310,8 @@ def lasting() -> tuple[Comparison, ...]:
         return Arm.of(name, measured="fit", **changes)
 
     no_norm, mean_norm = changed("without", net={"norm": "none"}), changed("with", net={"norm": "mean"})
-    removed = {layer: changed("without", net={"without": layer}) for layer in ("conv2", "conv3", "conv4", "conv5", "fc7")}
+    layers = ("conv2", "conv3", "conv4", "conv5", "fc7")
+    removed = {layer: changed("without", net={"without": layer}) for layer in layers}
     return (
         Comparison("ten-crop", "long", (network,)),
         Comparison("neighbours", "long", (network,)),
@@ -427,9 +431,7 @@ ON_OWN_SCALE = starts(4, names=("written-255", "run-255"))
 
 # The regimes of rule 2. With 10,000 images for 90 epochs the network can overfit, as the paper's could; with all images
 # for 30 epochs it is trained to the end. Both have the paper's two drops of the rate, and each arm has its own rate.
-OVERFIT = ALEXNET_32.with_(
-    images={"train_size": 10_000}, recipe={"epochs": 90, "drops": (60, 80)}, measured="fit"
-)
+OVERFIT = ALEXNET_32.with_(images={"train_size": 10_000}, recipe={"epochs": 90, "drops": (60, 80)}, measured="fit")
 LASTING = ALEXNET_32.with_(recipe={"epochs": 30, "drops": (22, 27)})
 LASTING_LOCAL = LOCAL.with_(recipe={"epochs": 120, "drops": (100, 110)}, measured="features")
 SWEEP_32 = Sweep((0.01, 0.02, 0.04), least=0.00125, most=0.32)

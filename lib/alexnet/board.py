@@ -5,6 +5,7 @@ The thin layer between the records of `alexnet.experiments` and the numbers of `
 
 import dataclasses
 import functools
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -15,11 +16,11 @@ from . import effects
 from .claims import Question, claims
 from .effects import Effect, Label, Verdict
 from .errors import SpecError
-from .measures import MEASURES, WITHIN, Reading, epochs_to_target, epochs_to_train_loss
+from .measures import ALSO, MEASURES, OF_TRAINING, WITHIN, Reading, collapsed, epochs_to_target, epochs_to_train_loss
 from .records import RunRecord
 
 __all__ = [
-    "Arms", "PlannedRun", "Reading", "Row", "adjusted_labels", "command", "detectable", "effect_of",
+    "Arms", "PlannedRun", "Reading", "Row", "command", "corrected", "decisive", "detectable", "effect_of",
     "epochs_to_target", "ours", "paired_records", "paper", "readings", "row", "rows", "verdict_board",
 ]  # fmt: skip
 
@@ -60,6 +61,7 @@ class Row:
     verdict: Verdict
     planned: int  # pairs of runs that the profile plans; more than the effect's n while records are missing
     command: str  # runs the row again
+    collapses: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # arm: those, of so many runs
 
     @property
     def link(self) -> str:
@@ -91,20 +93,24 @@ def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
 
 
 def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
-    """What a pair of arms contributes, or None while one of its runs is missing.
+    """What a pair of arms contributes, or None while one of its runs is missing, or where an arm's have all collapsed.
 
     Raises `SpecError` for a measure that cannot be taken from run records.
     """
     if question.measure is None:
         return None
-    complete = [[record for record in arm if record is not None] for arm in arms]
-    if any(not found or len(found) < len(arm) for found, arm in zip(complete, arms, strict=True)):
+    measure, complete = question.measure, [[record for record in arm if record is not None] for arm in arms]
+    if any(len(found) < len(arm) for found, arm in zip(complete, arms, strict=True)):
         return None
-    measure = question.measure
+    if measure not in OF_TRAINING:
+        complete = [[record for record in arm if not collapsed(record)] for arm in complete]
+    if not all(complete):
+        return None
     if (within := WITHIN.get(measure)) is not None:
-        return within(complete[0][0])
-    if measure == "epochs-to-train-loss" and question.level is not None:
-        read: Callable[[RunRecord], Reading] = functools.partial(epochs_to_train_loss, level=question.level)
+        both = [within(record) for record in complete[0]]
+        return _mean([first for first, _ in both]), _mean([second for _, second in both])
+    if measure == "epochs-to-train-loss" and question.levels:
+        read: Callable[[RunRecord], Reading] = functools.partial(epochs_to_train_loss, levels=question.levels)
     elif (known := MEASURES.get(measure)) is not None:
         read = known
     else:
@@ -120,7 +126,8 @@ def _mean(found: Sequence[Reading]) -> Reading:
 def effect_of(question: Question, runs: Runs) -> Effect | None:
     """The effect over the complete pairs, or None when there is none.
 
-    A pair is left out only while one of its runs is missing. Runs that diverged or never arrived are kept, censored.
+    A pair is left out while one of its runs is missing; collapsed runs are set aside and counted in the row, unless the
+    question is whether or how soon networks train. Runs that never arrived are kept, censored.
     """
     if question.null is None or question.measure is None:
         return None
@@ -156,17 +163,54 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
     Runs on a part of the images (the smoke profile) are on another scale than the paper's, whatever the question says.
     """
     runs = list(runs)
+    if question.smallest_of:
+        return _smallest(question, runs)
     pairs = paired_records(question, runs).values()
-    every = [record for pair in pairs for arm in pair for record in arm if record is not None]
+    arms = [_once(pair[place] for pair in pairs) for place in (0, 1)]
+    every = [record for arm in arms for record in arm]
     if any(record.spec.images.train_size is not None for record in every):
         question = question.model_copy(update={"scale": "other"})
-    planned = len(pairs)
     effect = count if question.effect == "exact" else effect_of(question, runs)
-    found = effects.verdict(question, effect)
-    if isinstance(effect, Effect) and effect.n < planned:
-        missing = f" {planned - effect.n} of {planned} planned pairs of runs are not in the records yet."
-        found = dataclasses.replace(found, reason=found.reason + missing)
-    return Row(question, effect, found, planned, command(question))
+    collapses: dict[str, tuple[int, int]] = {}
+    for name, arm in zip(question.arms or (), arms, strict=False):
+        if any(collapsed(record) for record in arm):
+            collapses[name] = (sum(collapsed(record) for record in arm), len(arm))
+    capped = "; ".join(f"{lost} of {n} runs of the arm {name!r} collapsed" for name, (lost, n) in collapses.items())
+    if question.also and all(arms):
+        holds, otherwise = ALSO[question.also]
+        capped = capped or ("" if holds(*arms) else otherwise)
+    if question.measure in ("chance-margin", "epochs-to-trained"):
+        capped = ""  # whether they train is what these ask
+    found = effects.verdict(question, effect, capped)
+    return _marked(Row(question, effect, found, len(pairs), command(question), collapses))
+
+
+def _once(arms: Iterable[Records]) -> list[RunRecord]:
+    return list({record.hash: record for arm in arms for record in arm if record is not None}.values())
+
+
+def _smallest(question: Question, runs: Runs) -> Row:
+    """The row of a claim on any of several: the smallest of their effects, once all of them are there."""
+    parts = [row(claims().question(question.claim, condition), runs) for condition in question.smallest_of]
+    known = [part.effect for part in parts if isinstance(part.effect, Effect)]
+    effect = effects.smallest_of(known) if len(known) == len(parts) else None
+    collapses = {part.question.condition: lost for part in parts for lost in part.collapses.values()}
+    capped = "; ".join(f"{lost} of {n} runs {name} collapsed" for name, (lost, n) in collapses.items())
+    found = effects.verdict(question, effect, capped)
+    return _marked(Row(question, effect, found, min(part.planned for part in parts), command(question), collapses))
+
+
+def _marked(entry: Row) -> Row:
+    """A row that says how many of its pairs are missing."""
+    if not isinstance(entry.effect, Effect) or entry.effect.n >= entry.planned:
+        return entry
+    lost = sum(n for n, _ in entry.collapses.values())
+    missing = entry.planned - entry.effect.n
+    if lost:
+        return entry
+    more = f" {missing} of {entry.planned} planned pairs of runs are not in the records yet."
+    verdict = dataclasses.replace(entry.verdict, reason=(entry.verdict.reason + more).strip())
+    return dataclasses.replace(entry, verdict=verdict)
 
 
 def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bool = False) -> list[Row]:
@@ -178,10 +222,33 @@ def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bo
     return [row(question, runs, counts.get(question.measure or "")) for question in claims().questions(primary_only)]
 
 
-def adjusted_labels(found: Sequence[Row]) -> list[Label]:
-    """The labels under a Holm correction over all rows that are tests, in the order of the rows."""
-    p_values = [entry.effect.p_value if isinstance(entry.effect, Effect) else float("nan") for entry in found]
-    return effects.holm_labels([entry.verdict for entry in found], p_values, claims().rule.confidence)
+def decisive(found: Sequence[Row]) -> list[float]:
+    """The p-value of each row's label; NaN where there is no test."""
+    return [effects.decisive(one.question, one.effect) if isinstance(one.effect, Effect) else math.nan for one in found]
+
+
+def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
+    """What is left of the labels of a family of rows after Benjamini and Hochberg, and after Holm.
+
+    The first gives each row the label of its interval at the level that keeps the rate of false discoveries; the second
+    keeps a label or makes it inconclusive.
+    """
+    rule, p_values = claims().rule, decisive(found)
+    level = effects.false_discovery_level(p_values, rule.false_discoveries)
+    kept: list[Label] = []
+    for entry in found:
+        tested = isinstance(entry.effect, Effect) and entry.effect.n > 1
+        capped = entry.verdict.label == "direction reproduced"
+        kept.append(
+            effects.labelled(entry.question, entry.effect, 1 - level, capped)  # type: ignore[arg-type]
+            if tested
+            else entry.verdict.label
+        )
+    strict: list[Label] = [
+        entry.verdict.label if math.isnan(value) or value <= 1 - rule.confidence else "inconclusive"
+        for entry, value in zip(found, effects.holm(p_values), strict=True)
+    ]
+    return kept, strict
 
 
 def ours(entry: Row) -> str:

@@ -31,6 +31,7 @@ Measure = Literal[
     "crop-error",
     "epochs-to-trained",  # epochs until the running training error is 10 points below guessing; censored alike
     "chance-margin",  # error of blind guessing less the training error
+    "colour-separation",  # difference of the towers' mean colour selectivity, and that of random halves
     "tower-colour",  # difference of the towers' mean colour selectivity, after training and before
     "neighbour-share",
     "top5-share",

@@ -3,12 +3,17 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from .claims import Measure
+from .claims import Also, Measure
 from .errors import SpecError
 from .records import RunRecord, epochs_to
 from .specs import CLASSES
+
+COLLAPSE = 5.0  # points below guessing that a run must come to, or it has collapsed
+TRAINED = 0.1  # share of the images by which a network that has begun to learn is better than guessing
+# Measures of whether and how soon a network trains, for which nothing is set aside.
+OF_TRAINING = ("epochs-to-target", "epochs-to-trained", "epochs-to-train-loss", "early-train-loss", "chance-margin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +37,32 @@ def epochs_to_target(record: RunRecord) -> Reading:
     return Reading(float(record.spec.recipe.epochs), censored=True)
 
 
-def epochs_to_train_loss(record: RunRecord, level: float) -> Reading:
-    """Epochs, interpolated, until the loss on training images with dropout off falls to `level` nats, or the cap."""
+def collapsed(record: RunRecord) -> bool:
+    """Whether a run diverged, or ended within 5 points of blind guessing on validation images."""
+    return record.final.outcome == "diverged" or 100.0 * record.final.valid_error > guessing(record) - COLLAPSE
+
+
+def _epochs_to(record: RunRecord, level: float, values: Sequence[float]) -> Reading:
+    reached = epochs_to(level, values)
+    return Reading(float(record.spec.recipe.epochs), True) if reached is None else Reading(reached, False)
+
+
+def epochs_to_train_loss(record: RunRecord, levels: Sequence[float]) -> Reading:
+    """Epochs, interpolated, until the loss on training images with dropout off falls to a level in nats, or the cap;
+    the geometric mean over several levels, censored if one of them is not reached."""
     losses = [epoch.clean_train_loss for epoch in record.history]
     known = [loss for loss in losses if loss is not None]
     if len(known) < len(losses):
         raise SpecError(f"Run {record.hash} has no training loss with dropout off; its spec must ask for it.")
-    reached = epochs_to(level, known)
-    return Reading(float(record.spec.recipe.epochs), True) if reached is None else Reading(reached, False)
+    found = [_epochs_to(record, level, known) for level in levels]
+    mean = statistics.geometric_mean([reading.value for reading in found])
+    return Reading(mean, any(reading.censored for reading in found))
+
+
+def epochs_to_trained(record: RunRecord) -> Reading:
+    """Epochs, interpolated, until the running training error is 10 points below guessing, or the cap."""
+    target = guessing(record) / 100 - TRAINED
+    return _epochs_to(record, target, [epoch.train_error for epoch in record.history])
 
 
 def _percent(record: RunRecord, name: str, value: float | None) -> Reading:
@@ -101,8 +124,15 @@ def _learned(record: RunRecord, *names: str, unit: float = 1.0) -> tuple[Reading
     return first, second
 
 
+def _over_half(record: RunRecord, name: str) -> tuple[Reading, Reading]:
+    """A share in percent, and one half, which is what "most" must be above."""
+    found = _learned(record, name, name, unit=100.0)[0]
+    return found, Reading(50.0, found.censored)
+
+
 MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
     "epochs-to-target": epochs_to_target,
+    "epochs-to-trained": epochs_to_trained,
     "test-error": test_error,
     "ten-crop-error": ten_crop_error,
     "train-error": train_error,
@@ -114,8 +144,29 @@ WITHIN: Mapping[Measure, Callable[[RunRecord], tuple[Reading, Reading]]] = {
     "chance-margin": chance_margin,
     "crop-error": crop_errors,
     "colour-separation": lambda record: _learned(record, "tower_colour", "half_colour"),
-    "neighbour-share": lambda record: _learned(
-        record, "feature_neighbours_share", "pixel_neighbours_share", unit=100.0
-    ),
-    "top5-share": lambda record: _learned(record, "runner_up_kind", "random_kind", unit=100.0),
+    "tower-colour": lambda record: _learned(record, "tower_colour", "untrained_tower_colour"),
+    "neighbour-share": lambda record: _over_half(record, "feature_neighbours_share"),
+    "top5-share": lambda record: _over_half(record, "runner_up_kind"),
 }
+
+
+def test_error_not_lower(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> bool:
+    """Whether the first arm's mean test error is not below the second's."""
+    means = [statistics.fmean(test_error(record).value for record in arm) for arm in (first, second)]
+    return means[0] >= means[1]
+
+
+def _each_above(high: str, low: str) -> Callable[[Sequence[RunRecord], Sequence[RunRecord]], bool]:
+    return lambda first, _: all(a.value > b.value for a, b in (_learned(record, high, low) for record in first))
+
+
+# What a claim may need besides its effect: the condition over the runs of both arms, and what is said where it fails.
+ALSO: Mapping[Also, tuple[Callable[[Sequence[RunRecord], Sequence[RunRecord]], bool], str]] = {
+    "test-error-not-lower": (
+        test_error_not_lower, "the gap is there, but the test error is lower without, so nothing is lost by it",
+    ),
+    "nearer-than-pixels": (
+        _each_above("feature_neighbours_share", "pixel_neighbours_share"), "neighbours in pixels share it as often",
+    ),
+    "above-random-order": (_each_above("runner_up_kind", "random_kind"), "a random order does as well"),
+}  # fmt: skip

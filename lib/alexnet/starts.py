@@ -99,7 +99,7 @@ def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Questio
     """A row a run: what it started from, its training error at the end in percent, whether it counts as trained, and
     the steps until the end of the first epoch in which it did (none where it never did).
 
-    A network counts as trained once its running training error over an epoch is `question.margin` points below guessing.
+    A network counts as trained once its running training error over an epoch is the margin below guessing.
     """
     rows = []
     for planned, record in runs:
