@@ -6,7 +6,6 @@ import random
 import shutil
 import socket
 import subprocess
-from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import RunRecord, RunSpec, Store, audit, batches, checks, features, models, paths, runs, weights
+from alexnet import RunRecord, RunSpec, Store, audit, batches, checks, commands, features, models, paths, runs, weights
 from alexnet.audit import AuditRecord
 from alexnet.errors import AlexnetError, DataError, RecordError, SpecError
 
@@ -56,9 +55,7 @@ def store(trained: Store, small_data: None, tmp_path: Path) -> Store:
 
 def audited(store: Store, *options: str) -> tuple[int, AuditRecord]:
     """Exit code and audit record of the command."""
-    parser = ArgumentParser()
-    audit.add_arguments(parser)
-    code = audit.run(parser.parse_args(["--store", str(store.folder), *options]))
+    code = audit.run(commands.parser("").parse_args(["audit", "--store", str(store.folder), *options]))
     record = audit.latest(store.folder.parent / "audits")
     assert record is not None and record.covers(store)
     return code, record
@@ -554,10 +551,8 @@ def test_a_classifier_on_features_is_trained_again_where_these_are(transferred: 
 def test_bad_input(
     options: list[str], error: type[AlexnetError], message: str, tmp_path: Path, counts: Counter
 ) -> None:
-    parser = ArgumentParser()
-    audit.add_arguments(parser)
     with pytest.raises(error, match=message):
-        audit.run(parser.parse_args(["--store", str(tmp_path), *options]))
+        audit.run(commands.parser("").parse_args(["audit", "--store", str(tmp_path), *options]))
     counts["bad inputs tried"] += 1
 
 

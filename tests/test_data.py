@@ -1,4 +1,3 @@
-import argparse
 import contextlib
 import dataclasses
 import errno
@@ -18,6 +17,7 @@ import struct
 import sys
 import tarfile
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet import cache, data, layouts, paths, pickles, sources
+from alexnet import cache, commands, data, layouts, paths, pickles, sources
 from alexnet.compat import import_torchvision
 from alexnet.errors import DataError
 
@@ -758,10 +758,8 @@ def small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("ALEXNET_DATA", str(folder))
 
 
-def parse(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    data.add_arguments(parser)
-    return parser.parse_args(words)
+def parse(*words: str) -> Namespace:
+    return commands.parser("").parse_args(["data", *words])
 
 
 @pytest.mark.usefixtures("small")

@@ -14,18 +14,35 @@ An image in your hand, shown to the network that `make checkpoint` trains:
     predict("cat.jpg").show()
 """
 
-from .compat import import_torchvision
+import importlib
+from typing import TYPE_CHECKING
 
-import_torchvision()  # before fastai, which imports torchvision itself
-
-from .learners import learner  # noqa: E402
-from .models import build, layer_table  # noqa: E402
-from .predicting import Classifier, Prediction, predict  # noqa: E402
-from .records import RunRecord, Store  # noqa: E402
-from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec  # noqa: E402
+if TYPE_CHECKING:
+    from .learners import learner
+    from .models import build, layer_table
+    from .predicting import Classifier, Prediction, predict
+    from .records import RunRecord, Store
+    from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
 
 __version__ = "0.1.0"
 __all__ = [
     "Classifier", "ImageSpec", "NetSpec", "Prediction", "RecipeSpec", "RunRecord", "RunSpec", "Store", "build",
     "layer_table", "learner", "predict",
 ]  # fmt: skip
+_HOMES = {  # name: the module it is loaded from when it is used; torch and fastai take seconds
+    "learner": "learners",
+    **dict.fromkeys(("build", "layer_table"), "models"),
+    **dict.fromkeys(("Classifier", "Prediction", "predict"), "predicting"),
+    **dict.fromkeys(("RunRecord", "Store"), "records"),
+    **dict.fromkeys(("ImageSpec", "NetSpec", "RecipeSpec", "RunSpec"), "specs"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

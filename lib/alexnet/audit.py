@@ -19,7 +19,7 @@ import random
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -476,14 +476,6 @@ def closeness(repetition: Repetition) -> str:
 
 
 # --- the command ----------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `python -m alexnet audit`."""
-    parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
-    parser.add_argument("--minutes", type=float, help="train runs again, drawn at random, for at most so long")
-    parser.add_argument("--seed", type=int, help="of the draw (default: another one each time; it is recorded)")
-    parser.add_argument("--store", type=Path, help="folder of the records (default: the profile's)")
 
 
 def run(arguments: Namespace) -> int:

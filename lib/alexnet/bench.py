@@ -11,7 +11,7 @@ import re
 import statistics
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -214,13 +214,6 @@ def table(record: BenchRecord) -> str:
     peak = ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in record.peak_flop_per_second.items())
     where = f"{record.machine['cpu']}, {record.threads} threads; matrix products: {peak}"
     return f"{where}\n{pd.DataFrame(rows, columns=heads).to_string(index=False)}"
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """The options of `python -m alexnet bench`."""
-    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these, as in lrn-*; the record is not stored")
-    parser.add_argument("--repeats", type=int, help="at most so many measurements of each arm")
-    parser.add_argument("--list", action="store_true", help="list the cases and stop")
 
 
 def run(arguments: Namespace) -> int:

@@ -14,7 +14,13 @@ _declarations: list[torch.library.Library] = []  # a declaration lives as long a
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, declaring its operators first where its compiled library cannot load.
+    """Import torchvision, after `declare_operators`."""
+    declare_operators()
+    return importlib.import_module("torchvision")
+
+
+def declare_operators() -> None:
+    """Declare torchvision's operators where its compiled library cannot load, so that torchvision can be imported.
 
     The registry's torchvision wheel is built against CUDA. Beside a CPU build of torch its library does not load,
     and `import torchvision` stops with "operator torchvision::nms does not exist". With the two schemas declared
@@ -26,7 +32,6 @@ def import_torchvision() -> ModuleType:
         for operator in ("nms", "qnms"):
             library.define(operator + _SUPPRESSION_SIGNATURE)
         _declarations.append(library)
-    return importlib.import_module("torchvision")
 
 
 def _operators_load() -> bool:

@@ -1,7 +1,7 @@
 """The data sets: where their arrays come from, verified to the last byte, and how they are split."""
 
-import argparse
 import os
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -125,14 +125,7 @@ def mean_image(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m alexnet data`."""
-    parser.add_argument("--dataset", choices=[*DESCRIPTIONS, WEIGHTS], default="cifar10")
-    parser.add_argument("--local", type=Path, metavar="FOLDER", help="read the files in this folder or archive")
-    parser.add_argument("--verify", action="store_true", help="only check the cached copy, and fetch nothing")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Fetch and verify a data set, and print its arrays.
 
     A folder that the user names here or in ALEXNET_LOCAL is read even where the cached copy is good.

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -283,11 +283,6 @@ def are_made(dataset: Dataset, precision: str, weights_sha256: str, device: torc
         if not (paths.data_folder() / "features" / key.hash / MADE_FILE).exists():
             return False
     return True
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """The options of `python -m alexnet features`."""
-    parser.add_argument("--dataset", choices=["cifar10"], default="cifar10")
 
 
 def run(arguments: Namespace) -> int:

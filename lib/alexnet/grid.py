@@ -10,11 +10,10 @@ import statistics
 import sys
 import threading
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -305,19 +304,6 @@ def require_records(profile: str, missing: list[Planned]) -> None:
             f"{len(missing)} run records are missing, among them {names}. "
             f"Continuous integration does not train; run `make runs PROFILE={profile}` and commit the records."
         )
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `python -m alexnet runs`."""
-    parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
-    parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed, or a,b of several")
-    parser.add_argument("--seeds", type=int, help="seeds an arm, where the profile's own number shall not hold")
-    parser.add_argument("--fresh", action="store_true", help="ignore the committed records; keep new ones in build/")
-    parser.add_argument("--workers", type=int, help="processes of one thread each (default: one a core)")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler")
-    parser.add_argument("--minutes", type=float, help="start no new run after so many minutes")
-    parser.add_argument("--store", type=Path, help="folder of the records (default: the profile's)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why; run nothing")
 
 
 def run(arguments: Namespace) -> int:

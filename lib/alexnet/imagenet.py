@@ -5,7 +5,7 @@ Runs on every GPU of the machine, or on the processes that torchrun or `accelera
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from . import imagenet_images, imagenet_training, machine, paths, processes
+from . import imagenet_images, imagenet_training, machine, processes
 from .batches import Preparation, imagenet_statistics
 from .errors import AlexnetError, DataError, SpecError
 from .grid import stopping_cleanly
@@ -182,27 +182,6 @@ def table(result: ImagenetResult) -> pd.DataFrame:
 def read_result(path: Path) -> ImagenetResult:
     """A result from its file."""
     return ImagenetResult.model_validate(json.loads(path.read_text()))
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `python -m alexnet imagenet`."""
-    recipe = PAPER_RECIPE
-    parser.add_argument("folder", type=Path, help="holds train/CLASS/*.jpg and val/CLASS/*.jpg")
-    parser.add_argument(
-        "--weights", help='evaluate these, train nothing: "torchvision", or a .pth or .safetensors file'
-    )
-    parser.add_argument("--results", type=Path, default=paths.REPORTS / "imagenet", help="folder for what comes out")
-    parser.add_argument("--epochs", type=int, default=recipe.epochs, help="at most so many")
-    parser.add_argument("--processes", type=int, help="side by side on this machine (default: one a GPU)")
-    parser.add_argument("--workers", type=int, help="processes that decode images, for each that trains")
-    parser.add_argument("--variant", choices=("as-written", "as-run"), default="as-written", help="paper or its code")
-    parser.add_argument("--batch-size", type=int, default=recipe.batch_size, help="images, over all processes")
-    parser.add_argument("--learning-rate", type=float, default=recipe.learning_rate)
-    parser.add_argument("--patience", type=int, default=recipe.patience, help="epochs without progress before a drop")
-    parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--width", type=float, default=1.0, help="multiplies every hidden width, for trials")
-    parser.add_argument("--init", choices=("paper", "as-run", "kaiming", "torch"), help="initial weights")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from . import machine, pretrained
 from .batches import DROPOUT_STREAM, WEIGHTS_STREAM, Batches, seed_of, test_batches, unaugmented_training_batches
+from .compat import declare_operators
 from .device_metrics import DeviceMetric, OnDevice
 from .errors import SpecError
 from .specs import LEARNING, RecipeSpec, RunSpec, StageSpec, TransferSpec
+
+declare_operators()  # whoever imports learners may go on with torchvision or fastai.vision
 
 CLEAN_IMAGES = 5000  # training images that are looked at with dropout off after each epoch, where a run asks for it
 ONE_CYCLE = (0.25, 1 / 25, 1.0, 1e-5)  # share of the way up; factors at the start, the top and the end (fastai's own)

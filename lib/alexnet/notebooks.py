@@ -5,7 +5,6 @@ own into a temporary file, and only a notebook that ran to its end replaces the 
 nothing that changes from one execution to the next: no timings, no paths, and the cell ids of the file it replaces.
 """
 
-import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -391,15 +391,7 @@ def output_text(output: NotebookNode) -> str:
 # ---- command line ----------------------------------------------------------------------------------------------------
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m alexnet notebooks`."""
-    parser.add_argument("--only", action="append", metavar="NN_NAME", help="only this notebook (may be repeated)")
-    parser.add_argument("--check", action="store_true", help="execute nothing: check the committed notebooks")
-    parser.add_argument("--limit", type=float, default=TIME_LIMIT, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=int, default=None, help="notebooks at a time (default: at most 2)")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """`python -m alexnet notebooks`: execute the sources and write their pairs, or check what is committed."""
     chosen = sources(only=arguments.only)
     if arguments.check:

@@ -14,6 +14,7 @@ FLOAT32_RUNS = REPORTS / "runs-float32"  # repetitions that show what bfloat16 d
 BENCH = REPORTS / "bench"
 AUDITS = REPORTS / "audits"
 CHECKPOINTS = ROOT / "checkpoints"  # trained networks, and what trainings under way need; never committed
+DEFAULT_CHECKPOINT = CHECKPOINTS / "cifar10.safetensors"
 BUILD = ROOT / "build"
 SMOKE = BUILD / "smoke"
 

@@ -6,7 +6,7 @@ float32 have a folder of records of their own, and nothing else reads it.
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +67,6 @@ def differences(found: list[Pair]) -> dict[str, Effect]:
                 diverged=[one.censored or other.censored for one, other in zip(first, second, strict=True)],
             )
     return effect
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `python -m alexnet precision`."""
-    parser.add_argument("--profile", default="cpu", help="whose runs are repeated: smoke, cpu or gpu")
-    parser.add_argument("--seeds", type=int, help="seeds, where the profile's own number shall not hold")
-    parser.add_argument("--workers", type=int, help="processes of one thread each (default: one a core)")
-    parser.add_argument("--minutes", type=float, help="start no new run after so many minutes")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run; run nothing")
 
 
 def run(arguments: Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,6 @@ from .records import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DEFAULT_CHECKPOINT = paths.CHECKPOINTS / "cifar10.safetensors"
 SHOWN = 5  # classes with bars, as in figure 4
 PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 DOTS_PER_INCH = 160
@@ -100,7 +99,7 @@ class Classifier:
     def load(cls, path: Path | str | None = None) -> "Classifier":
         """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` when the file will
         not do."""
-        return cls(checkpoints.load(Path(path or DEFAULT_CHECKPOINT)))
+        return cls(checkpoints.load(Path(path or paths.DEFAULT_CHECKPOINT)))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -148,7 +147,7 @@ def predict(image: Source, checkpoint: Path | str | None = None, **options: bool
 
     The network is by default that of `make checkpoint`. It is read once, and again when its file has changed.
     """
-    path = Path(checkpoint or DEFAULT_CHECKPOINT)
+    path = Path(checkpoint or paths.DEFAULT_CHECKPOINT)
     if not path.is_file():
         return Classifier.load(path).predict(image, **options)  # which says what is wrong
     state = path.stat()
@@ -156,15 +155,6 @@ def predict(image: Source, checkpoint: Path | str | None = None, **options: bool
 
 
 # ---- command line ----------------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """The options of `python -m alexnet predict`."""
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image's file")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="the trained network")
-    parser.add_argument("--out", type=Path, metavar="PICTURE", help="write a picture to this .png, .svg or .pdf")
-    parser.add_argument("--invert", action="store_true", help="swap dark and light, for dark digits on light paper")
-    parser.add_argument("--ten-crops", action="store_true", help="the mean over ten crops (section 4.1)")
 
 
 def run(arguments: Namespace) -> int:

@@ -1,8 +1,8 @@
 """The verdicts in README.md: written between two marks from the committed records, never by hand."""
 
-import argparse
 import io
 import re
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,12 +163,7 @@ def _draws_the_same(forest: Path, inside: str) -> bool:
     return digest is not None and forest.exists() and digest[1] in forest.read_text(encoding="utf-8")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m alexnet readme`."""
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the board is out of step")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """`python -m alexnet readme`: bring the board in step with the committed records, or check that it is."""
     stale = update(check=arguments.check)
     if arguments.check and stale:

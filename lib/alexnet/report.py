@@ -1,6 +1,5 @@
 """The report: runs that are missing, notebooks executed, pages built, and only then the last good report replaced."""
 
-import argparse
 import contextlib
 import json
 import math
@@ -10,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -489,17 +489,7 @@ def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]
 # ---- command line ----------------------------------------------------------------------------------------------------
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m alexnet report`."""
-    parser.add_argument("--profile", default="cpu", help="smoke, cpu or gpu")
-    parser.add_argument("--seeds", type=int, help="seeds an arm, where the profile's own number shall not hold")
-    parser.add_argument("--fresh", action="store_true", help="ignore the committed records; train everything anew")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the pages go (default: the profile's folder)")
-    parser.add_argument("--limit", type=float, default=notebooks.TIME_LIMIT, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=int, help="runs and notebooks at a time (default: by the cores)")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """`python -m alexnet report`: build the report and say where it is."""
     if arguments.seeds is not None and arguments.seeds < 2:
         raise ReportError(f"--seeds {arguments.seeds} gives no interval; give 2 or more.")

@@ -7,14 +7,14 @@ the last bit; elsewhere float32 sums round differently, and the errors have to b
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from . import audit, batches, checkpoints, grid, learners, machine, paths, predicting, pretrained, runs
+from . import audit, batches, checkpoints, grid, learners, machine, paths, pretrained, runs
 from .ablations import ALEXNET_32
 from .checkpoints import Description
 from .errors import RecordError, SpecError
@@ -108,17 +108,6 @@ def proof(description: Description, record: RunRecord | None) -> str:
 # ---- command line ----------------------------------------------------------------------------------------------------
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """The options of `python -m alexnet train`."""
-    parser.add_argument("--out", type=Path, help="the checkpoint (default: checkpoints/DATASET.safetensors)")
-    parser.add_argument("--dataset", choices=DEFAULTS, default="cifar10", help="what to train on")
-    parser.add_argument("--record", metavar="HASH", help="train the run of this record instead")
-    parser.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0, or the record's)")
-    parser.add_argument("--epochs", type=int, help="end after so many epochs, for a first look")
-    parser.add_argument("--threads", type=int, help="of the processor (default: the record's, or all cores)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and how long it takes")
-
-
 def chosen(arguments: Namespace, records: Store) -> RunSpec:
     """The specification that the options ask for. Raises `SpecError` for what makes no sense."""
     spec = DEFAULTS[arguments.dataset]
@@ -166,7 +155,7 @@ def run(arguments: Namespace) -> int:
     error = description.valid_error if description.test_error is None else description.test_error
     kind = "validation" if description.test_error is None else "test"
     print(f"{out}: {description.epochs} epochs, {kind} error {error:.1%}. {proof(description, record)}")
-    if out != predicting.DEFAULT_CHECKPOINT:
+    if out != paths.DEFAULT_CHECKPOINT:
         print(f"Use it with --checkpoint {out}")
     return 0
 
