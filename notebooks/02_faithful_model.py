@@ -377,7 +377,7 @@ columns = ["network", "parameters", "neurons", "multiply-adds"]
 tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", dict.fromkeys(columns[1:], ",d"))
 
 # %% [markdown]
-# ## What to take along
+# ## In short
 #
 # - The printed counts are right but for two slips, of the image size and of the first layer, and the totals stand.
 # - The paper's text and its code are two networks. Where this report tests one of them, it says which.

@@ -23,19 +23,24 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 from torch import nn
 
-from alexnet import anatomy, board, claims, experiments, figures, figures_ablations, learner, paths, planning, tables
-from alexnet.ablations import ABLATIONS
+from alexnet import anatomy, board, experiments, figures, figures_ablations, learner, paths, planning, tables
+from alexnet.ablations import ABLATIONS, regime
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
+from alexnet.tables import say
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = experiments.records(PROFILE, store, SEEDS)
-questions = [claims.claims().question(claim) for claim in ("overlap-pool", "overlap-overfit")]
-rows = [board.row(question, runs) for question in questions]
-baseline = ABLATIONS[PROFILE][0].baseline
+found = {claim: board.of_claim(claim, runs) for claim in ("overlap-pool", "overlap-overfit")}
+rows = [board.shown(of) for of in found.values()]  # of each claim the row that decides, if its runs are there
+questions = [row.question for row in rows]
+baseline = regime(PROFILE, questions[0].condition)
+for of in found.values():
+    say(board.answer(of))
+show_if_any(figures_ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
+say(figures_ablations.doubt(figures_ablations.mean_errors(questions[0], runs), "the pooling"))
 
 # %% [markdown]
 # ## The idea
@@ -72,13 +77,10 @@ for pooling in ("overlapping", "plain"):
 tables.show(pd.DataFrame(sizes), "Maps after pooling (channels x height x width)", {"parameters": ",d"})
 
 # %%
-display(Markdown(planning.describe(baseline)))
+say(planning.describe(baseline))
 
 # %% [markdown]
 # ## Which errs less, and which overfits less?
-
-# %%
-show_if_any(figures_ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
 
 # %%
 show_if_any(
@@ -111,10 +113,11 @@ show_if_any(
 show_if_any(figures.forest_plot, rows)
 
 # %%
-tables.show(board.verdict_board(rows)[["claim", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
+every = [row for of in found.values() for row in of]
+tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
 
 # %%
-print(figures_ablations.waiting(rows) or "No run is missing.")
+say(figures_ablations.waiting(every))
 
 # %% [markdown]
 # The original code's own logs have a run with plain pooling; there the padding changed as well, so it did not isolate

@@ -43,12 +43,13 @@ def test_every_claim_says_what_decides_its_verdict():
         assert question.section and question.estimand and question.run and question.confidence == 0.95
         if question.effect in ("ratio", "difference"):
             assert question.null is not None and question.direction and question.measure and question.arms
+            assert question.margin is not None and question.margin_why
         elif question.effect == "none":
             assert question.not_tested
 
 
-def test_the_paper_figure_of_relu_speed_is_compared_under_the_original_condition_only():
-    assert claims().question("relu-speed").id == "relu-speed/original"
+def test_the_paper_figure_of_relu_speed_is_compared_under_the_paper_s_own_conditions_only():
+    assert claims().question("relu-speed").id == "relu-speed/arrived"
     assert claims().question("relu-speed", "original").comparable == 6.0
     assert claims().question("relu-speed", "modern").comparable is None
     assert claims().question("relu-speed", "original").arms == ("tanh", "relu")
@@ -57,7 +58,7 @@ def test_the_paper_figure_of_relu_speed_is_compared_under_the_original_condition
 def test_figures_from_imagenet_are_never_compared_with_cifar():
     for question in claims().questions():
         if question.comparable is not None and question.effect in ("ratio", "difference"):
-            assert question.id in ("relu-speed/original", "lrn-cifar/full-length")
+            assert question.id in ("relu-speed/arrived", "relu-speed/original", "lrn-cifar/full-length")
 
 
 def test_a_condition_may_have_its_own_figure_and_measure():
@@ -65,6 +66,24 @@ def test_a_condition_may_have_its_own_figure_and_measure():
     assert (total.comparable, first.comparable) == (650_000, 253_440)
     assert (total.measure, first.measure) == ("neurons", "first-layer-neurons")
     assert claims().question("two-towers", "full-width").figure is None
+    nats = claims().question("bias-ones", "as-run")
+    assert (nats.effect, nats.unit, nats.margin) == ("difference", "nats", 0.1)
+
+
+def test_margins_are_half_of_the_paper_s_figures():
+    """Half a difference, and the square root of a factor; a qualitative claim's margin has a reason of its own."""
+    for question in claims().questions(primary_only=True):
+        figure = question.figure
+        if figure is None or figure.value is None or question.effect not in ("ratio", "difference"):
+            continue
+        half = figure.value**0.5 if question.effect == "ratio" else figure.value / 2
+        assert question.margin == pytest.approx(half), question.id
+
+
+def test_no_condition_whose_runs_were_seen_before_the_rule_decides():
+    seen = {question.id for question in claims().questions() if question.seen}
+    assert "dropout-overfit/cifar" in seen and "dropout-overfit/overfit" not in seen
+    assert not any(question.seen for question in claims().questions(primary_only=True))
 
 
 def test_primary_questions_are_one_a_claim():
@@ -73,7 +92,7 @@ def test_primary_questions_are_one_a_claim():
 
 @pytest.mark.parametrize(
     ("claim", "condition", "known"),
-    [("relu-sped", None, "relu-speed"), ("relu-speed", "orignal", "original, modern, alexnet")],
+    [("relu-sped", None, "relu-speed"), ("relu-speed", "orignal", "arrived, original, modern, alexnet")],
 )
 def test_unknown_ids_are_refused_and_the_known_ones_named(claim, condition, known):
     with pytest.raises(SpecError, match=known):
@@ -95,9 +114,15 @@ def changed(tmp_path, old, new, name="claims.toml"):
         ('effect = "ratio"', 'effect = "ratio"\neffcet = "ratio"', "effcet: Extra inputs"),
         ('measure = "epochs-to-target"\n', "", "needs a measure"),
         ("null = 1.0", "null = 0.0", "positive"),
+        ("margin = 2.449489742783178", "margin = 0.5", "factor of 1 or more"),
+        ("margin = 0.85\n", "", "a margin"),
+        ("seen = true", "seen = true\nsmallest_of = ['longest']", "longest"),
+        ("levels = [1.5", "level = [1.5", "level: Extra inputs"),
+        ("fixed = 2026-11-26", "fixed = 'lately'", "fixed"),
         ('id = "modern"', 'id = "original"', "original more than once"),
         ('id = "two-towers"', 'id = "relu-speed"', "relu-speed more than once"),
         ("primary = true", "primary = false", "exactly one primary"),
+        ("primary = true", "primary = true\nseen = true", "cannot decide"),
         ("without = 13.0", "without = 14.0", "is not 2.0"),
         ("value = 6.0\n", "", "has a value unless"),
         ("value = 6.0", "value = nan", "finite"),

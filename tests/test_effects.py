@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 from fabricate import planned, record, spec, speed_runs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
@@ -15,6 +15,7 @@ from alexnet.errors import SpecError
 
 ORIGINAL = claims().question("relu-speed", "original")
 MODERN = claims().question("relu-speed", "modern")
+SLOWER = claims().question("dropout-time", "cifar").model_copy(update={"margin": 1.0})  # any factor will do
 QUALITATIVE = claims().question("dropout-overfit")
 
 
@@ -82,7 +83,7 @@ def test_one_seed_gives_no_interval():
     effect = paired_ratio([12.0], [2.0])
     assert effect.estimate == pytest.approx(6) and not effect.has_interval and math.isnan(effect.p_value)
     found = effects.verdict(ORIGINAL, effect)
-    assert found.label == "not tested" and "One seed" in found.reason
+    assert found.label == "not tested" and "One pair" in found.reason
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -1.5, 1e6])
@@ -165,11 +166,11 @@ def test_all_pairs_at_the_cap_with_no_spread_at_all_are_inconclusive():
 
 def test_a_censored_effect_needs_every_pair_on_its_side():
     values = [3.0, 3.1, 2.9, 3.0, 3.1, 2.9, 3.0, 0.95]
-    assert effects.verdict(MODERN, ratio(values)).label == "direction reproduced"
+    assert effects.verdict(SLOWER, ratio(values)).label == "reproduced"
     found = ratio(values, censored=[True] + [False] * 7)
     assert found.low > 1 and found.p_value == 1.0
-    verdict = effects.verdict(MODERN, found)
-    assert verdict.label == "inconclusive" and "not every pair" in verdict.reason
+    verdict = effects.verdict(SLOWER, found)
+    assert verdict.label == "inconclusive" and "1 of 8 pairs" in verdict.reason
 
 
 def test_a_contradiction_needs_an_upper_limit():
@@ -180,6 +181,7 @@ def test_a_contradiction_needs_an_upper_limit():
     assert effects.verdict(ORIGINAL, ratio(values, other_censored=[True] * 4)).label == "contradicted"
 
 
+@settings(deadline=None)  # another process may hold this one up
 @given(
     some.lists(some.floats(0.05, 20), min_size=2, max_size=8),
     some.lists(some.booleans(), min_size=8, max_size=8),
@@ -192,10 +194,12 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
     if any(slow) or any(fast):
         assert label != "reproduced"
     if any(fast):
-        assert label in ("inconclusive", "contradicted")
+        assert label in ("inconclusive", "contradicted", "no effect of that size")[: 2 + (not any(slow))]
     if any(slow):
         assert label in ("inconclusive", "direction reproduced")
-    assert (effect.p_value < 0.05) == (label in (LABELS[0], LABELS[1], LABELS[3]))
+    sides = ("reproduced", "weaker than claimed", "direction reproduced", "contradicted")
+    assert (effect.p_value < 0.05) == (label in sides)
+    assert (effects.decisive(ORIGINAL, effect) < 0.05) == (label != "inconclusive")
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------
@@ -204,28 +208,33 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
 @pytest.mark.parametrize(
     ("question", "values", "label", "said"),
     [
-        (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "holds the paper's 6 times"),
-        (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "leaves out the paper's 6 times"),
-        (MODERN, [5.5, 6.5, 6.0], "direction reproduced", "another scale"),
-        (ORIGINAL, [0.5, 1.5, 1.1], "inconclusive", "contains 1"),
-        (ORIGINAL, [0.5, 0.6, 0.55], "contradicted", "below 1, against the claim"),
+        (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "At least the factor of 2.45"),
+        (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "whether it comes to the factor of 2.45"),
+        (ORIGINAL, [1.4, 1.5, 1.45], "weaker than claimed", "below the factor of 2.45"),
+        (ORIGINAL, [0.3, 3.5, 1.1], "inconclusive", "pairs to find factor of 2.45"),
+        (ORIGINAL, [0.95, 1.05, 1.1], "no effect of that size", "ruled out on both sides"),
+        (ORIGINAL, [0.5, 0.6, 0.55], "contradicted", "other side"),
     ],
 )
 def test_the_rule_for_ratios(question, values, label, said):
     found = effects.verdict(question, ratio(values))
-    assert found.label == label and said in found.reason and "over 3 seeds" in found.reason
+    assert found.label == label and said in found.reason
 
 
 @pytest.mark.parametrize(
     ("claim", "values", "label", "said"),
     [
-        ("dropout-overfit", [4.0, 5.0, 4.5], "reproduced", "as claimed"),
-        ("dropout-overfit", [-4.0, -5.0, -4.5], "contradicted", "against the claim"),
-        ("two-towers", [1.6, 1.7, 1.8], "direction reproduced", "1.7 points) was measured on another scale"),
-        ("lrn-cifar/full-length", [1.9, 2.0, 2.1], "reproduced", "holds the paper's 2 points"),
-        ("two-towers/full-width", [1.9, 2.0, 2.1], "direction reproduced", "no figure"),
-        ("init-as-written", [50.0, 60.0, 55.0], "reproduced", "above 10"),
-        ("init-as-written", [1.0, 2.0, 0.5], "contradicted", "below 10"),
+        ("dropout-overfit", [6.0, 7.0, 6.5], "reproduced", "5 points"),
+        ("dropout-overfit", [4.0, 5.0, 4.5], "direction reproduced", "5 points"),
+        ("dropout-overfit", [1.0, 1.2, 1.1], "weaker than claimed", "5 points"),
+        ("dropout-overfit", [-4.0, -5.0, -4.5], "contradicted", "other side"),
+        ("dropout-overfit", [-0.4, 0.5, 0.1], "no effect of that size", "5 points"),
+        ("two-towers", [1.6, 1.7, 1.8], "reproduced", "0.85 points"),
+        ("lrn-cifar/full-length", [1.9, 2.0, 2.1], "reproduced", "1 points"),
+        ("init-as-written", [50.0, 60.0, 55.0], "reproduced", "10 points"),
+        ("init-as-written", [1.0, 2.0, 0.5], "no effect of that size", "10 points"),
+        ("neighbours", [5.0, 6.0, 5.5], "reproduced", "claimed side"),
+        ("neighbours", [-5.0, 6.0, 0.5], "inconclusive", "both sides"),
     ],
 )
 def test_the_rule_for_differences(claim, values, label, said):
@@ -233,6 +242,21 @@ def test_the_rule_for_differences(claim, values, label, said):
     effect = paired_difference(values, 0.0, unit=question.unit, null=question.null)
     found = effects.verdict(question, effect)
     assert found.label == label and said in found.reason
+
+
+def test_a_claim_below_the_null_is_judged_from_its_own_side():
+    question = QUALITATIVE.model_copy(update={"direction": "below"})
+    labels = [
+        effects.verdict(question, paired_difference(values, 0.0)).label
+        for values in ([-6.0, -7.0, -6.5], [-1.0, -1.2, -1.1], [4.0, 5.0, 4.5], [-0.4, 0.5, 0.1])
+    ]
+    assert labels == ["reproduced", "weaker than claimed", "contradicted", "no effect of that size"]
+
+
+def test_what_the_claim_needs_besides_keeps_it_from_being_reproduced():
+    effect = paired_difference([6.0, 7.0, 6.5], 0.0)
+    found = effects.verdict(QUALITATIVE, effect, "the test error is lower without")
+    assert found.label == "direction reproduced" and found.reason.endswith("The test error is lower without.")
 
 
 def test_a_diverged_run_keeps_a_difference_from_being_reproduced():
@@ -243,6 +267,52 @@ def test_a_diverged_run_keeps_a_difference_from_being_reproduced():
     )
     assert wide.label == "inconclusive" and narrow.label == "direction reproduced"
     assert "1 of 3 pairs" in wide.reason and "1 of 3 pairs" in narrow.reason
+
+
+def test_more_seeds_never_make_a_claim_harder_to_reproduce():
+    """Under the rule before this one, enough seeds left out any printed figure."""
+    values = 6.5 + 0.3 * np.random.default_rng(5).standard_normal(400)
+    labels = [effects.verdict(ORIGINAL, ratio(values[:n])).label for n in (3, 10, 100, 400)]
+    assert labels == ["reproduced"] * 4
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [([6.2, 6.8, 6.5], "agrees"), ([7.2, 7.3, 7.25], "larger"), ([4.9, 5.0, 5.1], "smaller")]
+)
+def test_the_size_is_compared_with_all_that_rounds_to_the_printed_figure(values, said):
+    question = claims().question("relu-speed")
+    assert effects.agreement(question, ratio(values)) == said
+    assert effects.agreement(MODERN, ratio(values)) == ""
+
+
+def test_the_smallest_of_several_effects_decides_a_claim_on_any():
+    parts = [paired_difference(values, 0.0) for values in ([3.0, 3.2, 3.1, 2.9], [1.6, 1.9, 1.7, 1.8])]
+    smallest = effects.smallest_of(parts)
+    question = claims().question("depth")
+    assert smallest.estimate == pytest.approx(1.75) and smallest.low == pytest.approx(parts[1].low)
+    stricter = stats.ttest_1samp([1.6, 1.9, 1.7, 1.8], 0).confidence_interval(0.975)
+    assert smallest.high == pytest.approx(stricter.high)
+    assert effects.verdict(question, smallest).label == "reproduced"
+    negative = effects.smallest_of([*parts, paired_difference([-1.1, -0.9, -1.0, -1.2], 0.0)])
+    assert effects.verdict(question, negative).label == "contradicted"
+
+
+def test_the_p_value_of_a_label_is_where_it_turns_inconclusive():
+    for values in ([6.0, 7.0, 6.5], [-0.4, 0.5, 0.1], [-4.0, -5.0, -4.5], [-4.0, 8.0, 1.0]):
+        effect = paired_difference(values, 0.0)
+        rate = effects.decisive(QUALITATIVE, effect)
+        said = [effects.labelled(QUALITATIVE, effect, 1 - factor * rate) for factor in (0.99, 1.01)]
+        assert said[0] == "inconclusive" and said[1] != "inconclusive"
+    # on the side, it is the p-value of the t test
+    effect = paired_difference([6.0, 7.0, 6.5], 0.0)
+    assert effects.decisive(QUALITATIVE, effect) == pytest.approx(effect.p_value)
+
+
+def test_seeds_needed_have_the_power_asked_for():
+    effect = paired_difference([-4.0, 8.0, 1.0], 0.0)
+    n = effects.seeds_needed(QUALITATIVE, effect)
+    assert effects.power(n, 5 / effect.spread) >= 0.8 > effects.power(n - 1, 5 / effect.spread)
+    assert effects.seeds_needed(claims().question("neighbours"), effect) is None
 
 
 @pytest.mark.parametrize(
@@ -284,9 +354,6 @@ def test_the_rule_agrees_with_its_words():
     assert {label.replace(" ", "_") for label in LABELS} <= set(rule)
 
 
-UNEQUAL = "faster arm three times as noisy, a few slow runs"
-
-
 # ---- many tests ------------------------------------------------------------------------------------------------------
 
 
@@ -299,45 +366,53 @@ def test_holm():
         effects.holm([1.2])
 
 
-def test_a_verdict_that_does_not_survive_holm_becomes_inconclusive():
-    found = [effects.Verdict(label, "") for label in ("reproduced", "contradicted", "inconclusive", "not tested")]
-    labels = effects.holm_labels(found, [0.001, 0.04, 0.5, math.nan], 0.95)
-    assert labels == ["reproduced", "inconclusive", "inconclusive", "not tested"]
+def test_the_level_of_false_discoveries_is_that_of_benjamini_and_hochberg():
+    p_values = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]  # two pass at 5%
+    assert effects.false_discovery_level(p_values, 0.05) == pytest.approx(0.05 * 2 / 10)
+    assert effects.false_discovery_level([*p_values, math.nan], 0.05) == pytest.approx(0.05 * 2 / 10)
+    assert effects.false_discovery_level([0.5, 0.6], 0.05) == pytest.approx(0.025)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("scenario", [name for name in effects.SCENARIOS if name != UNEQUAL])
-def test_with_no_effect_the_claimed_side_is_granted_in_at_most_one_run_in_twenty(n, scenario):
-    rates = effects.false_positive_rates(n, repeats=10_000, **effects.SCENARIOS[scenario])
-    # 2.5% for arms that are alike; a slower arm three times as noisy strains the t interval, but stays below 5%
-    bound = 0.05 if "noisy" in scenario else 0.025
-    assert rates.claimed <= bound + 3 * rates.standard_error
-    assert rates.reproduced + rates.direction_reproduced + rates.inconclusive + rates.contradicted == pytest.approx(1)
+def test_an_exact_interval_of_a_probability():
+    assert effects.proportion(0, 3) == pytest.approx((0.0, 1 - 0.025 ** (1 / 3)))
+    assert effects.proportion(3, 3) == pytest.approx((0.025 ** (1 / 3), 1.0))
 
 
-def test_the_table_of_errors_shows_where_the_t_interval_fails():
-    """Equal means with a skewed arm three times as noisy as the other: reported, not hidden."""
-    table = effects.simulated_errors((5,), repeats=10_000).set_index("scenario")
-    assert 0.05 < table.loc[UNEQUAL, "claimed side in all"] < 0.1
+UNEQUAL = "one arm three times as noisy, skewed"
+
+
+@pytest.mark.parametrize("n", [3, 6, 12])
+def test_the_rule_errs_in_at_most_one_experiment_in_twenty(n):
+    """Of each kind: a side where there is none, "reproduced" and "no effect" where the effect is as large as the margin."""
+    table = effects.simulated_errors((n,), repeats=4_000).set_index("scenario")
     assert list(table.index) == list(effects.SCENARIOS)
+    noise = 3 * math.sqrt(0.05 * 0.95 / 4_000)
+    for error in ("a side", "reproduced", "no effect"):
+        assert (table.drop(index=UNEQUAL)[error] <= 0.05 + noise).all(), error
+    # a skewed arm three times as noisy as the other: where the t interval fails, and the table shows it
+    assert 0.05 < table.loc[UNEQUAL, "a side"] < 0.1
 
 
-def test_without_censoring_and_with_normal_noise_the_rule_errs_as_often_as_it_says():
-    rates = effects.false_positive_rates(5, repeats=40_000)
-    assert rates.reproduced == pytest.approx(0.025, abs=0.004) and rates.contradicted == pytest.approx(0.025, abs=0.004)
-    assert rates.direction_reproduced == 0
+def test_with_normal_noise_the_rule_errs_as_often_as_it_says():
+    found = effects.simulated_labels(6, repeats=40_000, margin=0.0)
+    assert np.mean(found == effects.REPRODUCED) == pytest.approx(0.025, abs=0.004)
+    assert np.mean(found == effects.CONTRADICTED) == pytest.approx(0.025, abs=0.004)
+
+
+def test_collapsed_runs_never_leave_a_claim_reproduced():
+    """An effect far above the margin, and runs that are set aside: only experiments without any may say so."""
+    found = effects.simulated_labels(6, effect=20.0, collapsed=0.3, repeats=10_000)
+    assert np.mean(found == effects.REPRODUCED) == pytest.approx(0.7**6, abs=0.02)
 
 
 def test_the_simulation_is_of_the_rule_that_gives_verdicts():
-    """One draw, judged one by one with `verdict` and all at once with `decide`."""
+    """One draw, judged one by one with `verdict` and all at once with `judge`."""
     random = np.random.default_rng(1)
     slow, fast = np.exp(random.normal(0.6, 0.5, (200, 4))), np.exp(random.normal(0, 0.5, (200, 4)))
     late, late_too = random.random((200, 4)) < 0.1, random.random((200, 4)) < 0.05
     lowest, highest = effects.censored_bounds(np.log(slow) - np.log(fast), late, late_too)
-    codes = effects.decide(
-        lowest, highest, late | late_too,
-        null=0.0, claimed_side=1, figure=math.log(6), qualitative=False, confidence=0.95,
-    )  # fmt: skip
+    low, high = effects.sided(lowest, highest, late | late_too, 0.0, 1, 0.95)
+    codes = effects.judge(low, high, math.log(ORIGINAL.margin), (late | late_too).any(axis=1))
     one_by_one = [
         effects.verdict(ORIGINAL, paired_ratio(a, b, numerator_censored=c, denominator_censored=d)).label
         for a, b, c, d in zip(slow, fast, late, late_too, strict=True)
@@ -454,7 +529,7 @@ def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
 
 def test_runs_on_a_part_of_the_images_are_never_compared_with_the_papers_figure():
     row = board.row(ORIGINAL, speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5], train_size=4500))
-    assert row.verdict.label == "direction reproduced" and "another scale" in row.verdict.reason
+    assert row.verdict.label == "reproduced" and effects.agreement(row.question, row.effect) == ""
 
 
 def test_an_unknown_arm_is_refused():
@@ -472,7 +547,7 @@ def test_a_run_without_the_test_set_has_no_test_error():
 
 
 def test_a_measure_that_records_do_not_hold_is_refused():
-    question = claims().question("kernel-towers")
+    question = claims().question("kernel-towers", "cifar")
     entry = dataclasses.replace(planned("relu", 0, 5.0)[0], claim="kernel-towers", condition="cifar")
     runs = [(dataclasses.replace(entry, arm=arm), record(entry.spec, [0.5])) for arm in question.arms]
     with pytest.raises(SpecError, match="no tower_colour and half_colour"):
@@ -483,9 +558,9 @@ def test_the_board_has_a_row_a_question_with_its_command():
     found = board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5]), {"parameters": 60_965_224})
     table = board.verdict_board(found)
     assert len(table) == len(claims().questions())
-    first = table.iloc[0]
+    first = table.iloc[1]
     assert (first["claim"], first["verdict"], first["paper"]) == ("relu-speed", "reproduced", "6 times")
-    assert first["ours"] == found[0].effect.text and "CLAIM=relu-speed" in first["command"]
+    assert first["ours"] == found[1].effect.text and "CLAIM=relu-speed" in first["command"]
     by_claim = table.drop_duplicates("claim").set_index("claim")
     assert by_claim.loc["arch-params", "ours"] == "60,965,224"
     assert by_claim.loc["imagenet-2010", "verdict"] == "not tested" and by_claim.loc["imagenet-2010", "command"] == ""
@@ -494,8 +569,73 @@ def test_the_board_has_a_row_a_question_with_its_command():
 
 def test_the_board_under_a_correction_for_many_tests():
     found = board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5]))
-    labels = board.adjusted_labels(found)
-    assert labels[0] == "reproduced" and set(labels[1:]) == {"not tested"}
+    for labels in board.corrected(found):
+        assert labels[1] == "reproduced" and {*labels[:1], *labels[2:]} == {"not tested"}
+
+
+def test_a_label_may_be_lost_among_many_claims():
+    """Each of twenty: at 5% it stands alone, after both corrections it does not."""
+    alone = board.row(ORIGINAL, speed_runs([20.0, 11.0, 8.2], [7.0, 7.5, 6.5]))
+    effect = effects.paired_ratio([4.0, 1.9, 1.6, 2.2], [1.0, 1.0, 1.0, 1.0])
+    weak = dataclasses.replace(alone, effect=effect, verdict=effects.verdict(ORIGINAL, effect))
+    wide = effects.paired_ratio([4.0, 0.3, 1.6, 0.5], [1.0, 1.0, 1.0, 1.0])
+    none = dataclasses.replace(alone, effect=wide, verdict=effects.verdict(ORIGINAL, wide))
+    assert (weak.verdict.label, none.verdict.label) == ("direction reproduced", "inconclusive")
+    assert board.corrected([weak]) == (["direction reproduced"], ["direction reproduced"])
+    assert board.corrected([weak, *[none] * 19]) == (["inconclusive"] * 20, ["inconclusive"] * 20)
+
+
+def collapsing(errors, arm, claim="dropout-overfit", condition="overfit"):
+    """Runs of an arm, one a seed, that end at these validation errors; the test error is the same."""
+    found = []
+    for seed, error in enumerate(errors):
+        entry = dataclasses.replace(planned("relu", seed, 5.0)[0], claim=claim, condition=condition, arm=arm)
+        made = record(entry.spec.with_(seed=seed), [0.5], test_error=error)
+        final = made.final.model_copy(update={"valid_error": error, "clean_train_error": error / 2})
+        found.append((entry, made.model_copy(update={"final": final, "hash": f"{arm}{seed}"})))
+    return found
+
+
+def test_collapsed_runs_are_set_aside_and_counted():
+    question = claims().question("dropout-overfit")
+    runs = collapsing([0.40, 0.42, 0.90, 0.41], "without") + collapsing([0.20, 0.21, 0.20, 0.22], "with")
+    row = board.row(question, runs)
+    assert row.collapses == {"without": (1, 4)} and row.effect.n == 3
+    assert row.effect.values == pytest.approx((10.0, 10.5, 9.5))
+    assert row.verdict.label == "direction reproduced" and "1 of 4 runs" in row.verdict.reason
+    sound = board.row(question, [run for run in runs if run[0].seed != 2])
+    assert sound.verdict.label == "reproduced" and not sound.collapses
+
+
+def test_a_gap_that_costs_nothing_is_not_reproduced():
+    """Without dropout the gap is wider, but the test error lower: the paper's "overfitting" cannot mean that."""
+    question = claims().question("dropout-overfit")
+    runs = collapsing([0.30, 0.31, 0.29], "without") + collapsing([0.32, 0.33, 0.31], "with")
+    with_ = [(p, r.model_copy(update={"final": r.final.model_copy(update={"clean_train_error": 0.3})})) for p, r in runs[3:]]
+    row = board.row(question, runs[:3] + with_)
+    assert row.effect.low > 5 and row.verdict.label == "direction reproduced"
+    assert "test error is lower without" in row.verdict.reason
+
+
+def test_a_pair_may_average_several_runs_of_the_baseline():
+    question = claims().question("dropout-overfit")
+    first, second = collapsing([0.40, 0.42], "without"), collapsing([0.20, 0.22], "with")
+    more = [(p, r.model_copy(update={"hash": f"other{p.seed}"})) for p, r in collapsing([0.30, 0.32], "with")]
+    effect = board.effect_of(question, first + second + more)
+    assert effect.n == 2 and effect.values == pytest.approx((20 - 12.5, 21 - 13.5))
+
+
+def test_a_claim_on_any_takes_the_smallest_effect_once_all_are_there():
+    question = claims().question("depth")
+
+    def layer(name, errors):
+        return collapsing(errors, "without", "depth", name) + collapsing([0.20, 0.21, 0.20], "full", "depth", name)
+
+    runs = [run for part in question.smallest_of for run in layer(part, [0.24, 0.25, 0.245])]
+    runs += layer("long-fc", [0.10, 0.11, 0.10])
+    assert board.row(question, runs).effect.estimate == pytest.approx(100 * (0.245 - 0.61 / 3))
+    missing = [run for run in runs if run[0].condition != "long-conv4"]
+    assert board.row(question, missing).verdict.label == "not tested"
 
 
 def test_the_table_of_detectable_effects_has_a_row_an_effect():

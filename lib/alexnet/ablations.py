@@ -379,6 +379,13 @@ def four_layer_norm(*conditions: str) -> tuple[Comparison, ...]:
     )
 
 
+def regime(profile: str, condition: str) -> RunSpec:
+    """The baseline of the comparisons of that condition; of the first experiment where there is none."""
+    experiments = [one for one in ABLATIONS[profile] if isinstance(one, Ablations)]
+    named = (one for one in experiments if any(part.condition == condition for part in one.comparisons))
+    return next(named, experiments[0]).baseline
+
+
 # The baseline at 32 pixels: a quarter of the width, crops of 27 of 32 pixels (with 27, pooling gives maps of equal
 # sizes whether windows overlap or not, as at 227), and a fan-in initialisation with inputs of unit variance, because
 # at this width the paper's own initialisation does not train (see init-as-written).

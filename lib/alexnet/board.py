@@ -20,8 +20,8 @@ from .measures import ALSO, MEASURES, OF_TRAINING, WITHIN, Reading, collapsed, e
 from .records import RunRecord
 
 __all__ = [
-    "Arms", "PlannedRun", "Reading", "Row", "command", "corrected", "decisive", "detectable", "effect_of",
-    "epochs_to_target", "ours", "paired_records", "paper", "readings", "row", "rows", "verdict_board",
+    "Arms", "PlannedRun", "Reading", "Row", "answer", "command", "corrected", "decisive", "detectable", "effect_of",
+    "epochs_to_target", "of_claim", "ours", "paired_records", "paper", "readings", "row", "rows", "verdict_board",
 ]  # fmt: skip
 
 
@@ -220,6 +220,51 @@ def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bo
     """
     runs, counts = list(runs), counts or {}
     return [row(question, runs, counts.get(question.measure or "")) for question in claims().questions(primary_only)]
+
+
+def of_claim(claim: str, runs: Runs) -> list[Row]:
+    """The rows of a claim that the runs' profile plans, the primary one first."""
+    runs = list(runs)
+    planned = {(entry.claim, entry.condition) for entry, _ in runs if entry.stage == "seeds"}
+    found = [
+        row(question, runs)
+        for question in claims().questions()
+        if question.claim == claim and any((claim, part) in planned for part in parts(question))
+    ]
+    return sorted(found, key=lambda entry: not entry.question.primary)
+
+
+def parts(question: Question) -> tuple[str, ...]:
+    """The conditions whose runs a question reads: its own, or those of which the smallest effect decides."""
+    return question.smallest_of or (question.condition,)
+
+
+def shown(found: Sequence[Row]) -> Row:
+    """Of a claim's rows the one to show: the primary, or while its runs are missing the first that has an effect."""
+    return next((entry for entry in found if entry.effect is not None), found[0])
+
+
+def answer(found: Sequence[Row]) -> str:
+    """What a page says first of a claim, as Markdown: the verdict, the effect, and what it rests on."""
+    first, entry = found[0], shown(found)
+    title = first.question.title
+    if entry.effect is None:
+        return f"**{title}: waits for its runs.** No run of it is recorded yet."
+    said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
+    if entry is first:
+        return f"**{title}: {entry.verdict.label}.** {said[0].upper()}{said[1:]}"
+    looked = "seen before the rule was fixed, " if entry.question.seen else ""
+    return (
+        f"**{title}: waits for its runs.** Those that decide ({first.question.condition_title}) are not recorded yet. "
+        f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
+    )
+
+
+def with_unit(entry: Row) -> str:
+    """What came out with its unit before the number of seeds: "2.9 [0.7, 5.1] points, n = 3"."""
+    result, comma, seeds = ours(entry).partition(", n = ")
+    unit = entry.question.unit.replace("percentage points", "points")
+    return result if entry.effect is None else f"{result} {unit}{comma}{seeds}"
 
 
 def decisive(found: Sequence[Row]) -> list[float]:

@@ -416,7 +416,7 @@ def decisive(question: Question, effect: Effect) -> float:
     if effect.n < 2:
         return math.nan
     low, high = 0.0, 1.0
-    for _ in range(50):
+    for _ in range(34):
         rate = (low + high) / 2
         silent = labelled(question, effect, 1 - rate) == "inconclusive"
         low, high = (rate, high) if silent else (low, rate)

@@ -20,6 +20,7 @@ from .records import Epoch, RunRecord
 Arms = Mapping[str, Sequence[RunRecord]]
 # The sign before a change whose first, second value is at a cap: the true one lies above.
 BOUNDS = {(False, False): "", (True, False): "> ", (False, True): "< ", (True, True): "? "}
+UNDERFIT = 10.0  # percent of the training images on which a network still errs that does not fit them
 LINES = ("solid", "dashed", "dashdot", "dotted")
 
 
@@ -67,12 +68,52 @@ def _test_error(found: Sequence[RunRecord | None]) -> str:
     return f"{np.mean(errors):.1%}" if errors else ""
 
 
-def settled(rows: Sequence[Row]) -> str:
-    """What came out of some rows, a sentence each, as Markdown."""
-    return "\n\n".join(
-        f"**{row.question.title}** ({row.question.condition_title}): *{row.verdict.label}*. {row.verdict.reason}"
-        for row in rows
-    )
+def mean_errors(question: Question, runs: Runs) -> dict[str, tuple[float, float]]:
+    """Mean training and test error of each arm in percent, dropout off, over the runs that have both."""
+    found = {}
+    for name, records in arms_of(question, runs).items():
+        both = [
+            (100 * record.final.clean_train_error, 100 * record.final.test_error)
+            for record in records
+            if record.final.clean_train_error is not None and record.final.test_error is not None
+        ]
+        if both:
+            train, test = np.mean(both, axis=0)
+            found[name] = (float(train), float(test))
+    return found
+
+
+def doubt(errors: Mapping[str, tuple[float, float]], what: str) -> str:
+    """What the errors of both arms say of a comparison, as Markdown: which errs less, and whether they fit at all."""
+    if len(errors) < 2:
+        return ""
+    (first, (_, one)), (second, (train, other)) = list(errors.items())[:2]
+    better = first if one < other else second
+    fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
+    said = f"**The doubt.** Mean errors, {fits}. On test images *{better}* errs less, by {abs(one - other):.2f} points."
+    if train > UNDERFIT:
+        said += (
+            f" Networks that err on {train:.0f}% of the images they were trained on have not come near to fitting "
+            f"them, so this says little of what {what} does for a network that could."
+        )
+    return said
+
+
+def factors(question: Question, runs: Runs, step: float = 0.1) -> pd.DataFrame:
+    """Ratio of the epochs that both arms take until the training loss, dropout off, is at a level: a row a level that
+    every run comes to, from 2 nats down; mean over seeds (geometric), and the smallest and largest seed."""
+    pairs = [arms for arms in paired_records(question, list(runs)).values() if all(map(all, arms))]
+    rows = []
+    for level in np.arange(2.0, 0.0, -step).round(6):
+        asked = question.model_copy(update={"levels": (float(level),)})
+        found = [pair for arms in pairs if (pair := readings(asked, arms)) is not None]
+        if not found or any(reading.censored for pair in found for reading in pair):
+            continue
+        ratios = [one.value / other.value for one, other in found]
+        mean = float(np.exp(np.mean(np.log(ratios))))
+        rows.append({"level (nats)": level, "mean": mean, "smallest": min(ratios), "largest": max(ratios)})
+    columns = ["level (nats)", "mean", "smallest", "largest"]
+    return pd.DataFrame(rows, columns=columns).map(lambda value: round(value, 2))
 
 
 # --- both arms, seed by seed ----------------------------------------------------------------------------------
@@ -253,12 +294,14 @@ def selected(runs: Runs, claim: str) -> list[tuple[PlannedRun, RunRecord | None]
 
 
 def waiting(rows: Sequence[Row]) -> str:
-    """How many pairs of runs each row still lacks, with the command; empty when none does."""
-    lines = []
-    for row in rows:
-        have = getattr(row.effect, "n", 0) if row.effect is not None else 0
-        if row.planned > have:
-            name = f"{row.question.claim}/{row.question.condition}"
-            command = f"make runs CLAIM={row.question.claim}"
-            lines.append(f"{name}: {have} of {row.planned} pairs of runs are in the records; {command} makes the rest")
-    return "\n".join(lines)
+    """How many pairs of runs the rows still lack, and the command that makes them, as Markdown; empty if none is."""
+    missing = {
+        row.question: row.planned - getattr(row.effect, "n", 0)
+        for row in rows
+        if row.planned > getattr(row.effect, "n", 0) and not row.collapses
+    }
+    if not missing:
+        return ""
+    named = "; ".join(f"{question.condition_title} ({count} pairs)" for question, count in missing.items())
+    claims = ",".join(dict.fromkeys(question.claim for question in missing))
+    return f"Not recorded yet: {named}. `make runs CLAIM={claims}` makes the rest."

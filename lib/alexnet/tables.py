@@ -9,7 +9,10 @@ import pandas
 
 SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
 WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
-VERDICTS = ("reproduced", "direction reproduced", "inconclusive", "contradicted", "not tested")
+VERDICTS = (
+    "reproduced", "weaker than claimed", "direction reproduced", "contradicted", "no effect of that size", "inconclusive",
+    "not tested",
+)  # fmt: skip
 
 
 def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> None:
