@@ -54,6 +54,8 @@ absolute = $(if $(filter /%,$(firstword $(1))),$(1),$(CURDIR)/$(1))
 # This clone's library, even where .venv was copied along from another clone.
 export PYTHONPATH := $(CURDIR)/lib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Containers often forbid bytecode; then each process would compile torch, fastai and all others anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(strip $(DATA)),)
 export ALEXNET_DATA := $(call absolute,$(strip $(DATA)))
 endif
@@ -167,6 +169,8 @@ $(STAMP): requirements.lock pyproject.toml $(RUN)
 	$$install --no-deps --requirement requirements.lock && \
 	$$install --no-deps --no-build-isolation --editable . || { \
 		echo "make: the installation failed, see above; make again takes it up where it stopped." >&2; exit 1; }
+	@echo "Compiling what was installed; this takes a minute, and saves seconds at every later start."
+	@$(RUN) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib lib || true # some packages hold files that do not compile
 	@touch $@
 
 $(RUN):

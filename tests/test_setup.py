@@ -215,7 +215,8 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
         "#!/bin/sh\n"
         '[ "$1" = -c ] && exit 0\n'
         'if [ "$2" = venv ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit; fi\n'
-        f'echo "$@" >> "{calls}"\n'
+        f'echo "$@" $PYTHONDONTWRITEBYTECODE >> "{calls}"\n'
+        '[ "$2" = compileall ] && exit 1\n'  # as where a package holds a file that is no Python
         '[ "$2 $3" = "pip install" ] && [ -e offline ] && exit 1\n'
         "exit 0\n"
     )
@@ -227,9 +228,10 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
 
     (bare_clone / "offline").unlink()
     assert make("report", f"PYTHON={fake}", folder=bare_clone).returncode == 0 and stamp.exists()
+    assert "-m compileall -qq -j 0 -x /tests?/ .venv/lib lib\n" in calls.read_text(), "bytecode is left behind"
 
     calls.write_text("")
-    assert make("report", folder=bare_clone).returncode == 0
+    assert make("report", folder=bare_clone, PYTHONDONTWRITEBYTECODE="1").returncode == 0
     assert calls.read_text() == "-m alexnet report --profile cpu\n", "nothing changed, so nothing is installed"
 
     later = stamp.stat().st_mtime + 10

@@ -6,14 +6,10 @@ nothing that changes from one execution to the next: no timings, no paths, and t
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -24,7 +20,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from . import machine, paths
+from . import machine, paths, warm_kernels
 from .errors import ReportError
 
 TIME_LIMIT = 900.0  # seconds a notebook may take; from committed records each takes seconds
@@ -164,56 +160,35 @@ def execute(source: Path, parameters: Mapping[str, Any] | None = None, limit: fl
     Raises ReportError for an unknown parameter and NotebookError, with the cell, when a cell fails, the kernel dies,
     or the notebook takes more than `limit` seconds.
     """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
     notebook = read_source(source)
     check_parameters(source, notebook, parameters or {})
+    warm_kernels.use()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alexnet-notebook-") as folder:
-        given, result, settings = (Path(folder) / name for name in ("given.ipynb", "result.ipynb", "parameters.yaml"))
+        given, result = Path(folder) / "given.ipynb", Path(folder) / "result.ipynb"
         nbformat.write(notebook, given)
-        settings.write_text(json.dumps(dict(parameters or {})))  # JSON is YAML, which papermill reads
-        command = [sys.executable, "-m", "papermill", str(given), str(result), "--kernel", "python3"]
-        command += ["--cwd", str(source.parent), "--no-progress-bar", "--start-timeout", "120"]
-        if parameters:
-            command += ["--parameters_file", str(settings)]
-        problem = _run(command, limit)
-        if problem is not None:
-            raise NotebookError(f"{source.name}{_failed_cell(result)}: {_explain(problem, result, limit)}")
-        executed = nbformat.read(result, as_version=4)
-    return Executed(source, clean(executed, notebook), time.monotonic() - started)
-
-
-class _TookTooLong(Exception):
-    """The notebook was stopped at its time limit."""
-
-
-def _run(command: Sequence[str], limit: float) -> str | _TookTooLong | None:
-    """Run papermill; None when it went well, else what it wrote to stderr, or that it took too long.
-
-    The kernel is a child in a process group of its own, so after a failure the whole family is stopped by id.
-    """
-    import psutil
-
-    environment = dict(os.environ)
-    library = str(paths.PACKAGE.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [library, environment.get("PYTHONPATH")]))
-    environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr with frozen modules
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         try:
-            code = process.wait(timeout=limit)
-            if code == 0:
-                return None
-        except subprocess.TimeoutExpired:
-            return _TookTooLong()
-        finally:
-            if process.poll() is None:
-                family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-                for member in family:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        member.kill()
-                process.wait()
-        log.seek(0)
-        return log.read()
+            executed = papermill.execute_notebook(
+                given,
+                result,
+                dict(parameters or {}),
+                kernel_name="python3",
+                progress_bar=False,
+                start_timeout=120,
+                timeout_func=lambda cell: max(0.1, started + limit - time.monotonic()),  # what is left for a cell
+                resources={"metadata": {"path": str(source.parent)}},
+            )
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+            problem = {
+                CellTimeoutError: f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS.",
+                DeadKernelError: "the kernel died (often: out of memory); close other programs and try again.",
+            }.get(type(error)) or f"{error.ename}: {error.evalue}"
+            raise NotebookError(f"{source.name}{_failed_cell(result)}: {problem}") from error
+    return Executed(source, clean(executed, notebook), time.monotonic() - started)
 
 
 def _failed_cell(result: Path) -> str:
@@ -230,22 +205,6 @@ def _failed_cell(result: Path) -> str:
         return ""
     lines = [line.strip() for line in cells[started[-1]].source.splitlines() if line.strip()]
     return f", code cell {started[-1] + 1} ({lines[0][:60] if lines else 'empty'})"
-
-
-def _explain(problem: str | _TookTooLong, result: Path, limit: float) -> str:
-    if isinstance(problem, _TookTooLong):
-        return f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS."
-    if "DeadKernelError" in problem or "Kernel died" in problem:
-        return "the kernel died (often: out of memory); close other programs and try again."
-    if "NoSuchKernel" in problem:
-        return "there is no kernel named python3; install ipykernel in this environment."
-    with contextlib.suppress(Exception):
-        for cell in nbformat.read(result, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if output.output_type == "error":
-                    return f"{output.ename}: {output.evalue}"
-    last = [line for line in problem.splitlines() if line.strip()]
-    return last[-1] if last else "papermill stopped without a message."
 
 
 def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:
@@ -299,7 +258,9 @@ def execute_all(
         try:
             for future in concurrent.futures.as_completed(futures):
                 done(future.result())
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C
+                warm_kernels.stop()
             pool.shutdown(cancel_futures=True)
             raise
     by_source = {source: future.result() for future, source in futures.items()}

@@ -1,0 +1,17 @@
+"""What the process that notebook kernels are forked from imports: what is slow, and is the same in every notebook.
+
+None of it may look whether it runs in a notebook, as fastcore and fastprogress do when they are imported, and none may
+start a thread that a fork would lose (those of OpenBLAS stop at a fork and start anew).
+"""
+
+import importlib
+import os
+
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as in a kernel; matplotlib reads it once
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr about frozen modules
+
+for _name in (
+    "ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "plum", "pydantic", "scipy.stats", "seaborn",
+    "sklearn.model_selection", "torch",
+):  # fmt: skip
+    importlib.import_module(_name)
