@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import fastai.vision.learner  # noqa: F401  teaches fastai how images with their classes and losses are shown
 import numpy as np
@@ -152,7 +153,7 @@ class Images:
 
     def new_empty(self) -> "Images":
         """The same without images, as fastai exports it."""
-        return replace(self, pixels=self.pixels[:0], labels=self.labels[:0])
+        return replace(self, pixels=self.pixels[:0].clone(), labels=self.labels[:0].clone())  # a view would keep all
 
     @classmethod
     def of(cls, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], device: torch.device) -> "Images":
@@ -331,6 +332,7 @@ class Batches(TfmdDL):
     Raises `SpecError` when `drop_last` would leave no batch.
     """
 
+    dataset: Any  # `Images`, or in a subclass what stands for them
     n_inp = 1  # an image is all that a network is given
 
     def __init__(
@@ -410,7 +412,7 @@ class Batches(TfmdDL):
         """Move the images, and prepare them there."""
         super().to(device)
         if self.device != self.preparation.device:
-            images: Images = self.dataset  # type: ignore[has-type]
+            images = self.dataset
             self.dataset = replace(images, pixels=images.pixels.to(device), labels=images.labels.to(device))
             self.preparation = replace(self.preparation, device=self.device)
 

@@ -490,6 +490,8 @@ class CoupledLearner(Learner):
         try:
             return super().lr_find(*arguments, **options)
         except IndexError as error:
+            if self.dl is not None:
+                raise  # it comes from the training, and not from what looks at its losses
             seen = len(self.recorder.losses)
             raise SpecError(
                 f"{seen} losses are too few to suggest a learning rate; give more steps (num_it) or a lower start_lr."
@@ -550,6 +552,7 @@ class CoupledLearner(Learner):
     def export(self, *arguments: object, **options: object) -> None:
         """Write the learner without any images, for predictions."""
         with self.removed_cbs([cb for cb in self.cbs if isinstance(cb, CleanTraining | Watching)]):
+            self._present, self._listeners = (), {}
             super().export(*arguments, **options)
 
 
