@@ -7,18 +7,24 @@ see the same images in the same order, on every device, and a resumed run needs 
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import fastai.vision.learner  # noqa: F401  teaches fastai how images with their classes and losses are shown
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.transforms import Category, CategoryMap
+from fastai.torch_core import TensorCategory, TensorImage
 from torch import Tensor
+from torch.utils.data import Subset
 
-from . import data
+from . import data, photograph
 from .data import Dataset
+from .errors import DataError, SpecError
+from .photograph import Source
 from .specs import ImageSpec, RunSpec
 
 WEIGHTS_STREAM, ORDER_STREAM, DROPOUT_STREAM = 1, 2, 3  # what a run's seed is used for, each its own random stream
@@ -59,8 +65,19 @@ def split_of(
 
 
 def split_for(spec: RunSpec) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    """The same for the images of a run."""
-    return split_of(spec.dataset, spec.images.train_size, _draw(spec))
+    """The same for the images of a run. Raises `SpecError` when they do not fill a batch."""
+    dataset, train, valid = split_of(spec.dataset, spec.images.train_size, _draw(spec))
+    check_filled(len(train), spec.recipe.batch_size)
+    return dataset, train, valid
+
+
+def check_filled(images: int, batch_size: int) -> None:
+    """Raises `SpecError` when there are fewer images than a batch: training drops the last, incomplete batch."""
+    if images < batch_size:
+        raise SpecError(
+            f"{images} training images do not fill a batch of {batch_size}; "
+            f"make the batch smaller (recipe.batch_size) or train on more images (images.train_size)."
+        )
 
 
 def _draw(spec: RunSpec) -> int:
@@ -111,12 +128,32 @@ class Images:
     pixels: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    labelled: bool = True  # False for images to be predicted: their labels mean nothing
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.pixels[index], self.labels[index]
+
+    @property
+    def vocab(self) -> CategoryMap:
+        """The classes as fastai wants them."""
+        return CategoryMap(self.classes, sort=False)
+
+    @property
+    def c(self) -> int:
+        """How many classes there are, by the name fastai has for it."""
+        return len(self.classes)
+
+    def decode(self, item: tuple, full: bool = True) -> tuple:
+        """An item of a batch with the name of its class in the place of the label, for fastai to show."""
+        image, *labels = item
+        return image, *(Category(self.classes[label]) for label in labels)
+
+    def new_empty(self) -> "Images":
+        """The same without images, as fastai exports it."""
+        return replace(self, pixels=self.pixels[:0].clone(), labels=self.labels[:0].clone())  # a view would keep all
 
     @classmethod
     def of(cls, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], device: torch.device) -> "Images":
@@ -192,6 +229,10 @@ class Preparation:
             (colours * self.spec.colour).to(self.device) if self.spec.colour else None,
             random_boxes(count, self._mean.shape[0], generator).to(self.device) if resized else None,
         )
+
+    def read(self, source: Source) -> np.ndarray:
+        """uint8 [H, W, C]: any image, as `photograph.read` takes it, at the size of the data set's."""
+        return photograph.read(source).square(self._mean.shape[0], self.statistics.mean_image.shape[-1])
 
     def centre(self, count: int) -> Draws:
         """The centre crop without reflection, as at test time."""
@@ -285,8 +326,14 @@ def resizing_matrix(original: int, resized: int, padding: int = 0) -> Tensor:
     return F.pad(matrix, (0, 0, padding, padding)).contiguous()
 
 
-class Batches(DataLoader):
-    """A fastai DataLoader over images in memory that prepares whole batches at once."""
+class Batches(TfmdDL):
+    """A fastai DataLoader over images in memory that prepares whole batches at once.
+
+    Raises `SpecError` when `drop_last` would leave no batch.
+    """
+
+    dataset: Any  # `Images`, or in a subclass what stands for them
+    n_inp = 1  # an image is all that a network is given
 
     def __init__(
         self,
@@ -299,77 +346,106 @@ class Batches(DataLoader):
         seed: int = 0,
     ):
         indices = torch.arange(len(dataset)) if indices is None else torch.as_tensor(indices)
+        if drop_last:
+            check_filled(len(indices), bs)
         options = {"bs": bs, "shuffle": shuffle, "drop_last": drop_last, "device": preparation.device}
-        super().__init__(dataset, n=len(indices), **options)
+        super().__init__(dataset, n=len(indices), num_workers=0, **options)
         self.preparation, self.indices, self.seed, self.epoch = preparation, indices, seed, 0
+        self.augmented = shuffle
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, by label."""
-        return self.dataset.classes
+    def items(self) -> list[tuple[Tensor, Tensor]]:
+        """The images with their labels, in the order of `indices`, as fastai asks for some of them by position."""
+        return [self.dataset[place] for place in self.indices.tolist()]
+
+    def _positions(self, epoch: int) -> tuple[Tensor, torch.Generator]:
+        generator = torch.Generator().manual_seed(seed_of(ORDER_STREAM, self.seed, epoch))
+        return torch.randperm(self.n, generator=generator) if self.shuffle else torch.arange(self.n), generator
 
     def order(self, epoch: int) -> tuple[Tensor, torch.Generator]:
         """The places [n] in the data set that an epoch visits, and the generator for its augmentation."""
-        generator = torch.Generator().manual_seed(seed_of(ORDER_STREAM, self.seed, epoch))
-        if not self.shuffle:
-            return self.indices, generator
-        return self.indices[torch.randperm(len(self.indices), generator=generator)], generator
+        positions, generator = self._positions(epoch)
+        return self.indices[positions], generator
 
     def get_idxs(self) -> list[int]:
-        """Positions in the order of iteration, as fastai wants them to put predictions back in order."""
-        return list(range(self.n))
+        """Positions in `indices` in the order of iteration, as fastai wants them to put predictions back in order."""
+        return self._positions(self.epoch)[0].tolist()
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         places, generator = self.order(self.epoch)
-        random = self.shuffle
-        draws = self.preparation.draw(self.n, generator) if random else self.preparation.centre(self.n)
+        draws = self.preparation.draw(self.n, generator) if self.augmented else self.preparation.centre(self.n)
         places = places.to(self.device)
         for start in range(0, len(self) * self.bs, self.bs):
             batch = slice(start, min(start + self.bs, self.n))
             chosen = places[batch]
-            pixels = self.dataset.pixels.index_select(0, chosen)
-            yield self.preparation(pixels, draws.part(batch)), self.dataset.labels.index_select(0, chosen)
+            images = self.preparation(self.dataset.pixels.index_select(0, chosen), draws.part(batch))
+            yield (images, self.dataset.labels.index_select(0, chosen)) if self.dataset.labelled else (images,)
 
-    def one_batch(self) -> tuple[Tensor, Tensor]:
-        """The first batch."""
-        return next(iter(self))
+    def new(self, dataset: Images | Sequence | None = None, cls: type | None = None, **changes: object) -> "Batches":
+        """A copy with other options, or of other images, as fastai asks for when it predicts or shows.
 
-    def new(self, dataset: Images | None = None, cls: type | None = None, **changes: object) -> "Batches":
-        """A copy with other options, as fastai asks for when it predicts or shows."""
+        Images to predict are paths, Pillow images or arrays, each alone or in a pair with its label; they come in
+        their order. Raises `DataError` for what is no image. Only batches that are augmented and stay shuffled are
+        augmented.
+        """
         fields = {"bs": self.bs, "indices": self.indices, "shuffle": self.shuffle, "drop_last": self.drop_last}
+        if dataset is not None:
+            dataset = dataset if isinstance(dataset, Images) else self._read(dataset)
+            fields |= {"indices": None, "shuffle": False, "drop_last": False}
         known = {name: value for name, value in changes.items() if name in fields}
-        return Batches(dataset or self.dataset, self.preparation, seed=self.seed, **{**fields, **known})
+        options = {"seed": self.seed, **fields, **known}
+        copy = Batches(self.dataset if dataset is None else dataset, self.preparation, **options)
+        copy.epoch, copy.augmented = self.epoch, self.augmented and copy.shuffle
+        return copy
 
-    def decode(self, batch: Tensor) -> Tensor:
-        """Float batch [B, C, S, S] -> images [B, S, S, C] in 0..1, brought to each image's own range for showing."""
-        images = batch.detach().float().cpu().permute(0, 2, 3, 1)
+    def _read(self, items: Sequence) -> Images:
+        """Images to predict, without labels unless each comes in a pair with its own."""
+        if not len(items):
+            raise DataError("There are no images to predict: the list is empty.")
+        labelled = all(isinstance(item, tuple) for item in items)
+        pixels = np.stack([self.preparation.read(item[0] if isinstance(item, tuple) else item) for item in items])
+        labels = np.array([int(item[1]) if labelled else -1 for item in items])
+        found = Images.of(pixels, labels, self.dataset.classes, self.device)
+        return replace(found, labelled=labelled)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the images, and prepare them there."""
+        super().to(device)
+        if self.device != self.preparation.device:
+            images = self.dataset
+            self.dataset = replace(images, pixels=images.pixels.to(device), labels=images.labels.to(device))
+            self.preparation = replace(self.preparation, device=self.device)
+
+    def decode(self, batch: tuple) -> tuple:
+        """Float images [B, C, S, S] and their labels as fastai shows them: each image brought to 0..1 by its range."""
+        images, *labels = (part.detach().cpu() for part in batch)
+        if images.dim() != 4:
+            raise SpecError("This network is given features of frozen layers, which are no pictures to be shown.")
+        images = images.float()
         low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        return (images - low) / (high - low).clamp(min=1e-6)
-
-    def show_batch(self, b: tuple | None = None, max_n: int = 9, **options: object) -> None:
-        """Show images with their labels."""
-        images, labels = b or self.one_batch()
-        show_images(self.decode(images[:max_n]), [self.classes[label] for label in labels[:max_n].tolist()])
-
-    def show_results(self, b: tuple, out: Tensor, max_n: int = 9, **options: object) -> None:
-        """Show images with label and prediction, one above the other."""
-        pairs = zip(b[1][:max_n].tolist(), out[:max_n].tolist(), strict=False)
-        titles = [f"{self.classes[label]}\n{self.classes[predicted]}" for label, predicted in pairs]
-        show_images(self.decode(b[0][:max_n]), titles)
+        return TensorImage((images - low) / (high - low).clamp(min=1e-6)), *map(TensorCategory, labels)
 
 
-def show_images(images: Tensor, titles: list[str]) -> None:
-    """A grid of images [N, S, S, C] in 0..1 with titles."""
-    import matplotlib.pyplot as plt  # slow to import, and training needs none of it
+class Loaders(DataLoaders):
+    """Training and validation batches."""
 
-    columns = min(len(images), 5)
-    rows = -(-len(images) // columns)
-    _, axes = plt.subplots(rows, columns, figsize=(2 * columns, 2.4 * rows), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        axis.imshow(image.squeeze(-1).numpy())
-        axis.set_title(title, fontsize=9)
+    def to(self, device: torch.device | str) -> "Loaders":
+        """Move all images, and prepare them there."""
+        return super().to(torch.device(device))
+
+    @property
+    def train_ds(self) -> Subset:
+        """The training images with their labels."""
+        return Subset(self.train.dataset, self.train.indices)
+
+    @property
+    def valid_ds(self) -> Subset:
+        """The validation images with their labels."""
+        return Subset(self.valid.dataset, self.valid.indices)
+
+    def add_tfms(self, *arguments: object, **options: object) -> None:
+        """Refused: images are prepared in whole batches, as the spec says."""
+        raise SpecError("Images are prepared as the spec says: set its images (crop, flip, colour, scaling) instead.")
 
 
 def seed_of(*numbers: int) -> int:
@@ -385,11 +461,13 @@ def loaders(
 ) -> DataLoaders:
     """Training and validation batches of a run; training drops the last, incomplete batch."""
     _, train, valid = split_for(spec)
-    images, prepare = images or _in_memory(spec.dataset, "train", device), prepare or preparation(spec, device)
+    if images is None:
+        images = _in_memory(spec.dataset, "train", device)
+    prepare = preparation(spec, device) if prepare is None else prepare
     make: Callable[..., Batches] = functools.partial(Batches, images, prepare)
     recipe = spec.recipe
     training = make(bs=recipe.batch_size, indices=train, shuffle=True, drop_last=True, seed=spec.seed)
-    return DataLoaders(training, make(bs=500, indices=valid), device=device)
+    return Loaders(training, make(bs=500, indices=valid), device=device)
 
 
 def test_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:

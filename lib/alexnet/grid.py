@@ -99,11 +99,11 @@ def execute_all(
     Stages that depend on records (a grid that chooses a learning rate) are planned again as records arrive. Raises
     `RecordError` when a run fails for good, after all others are done.
     """
-    deadline = time.monotonic() + 60 * minutes if minutes else None
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     made = 0
     with _pool(workers or machine.cores(), scheduler) as pool, _progress() as progress:
         while missing := work(profile, store, seeds, claim=claim).missing:
-            if deadline and time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
                 break
             made += pool.execute(missing, store, progress, deadline)
@@ -117,7 +117,7 @@ def execute_these(
     minutes: float | None = None,  # start no new run after so long
 ) -> int:
     """Make the records of these runs and return how many were made. Raises `RecordError` when a run fails for good."""
-    deadline = time.monotonic() + 60 * minutes if minutes else None
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with _pool(workers or machine.cores(), None) as pool, _progress() as progress:
         return pool.execute(planned, store, progress, deadline)
 
@@ -171,7 +171,7 @@ class Here:
         """Execute runs until the deadline; returns how many."""
         progress.plan(planned)
         for count, p in enumerate(planned):
-            if deadline and time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 return count
 
             def report(epoch: runs.Epoch, title: str = p.title) -> None:

@@ -14,6 +14,7 @@ from fastai.data.core import DataLoaders
 from fastai.distributed import DistributedTrainer
 from fastai.learner import Recorder
 from fastai.losses import CrossEntropyLossFlat
+from fastcore.basics import noop
 from torch import nn
 
 from . import learners, models, processes
@@ -153,7 +154,7 @@ def learner(
     learn.recipe = recipe
     # fastai's own bookkeeping gathers over the processes batch by batch, and they need not have as many batches.
     learn.remove_cbs([ProgressCallback, Recorder])
-    learn.logger = lambda *_: None
+    learn.logger = noop
     return learn
 
 

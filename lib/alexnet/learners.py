@@ -1,19 +1,24 @@
 """fastai Learners for the paper's recipe, and the small callbacks it is made of (section 5)."""
 
+import copy
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import fastai.callback.hook  # gives every Learner its summary()
 import fastai.callback.schedule  # noqa: F401  gives every Learner its lr_find()
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import combined_cos
+from fastai.callback.tracker import ReduceLROnPlateau
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import error_rate
 from fastai.optimizer import OptimWrapper
-from fastcore.basics import even_mults
+from fastcore.basics import even_mults, noop
 from torch import Tensor, nn
 
 from . import machine, pretrained
@@ -29,6 +34,10 @@ CLEAN_IMAGES = 5000  # training images that are looked at with dropout off after
 ONE_CYCLE = (0.25, 1 / 25, 1.0, 1e-5)  # share of the way up; factors at the start, the top and the end (fastai's own)
 ADAM_SECOND_BETA = 0.999  # torch's default
 DROP = 10.0  # each drop divides the learning rate by this (section 5)
+INSTEAD = {  # fastai's callbacks that this learner refuses, and what to use
+    MixedPrecision: 'use to_bf16(), or learner(spec, precision="bfloat16")',
+    ReduceLROnPlateau: 'use a recipe with schedule="plateau"',  # fastai's sets nothing on torch's optimisers
+}
 
 
 class EpochSeeds(Callback):
@@ -56,17 +65,24 @@ class Precision(Callback):
 
     def __init__(self, precision: str):
         self.precision = precision
+        self._autocast: torch.autocast | None = None
 
     def before_batch(self) -> None:
-        """Enter autocast for the model and the loss."""
+        """Enter autocast for the model."""
         enabled = self.precision == "bfloat16"
         self._autocast = torch.autocast(self.dls.device.type, torch.bfloat16, enabled=enabled)
         self._autocast.__enter__()
 
     def after_pred(self) -> None:
         """The softmax and the loss are computed in float32 on every path."""
-        self._autocast.__exit__(None, None, None)
+        self.leave()
         self.learn.pred = self.pred.float()
+
+    def leave(self) -> None:
+        """Leave autocast, if the forward pass is in it."""
+        if self._autocast is not None:
+            self._autocast.__exit__(None, None, None)
+            self._autocast = None
 
 
 class History(Callback):
@@ -92,11 +108,19 @@ class History(Callback):
         """Start the sums."""
         self._reset()
 
-    def before_validate(self) -> None:
+    def after_train(self) -> None:
         """Keep the training sums aside."""
         if self._count:
             self._train = self._means()
+
+    def before_validate(self) -> None:
+        """Start the sums, whatever a training or validation that was interrupted has left there."""
         self._reset()
+
+    def after_cancel_validate(self) -> None:
+        """Without validation there is no row: fastai's search for a learning rate skips it."""
+        if not self._count:
+            self._train = None
 
     def _reset(self) -> None:
         self._loss, self._wrong, self._count = 0.0, 0.0, 0
@@ -105,7 +129,7 @@ class History(Callback):
         """Add a batch, unless it has no labels."""
         if self.yb:
             labels = self.yb[0]
-            self._loss = self._loss + self.loss.detach() * len(labels)
+            self._loss = self._loss + self.loss.detach().mean() * len(labels)  # one loss an image, where they are asked
             self._wrong = self._wrong + (self.pred.detach().argmax(1) != labels).sum()
             self._count += len(labels)
 
@@ -118,7 +142,7 @@ class History(Callback):
             names = ("epoch", "learning_rate", "train_loss", "train_error", "valid_loss", "valid_error")
             rate = self.opt.hypers[0]["lr"]
             self.rows.append(dict(zip(names, (len(self.rows) + 1, rate, *self._train, *self._means()), strict=True)))
-            self.fresh = True
+            self.fresh, self._train = True, None
         self._reset()
 
 
@@ -130,13 +154,13 @@ class CleanTraining(Callback):
 
     order = 30  # after the row is written, before the checkpoint stores it
 
-    def __init__(self, batches: Batches, precision: str):
-        self.batches, self.precision = batches, precision
+    def __init__(self, batches: Batches):
+        self.batches = batches
 
     def after_epoch(self) -> None:
         """Look at them once an epoch. The generators of order and dropout are not touched."""
         if self.history.fresh:
-            found, labels = log_probabilities(self.model, self.batches, self.precision)
+            found, labels = log_probabilities(self.model, self.batches, self.learn.precision.precision)
             loss, error = loss_and_error(found, labels)
             self.history.rows[-1] |= {"clean_train_loss": loss, "clean_train_error": error}
 
@@ -150,22 +174,40 @@ class Watching(Callback):
 
     order = 30  # after the row is written, before the checkpoint stores it
 
-    def __init__(self, test: Batches, seed: int, precision: str):
-        self.test, self.seed, self.precision = test, seed, precision
+    def __init__(self, test: Batches, seed: int):
+        self.test, self.seed = test, seed
 
     def after_epoch(self) -> None:
         """Look at both once an epoch. The next epoch seeds torch's generator anew."""
         if not self.history.fresh:
             return
-        rows = self.history.rows
-        test = loss_and_error(*log_probabilities(self.model, self.test, self.precision))
+        rows, precision = self.history.rows, self.learn.precision.precision
+        test = loss_and_error(*log_probabilities(self.model, self.test, precision))
         torch.manual_seed(seed_of(DROPOUT_STREAM, self.seed, len(rows), 1))
-        noisy = loss_and_error(*log_probabilities(self.model, self.dls.valid, self.precision, dropout=True))
+        noisy = loss_and_error(*log_probabilities(self.model, self.dls.valid, precision, dropout=True))
         names = ("test_loss", "test_error", "dropout_valid_loss", "dropout_valid_error")
         rows[-1] |= dict(zip(names, (*test, *noisy), strict=True))
 
 
-class SecondStage(Callback):
+class Rates(Callback):
+    """Base of what moves the learning rates away from those that `fit` was called with.
+
+    It sets them when they change and not in between, so that a callback of the user's can move them as well.
+    """
+
+    def before_fit(self) -> None:
+        """Note the rates that `fit` was called with."""
+        if self.opt is not None:
+            self._rates = self._now = [hypers["lr"] for hypers in self.opt.hypers]
+
+    def use(self, rates: list[float]) -> None:
+        """Set the rates, if they are not those set last."""
+        if rates != self._now:
+            self.opt.set_hypers(lr=rates)
+            self._now = rates
+
+
+class SecondStage(Rates):
     """Begin the second stage of a training: a fresh optimiser, its own rate, and a new last layer if it asks for one.
 
     What has happened is read from the history, so that a resumed run goes on where it was.
@@ -176,18 +218,13 @@ class SecondStage(Callback):
     def __init__(self, recipe: RecipeSpec, stage: StageSpec, seed: int):
         self.recipe, self.stage, self.seed = recipe, stage, seed
 
-    def before_fit(self) -> None:
-        """Note the rates that `fit` was called with."""
-        if self.opt is not None:
-            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
-
     def before_train(self) -> None:
         """At the start of every epoch of the second stage."""
         done = len(self.history.rows)
         if done < self.stage.after:
             return
         factor = rate_factor(self.recipe, self.history.rows, 0.0)
-        self.opt.set_hypers(lr=[rate * factor for rate in self._rates])
+        self.use([rate * factor for rate in self._rates])
         last = list(self.model.children())[-1]
         if done == self.stage.after:
             self.opt.opt.state.clear()
@@ -252,7 +289,7 @@ class StopAtTrainError(Callback):
             raise CancelFitException
 
 
-class Drops(Callback):
+class Drops(Rates):
     """Divide the learning rate by 10 at chosen epochs, or when validation stops improving (section 5).
 
     What has happened is read from the history alone, so a resumed run drops where it would have dropped.
@@ -262,21 +299,19 @@ class Drops(Callback):
 
     def __init__(self, recipe: RecipeSpec):
         self.recipe = recipe
-
-    def before_fit(self) -> None:
-        """Note the rates that `fit` was called with."""
-        if self.opt is not None:
-            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
+        self._kept = 0  # the last epoch at whose start the velocity was kept
 
     def before_train(self) -> None:
         """Set the rates of this epoch; a plateau after the last drop ends the run."""
-        drops = drops_before(self.recipe, self.history.rows)
+        rows = self.history.rows
+        drops = drops_before(self.recipe, rows)
         if drops > self.recipe.most_drops and self.recipe.schedule == "plateau":
             raise CancelFitException
-        self.opt.set_hypers(lr=[rate / DROP**drops for rate in self._rates])
-        drops_now = drops - drops_before(self.recipe, self.history.rows[:-1])
-        if drops_now:
+        self.use([rate / DROP**drops for rate in self._rates])
+        drops_now = drops - drops_before(self.recipe, rows[:-1])
+        if drops_now and self._kept != len(rows):  # an epoch that was interrupted starts again
             self._keep_velocity(DROP**drops_now)
+            self._kept = len(rows)
 
     def _keep_velocity(self, factor: float) -> None:
         """The paper's velocity contains the learning rate, torch's momentum buffer does not: a drop must not shrink
@@ -286,7 +321,7 @@ class Drops(Callback):
                 state["momentum_buffer"].mul_(factor)
 
 
-class OneCycle(Callback):
+class OneCycle(Rates):
     """Move the learning rates along one cycle over all epochs of the recipe, batch by batch (fastai's schedule).
 
     The place in the cycle is read from the history and the batch, so that a resumed run goes on where it was.
@@ -297,16 +332,11 @@ class OneCycle(Callback):
     def __init__(self, recipe: RecipeSpec):
         self.recipe = recipe
 
-    def before_fit(self) -> None:
-        """Note the rates that `fit` was called with: those at the top of the cycle."""
-        if self.opt is not None:
-            self._rates = [hypers["lr"] for hypers in self.opt.hypers]
-
     def before_batch(self) -> None:
-        """Set the rates of this batch."""
+        """Set the rates of this batch; those that `fit` was called with are at the top of the cycle."""
         if self.training:
             factor = rate_factor(self.recipe, self.history.rows, self.iter / self.n_iter)
-            self.opt.set_hypers(lr=[rate * factor for rate in self._rates])
+            self.use([rate * factor for rate in self._rates])
 
 
 def rate_factor(recipe: RecipeSpec, rows: list[dict], share: float) -> float:
@@ -366,13 +396,23 @@ def weights_and_biases(model: nn.Module, recipe: RecipeSpec | None = None) -> li
     return groups + [[named[name]] for name in own]
 
 
-def optimiser(recipe: RecipeSpec) -> partial:
+class WeightsAndBiases(OptimWrapper):
+    """An optimiser whose groups are no layers, so that rates from the lowest layer to the highest mean nothing."""
+
+    def set_hyper(self, k: str, v: object) -> None:
+        """Set a hyperparameter of all groups (one number), or of each. Raises `SpecError` for a slice."""
+        if isinstance(v, slice):
+            raise SpecError(f"{k} {v} is for groups of layers, and these are weights and biases: give one number.")
+        super().set_hyper(k, v)
+
+
+def optimiser(recipe: RecipeSpec, wrapper: Callable = WeightsAndBiases) -> partial:
     """SGD with momentum, and weight decay as L2 inside the velocity (section 5); or Adam, with the same L2."""
     if recipe.optimiser == "adam":
         betas = (recipe.momentum, ADAM_SECOND_BETA)
-        return partial(OptimWrapper, opt=torch.optim.Adam, betas=betas, weight_decay=recipe.weight_decay, fused=True)
+        return partial(wrapper, opt=torch.optim.Adam, betas=betas, weight_decay=recipe.weight_decay, fused=True)
     options = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "fused": True}
-    return partial(OptimWrapper, opt=torch.optim.SGD, **options)
+    return partial(wrapper, opt=torch.optim.SGD, **options)
 
 
 class CrossEntropy(CrossEntropyLossFlat):
@@ -387,8 +427,14 @@ class CoupledLearner(Learner):
 
     recipe: RecipeSpec
     transfer: TransferSpec | None = None
-    _present: tuple[int, ...] = ()
+    opt: Any  # None before the first training
+    _present: tuple[Callback, ...] = ()
     _listeners: dict[str, list[Callback]]
+
+    @property
+    def by_layers(self) -> bool:
+        """Whether the parameter groups are layers, and not weights and biases."""
+        return self.transfer is not None and not self.transfer.frozen
 
     def __call__(self, event_name: object) -> None:
         """Tell the callbacks of an event; fastai makes a list of its own of each name first."""
@@ -408,7 +454,7 @@ class CoupledLearner(Learner):
         """
         if event == "after_fit":
             return super()._call_one(event)
-        present = tuple(map(id, self.cbs))
+        present = tuple(self.cbs)
         if self._present != present:
             self._present, self._listeners = present, {}
         if event not in self._listeners:
@@ -417,10 +463,100 @@ class CoupledLearner(Learner):
             callback(event)
 
     def fit(self, n_epoch: int | None = None, lr: object = None, wd: float | None = None, **options: object) -> None:
-        """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates and weight decay."""
+        """Train for `n_epoch` epochs (the recipe's cap by default) at the recipe's rates, weight decay and momentum.
+
+        Raises `SpecError` when there is nothing to train on, as in a learner that was exported.
+        """
+        if not len(self.dls.train):
+            raise SpecError("This learner has no images to train on; make one with learner(spec) and load its weights.")
+        epochs = self.recipe.epochs if n_epoch is None else n_epoch
         rates = learning_rates(self.recipe, self.transfer) if lr is None else lr
         decays = weight_decays(self.recipe, self.transfer) if wd is None else wd
-        super().fit(n_epoch or self.recipe.epochs, rates, decays, **options)
+        if self.opt is not None:
+            self.opt.set_hypers(mom=self.recipe.momentum)  # fit_one_cycle leaves another
+        super().fit(epochs, rates, decays, **options)
+
+    def one_batch(self, i: int, b: tuple[Tensor, ...]) -> None:
+        """Train or validate on a batch. Ctrl-C in a forward pass must not leave the whole process in autocast."""
+        try:
+            super().one_batch(i, b)
+        finally:
+            self.precision.leave()
+
+    def lr_find(self, *arguments: object, **options: object) -> object:
+        """fastai's search for a learning rate; weights and optimiser are as before, however it ends.
+
+        Raises `SpecError` when it saw too few losses to suggest a rate.
+        """
+        optimiser = None if self.opt is None else copy.deepcopy(self.opt.state_dict())
+        weights = copy.deepcopy(self.model.state_dict())
+        try:
+            return super().lr_find(*arguments, **options)
+        except IndexError as error:
+            if self.dl is not None:
+                raise  # it comes from the training, and not from what looks at its losses
+            seen = len(self.recorder.losses)
+            raise SpecError(
+                f"{seen} losses are too few to suggest a learning rate; give more steps (num_it) or a lower start_lr."
+            ) from error
+        finally:
+            self.model.load_state_dict(weights)
+            if optimiser is None:
+                self.opt = None
+            else:
+                self.opt.load_state_dict(optimiser)
+
+    def freeze_to(self, n: int) -> None:
+        """Train only the layers from the n-th on, of those that have parameters: -1 is the last alone, 0 are all."""
+        self.remove_cb(Unfreezing)  # who freezes by hand does it instead of the recipe
+        if self.by_layers:
+            super().freeze_to(n)
+            return
+        if self.opt is None:
+            self.create_opt()
+        layers = [layer for layer in self.model.children() if len(list(layer.parameters()))]
+        self.model.requires_grad_(False)
+        for layer in layers[n:]:
+            layer.requires_grad_(True)
+        self.opt.clear_state()
+
+    def fine_tune(self, *arguments: object, **options: object) -> None:
+        """fastai's fine-tuning. Raises `SpecError` where no layer comes from another training."""
+        if not self.by_layers:
+            raise SpecError("No layers from elsewhere are trained here: use fit_one_cycle, or a spec with transfer.")
+        super().fine_tune(*arguments, **options)
+
+    def add_cb(self, cb: Callback | type[Callback]) -> "CoupledLearner":
+        """Add a callback. Raises `SpecError` for those of fastai's that would do nothing or undo ours."""
+        for kind, instead in INSTEAD.items():
+            if cb is kind or isinstance(cb, kind):
+                raise SpecError(f"{kind.__name__} does not work with this learner: {instead}.")
+        return super().add_cb(cb)
+
+    def to_bf16(self) -> "CoupledLearner":
+        """Run the forward pass in bfloat16 from now on."""
+        return self.remove_cb(Precision).add_cb(Precision("bfloat16"))
+
+    def to_fp32(self) -> "CoupledLearner":
+        """Run everything in float32 from now on."""
+        return self.remove_cb(Precision).add_cb(Precision("float32"))
+
+    def tta(self, ds_idx: int = 1, dl: Batches | None = None, **options: object) -> tuple[Tensor, Tensor | None]:
+        """Softmax [N, classes] averaged over the paper's ten crops (section 4.1), and the labels [N] if there are any.
+
+        Raises `SpecError` for options of fastai's own, random, test-time augmentation.
+        """
+        if options:
+            raise SpecError(f"Test-time augmentation is the paper's ten crops; leave out {', '.join(options)}.")
+        images = self.dls[ds_idx] if dl is None else dl
+        found, labels = log_probabilities(self.model, images, self.precision.precision, ten_crop=True)
+        return found.exp(), labels if images.dataset.labelled else None
+
+    def export(self, *arguments: object, **options: object) -> None:
+        """Write the learner without any images, for predictions."""
+        with self.removed_cbs([cb for cb in self.cbs if isinstance(cb, CleanTraining | Watching)]):
+            self._present, self._listeners = (), {}
+            super().export(*arguments, **options)
 
 
 def learner(
@@ -444,9 +580,9 @@ def learner(
     callbacks = [EpochSeeds(spec.seed), Precision(precision), History(history), StopWhenDiverged(), Drops(recipe)]
     callbacks.append(OnDevice())
     if spec.measured in LEARNING:
-        callbacks.append(CleanTraining(unaugmented_training_batches(spec, device, CLEAN_IMAGES), precision))
+        callbacks.append(CleanTraining(unaugmented_training_batches(spec, device, CLEAN_IMAGES)))
     if spec.measured == "epochs":
-        callbacks.append(Watching(test_batches(spec, device), spec.seed, precision))
+        callbacks.append(Watching(test_batches(spec, device), spec.seed))
     if recipe.second is not None:
         callbacks.append(SecondStage(recipe, recipe.second, spec.seed))
     if recipe.stop_at_train_error is not None:
@@ -460,7 +596,7 @@ def learner(
         dls,
         model,
         loss_func=CrossEntropy(),
-        opt_func=optimiser(recipe),
+        opt_func=optimiser(recipe, OptimWrapper if thawing else WeightsAndBiases),
         splitter=pretrained.groups if thawing else partial(weights_and_biases, recipe=recipe),
         metrics=DeviceMetric(error_rate),
         lr=recipe.learning_rate,
@@ -471,7 +607,7 @@ def learner(
     learn.recipe, learn.transfer = recipe, spec.transfer
     if not progress:
         learn.remove_cb(ProgressCallback)
-        learn.logger = lambda *_: None
+        learn.logger = noop
     return learn
 
 

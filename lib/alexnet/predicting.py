@@ -99,7 +99,7 @@ class Classifier:
     def load(cls, path: Path | str | None = None) -> "Classifier":
         """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` when the file will
         not do."""
-        return cls(checkpoints.load(Path(path or paths.DEFAULT_CHECKPOINT)))
+        return cls(checkpoints.load(Path(paths.DEFAULT_CHECKPOINT if path is None else path)))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def predict(image: Source, checkpoint: Path | str | None = None, **options: bool
 
     The network is by default that of `make checkpoint`. It is read once, and again when its file has changed.
     """
-    path = Path(checkpoint or paths.DEFAULT_CHECKPOINT)
+    path = Path(paths.DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
     if not path.is_file():
         return Classifier.load(path).predict(image, **options)  # which says what is wrong
     state = path.stat()

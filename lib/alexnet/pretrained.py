@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import batches, data, features, models, weights
 from .batches import PIXELS, WEIGHTS_STREAM, Batches, Draws, Images, Preparation, imagenet_statistics, seed_of
+from .errors import SpecError
 from .specs import NetSpec, RunSpec
 
 WEIGHTS = "imagenet_weights"  # their name among the hashes of a record
@@ -81,6 +82,10 @@ class FeatureRows(Preparation):
 
     plain: "Rows" = field(kw_only=True)
     reflected: "Rows | None" = field(default=None, kw_only=True)
+
+    def read(self, source: object) -> np.ndarray:
+        """Refused: there are no features of images that are not in the data set."""
+        raise SpecError("This network is given features of frozen layers, no images; unfreeze them to predict images.")
 
     def __call__(self, places: Tensor, draws: Draws) -> Tensor:
         """Look a batch up."""
