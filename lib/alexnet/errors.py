@@ -6,6 +6,10 @@ class AlexnetError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The message on one line, also where it quotes the name of a file that has line breaks in it."""
+        return " ".join(super().__str__().splitlines())
+
 
 class DataError(AlexnetError):
     """A data set is missing, damaged, of the wrong layout, or cannot be fetched or stored."""
