@@ -7,8 +7,8 @@ class AlexnetError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        """The message on one line, also where it quotes the name of a file that has line breaks in it."""
-        return " ".join(super().__str__().splitlines())
+        """The message on one line that can be printed, whatever the name of a file that it quotes."""
+        return " ".join(super().__str__().splitlines()).encode(errors="backslashreplace").decode()
 
 
 class DataError(AlexnetError):

@@ -9,12 +9,12 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .errors import DataError
@@ -106,6 +106,11 @@ def _from_file(path: Path) -> Photograph:
             raise DataError(f"{path} is empty; copy or download it again.")
         try:
             with _without_remarks(), Image.open(file, formats=formats) as opened:
+                if opened.format == "TIFF":
+                    with suppress(Exception):  # entries that are nothing to us, and that loading would read
+                        exif = opened.getexif()
+                        for entry in set(exif) - {ORIENTATION}:
+                            del exif[entry]
                 return _plain(opened, str(path))
         except DataError:
             raise
@@ -154,13 +159,14 @@ def _plain(image: Image.Image, name: str) -> Photograph:
             notes.append(f"the first of {frames} frames")
             if image.tell():
                 image.seek(0)
+        white, deep, negative = _white(image), _deep_colours(image), _is_negative(image)  # PNG's EXIF entry loads it
         if _orientation(image) in TURNS:
             notes.append("turned as its EXIF entry says")
-        greys, deep = _greys(image), _deep_colours(image)
         image.load()
         turn = TURNS.get(_orientation(image))  # of a TIFF none is left: loading has turned it
         upright = image if turn is None else image.transpose(turn)
-        converted, how = _eight_bits(upright) if greys is None else _eight_bits_of_greys(upright, *greys)
+        converted, how = _eight_bits(upright, name) if white is None else _eight_bits_of_greys(upright, white)
+        converted = ImageOps.invert(converted) if negative else converted
     except DataError:
         raise
     except Exception as error:  # damaged files make the decoders raise anything
@@ -177,26 +183,32 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _greys(image: Image.Image) -> tuple[int, int] | None:
-    """The numbers of black and white in greys of more than 8 bits, where the kind of file tells them."""
+def _white(image: Image.Image) -> int | None:
+    """The number of white in greys of more than 8 bits, where the kind of file tells it; 0 is black."""
     if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format in ("PNG", "PPM")):
         return None
-    entries = getattr(image, "tag_v2", {})
-    most = 4095 if entries.get(BITS) == (12,) else 65535
-    return (most, 0) if entries.get(PHOTOMETRIC) == 0 else (0, most)
+    return 4095 if getattr(image, "tag_v2", {}).get(BITS) == (12,) else 65535
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white, as a TIFF may have it; Pillow sees to that only for up to 8 bits."""
+    return image.mode in ("I;16", "F") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
 def _deep_colours(image: Image.Image) -> bool:
-    """Whether an image not yet loaded has colours of 16 bits in its file; Pillow keeps their upper 8."""
+    """Whether an image not yet loaded has colours of 16 bits in its file.
+
+    Pillow keeps the upper 8, which are at most 1 away from what the whole number rounds to.
+    """
     if image.mode.startswith("I"):
         return False
     arguments = [tile[3] if isinstance(tile[3], tuple) else (tile[3], 0) for tile in getattr(image, "tile", [])]
     return any(";16" in str(raw) or (image.format == "PPM" and most > 255) for raw, most, *_ in arguments)
 
 
-def _eight_bits_of_greys(image: Image.Image, black: int, white: int) -> tuple[Image.Image, list[str]]:
+def _eight_bits_of_greys(image: Image.Image, white: int) -> tuple[Image.Image, list[str]]:
     values = np.asarray(image)
-    pixels, notes = _scaled(values, black, white), [f"{max(black, white).bit_length()} bits a pixel brought to 8"]
+    pixels, notes = _scaled(values, white), [f"{white.bit_length()} bits a pixel brought to 8"]
     hidden = values == image.info.get("transparency", -1)
     if hidden.any():
         pixels[hidden] = 255
@@ -204,19 +216,18 @@ def _eight_bits_of_greys(image: Image.Image, black: int, white: int) -> tuple[Im
     return Image.fromarray(pixels), notes
 
 
-def _scaled(values: np.ndarray, black: int = 0, white: int = 65535) -> np.ndarray:
-    """uint8 of whole numbers from black to white; float32 rounds them as exact arithmetic does."""
+def _scaled(values: np.ndarray, white: int = 65535) -> np.ndarray:
+    """uint8 of whole numbers from 0 to white; float32 rounds them as exact arithmetic does."""
     greys = values.astype(np.float32)
-    greys -= black
-    greys *= 255 / (white - black)
+    greys *= 255 / white
     return np.rint(greys, out=greys).astype(np.uint8)
 
 
-def _eight_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
     """RGB or L, and what was done for it."""
     mode = image.mode
     if mode in ("I", "F"):
-        found = _from_array(np.asarray(image))
+        found = _from_array(np.asarray(image), name)
         return found.image, list(found.notes)
     if "transparency" in image.info or mode in TRANSPARENT:
         coloured = (image.convert("LA") if mode == "La" else image).convert("RGBA")
@@ -230,10 +241,10 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return image.convert("RGB"), ["CMYK brought to RGB"] * (mode == "CMYK")
 
 
-def _from_array(array: np.ndarray) -> Photograph:
-    pixels, notes = _to_uint8(_channels_last(array))
+def _from_array(array: np.ndarray, name: str = "The array") -> Photograph:
+    pixels, notes = _to_uint8(_channels_last(array), name)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, CHANNELS[pixels.shape[-1]])
-    converted, how = _eight_bits(image)
+    converted, how = _eight_bits(image, name)
     return Photograph(converted, (*notes, *how))
 
 
@@ -257,7 +268,7 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _to_uint8(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _to_uint8(array: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     """uint8 [H, W, C] from numbers whose range is known."""
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.uint8:
@@ -267,12 +278,12 @@ def _to_uint8(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if array.dtype.kind not in "iuf":
         raise DataError(f"An array of {array.dtype} is no image; give numbers.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError("The array holds values that are infinite or not a number; mend them first.")
+        raise DataError(f"{name} holds values that are infinite or not a number; mend them first.")
     low, high = array.min(), array.max()
     if array.dtype == np.uint16:
         return _scaled(array), [SIXTEEN_BITS]
     if low < 0 or high > 255:
         hint = "Undo its normalisation" if array.dtype.kind == "f" else "Scale it"
-        raise DataError(f"The array's values go from {low:g} to {high:g}, not from 0 to 1 or 255. {hint} first.")
+        raise DataError(f"{name}: its values go from {low:g} to {high:g}, not from 0 to 1 or 255. {hint} first.")
     scale = 255 if array.dtype.kind == "f" and high <= 1 else 1
     return np.rint(array.astype(np.float64) * scale).astype(np.uint8), []
