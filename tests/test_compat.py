@@ -49,6 +49,16 @@ def test_nothing_is_declared_after_an_import(monkeypatch: pytest.MonkeyPatch) ->
     assert happened == ["torchvision"]
 
 
+def test_torchvision_works_after_an_import_that_came_first_and_failed() -> None:
+    """As it does beside a CPU build of torch; no code of ours has run by then."""
+    script = (
+        "try:\n    import torchvision\nexcept RuntimeError as error:\n    assert 'torchvision::nms' in str(error)\n"
+        "import alexnet.compat\nalexnet.compat.import_torchvision()\nimport torchvision.models\n"
+        "torchvision.models.alexnet()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_torchvision_imports_here_and_again() -> None:
     script = (
         "import runpy, sys; get = runpy.run_path(sys.argv[1])['import_torchvision']; assert get() is get(); "

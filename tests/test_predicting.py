@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import random
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 import safetensors.torch
 import small
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
 from alexnet import (
@@ -212,15 +215,152 @@ def test_16_bits_keep_their_shades(tmp_path: Path) -> None:
         assert found.notes == ("16 bits a pixel brought to 8",)
 
 
+def dark_and_light(folder: Path, name: str) -> Path:
+    """Two greys of 16 bits, 12000 and 50000, in a file of that kind."""
+    shades = np.repeat(np.array([[12000, 50000]], np.uint16), 32, axis=0).repeat(32, axis=1)
+    big_endian = Image.frombytes("I;16B", shades.shape[::-1], shades.astype(">u2").tobytes())
+    return saved(big_endian if "big" in name else Image.fromarray(shades), name, folder)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "big.tif", "a.pgm", "a.jp2"])
+def test_16_bits_are_scaled_alike_in_every_kind_of_file(name: str, tmp_path: Path) -> None:
+    found = photograph.read(dark_and_light(tmp_path, name))
+    pixels = np.asarray(found.image)
+    assert (pixels[:, :32] == 47).all() and (pixels[:, 32:] == 195).all(), "12000 / 257 and 50000 / 257"
+    assert found.notes == ("16 bits a pixel brought to 8",)
+
+
+def test_dark_16_bits_stay_dark_in_every_byte_order(tmp_path: Path) -> None:
+    """Though none of the numbers is above 255."""
+    dark = np.arange(256, dtype=np.uint16).reshape(4, 64)
+    big_endian = Image.frombytes("I;16B", (64, 4), dark.astype(">u2").tobytes())
+    for source in (dark, dark.astype(">u2"), big_endian, saved(Image.fromarray(dark), "a.pgm", tmp_path)):
+        found = photograph.read(source)
+        assert np.asarray(found.image).max() == 1 and found.notes == ("16 bits a pixel brought to 8",)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits(kind: int, channels: int, tmp_path: Path) -> None:
+    """Pillow has their upper bytes: 1 away at most."""
+    header = struct.pack(">LLBBBBB", 1, 1, 16, kind, 0, 0, 0)
+    row = b"\0" + struct.pack(">H", 12000) * (channels - 1) + struct.pack(">H", 12000 if channels == 3 else 65535)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    found = photograph.read(tmp_path / "a.png")
+    assert np.abs(np.asarray(found.image).astype(float) - 12000 / 257).max() <= 1
+    assert found.notes == ("16 bits a pixel brought to 8",)
+
+
+def test_colours_of_16_bits_in_a_portable_pixmap(tmp_path: Path) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 65535\n" + struct.pack(">3H", 12000, 50000, 0))
+    found = photograph.read(tmp_path / "a.ppm")
+    assert np.asarray(found.image).tolist() == [[[47, 195, 0]]] and found.notes == ("16 bits a pixel brought to 8",)
+
+
+def tiff_of(bits: int, photometric: int, sample: int, content: bytes) -> bytes:
+    """A TIFF of 2 x 1 pixels; photometric 0: white is zero; sample 1: unsigned, 2: signed, 3: float."""
+    fields = [(256, 2), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 134), (277, 1), (278, 1),
+              (279, len(content)), (339, sample)]  # fmt: skip
+    listed = b"".join(struct.pack("<HHLL", entry, 3, 1, value) for entry, value in fields)
+    return b"II*\0" + struct.pack("<LH", 8, len(fields)) + listed + struct.pack("<L", 0) + content
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff_of(16, 1, 1, struct.pack("<2H", 12000, 50000)), [47, 195]),
+        (tiff_of(16, 0, 1, struct.pack("<2H", 12000, 50000)), [208, 60]),
+        (tiff_of(12, 1, 1, b"\x2e\xec\x34"), [47, 195]),  # 750 and 3124 of 4095
+        (tiff_of(32, 1, 3, struct.pack("<2f", 0.25, 1.0)), [64, 255]),
+        (tiff_of(32, 0, 3, struct.pack("<2f", 0.25, 1.0)), [191, 0]),
+    ],
+)
+def test_greys_of_more_than_8_bits_in_a_tiff(content: bytes, expected: list[int], tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    assert np.asarray(photograph.read(tmp_path / "a.tif").image).tolist() == [expected]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_turned_as_their_exif_entry_says(orientation: int, tmp_path: Path) -> None:
     """The red corner comes to where a viewer shows it."""
     upright = picture()
     stored = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that undoes each
     image = upright if orientation == 1 else upright.transpose(Image.Transpose(stored[orientation]))
-    found = photograph.read(saved(image, "turned.png", tmp_path, exif=exif(orientation)))
-    assert np.array_equal(np.asarray(found.image), np.asarray(upright))
-    assert found.notes == (() if orientation == 1 else ("turned as its EXIF entry says",))
+    for name in ("turned.png", "turned.tif", "turned.webp"):
+        options = {"lossless": True} if name.endswith("webp") else {}
+        found = photograph.read(saved(image, name, tmp_path, exif=exif(orientation), **options))
+        assert np.array_equal(np.asarray(found.image), np.asarray(upright)), name
+        assert found.notes == (() if orientation == 1 else ("turned as its EXIF entry says",)), name
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_means_nothing_turns_nothing(orientation: int, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.tif", "a.webp"):
+        found = photograph.read(saved(picture(), name, tmp_path, exif=exif(orientation)))
+        assert found.image.size == picture().size and found.notes == (), name
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """A file with up to four faults, most of them near its beginning."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(min(len(changed), 600 if chance.random() < 0.7 else len(changed)))
+        match chance.randrange(5):
+            case 0:
+                changed[place] = chance.randrange(256)
+            case 1:
+                changed[place] ^= 1 << chance.randrange(8)
+            case 2:
+                extreme = chance.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80", b"\0\1"])
+                changed[place : place + len(extreme)] = extreme
+            case 3:
+                del changed[place + 1 : chance.choice([place + 8, len(changed)])]
+            case 4:
+                changed[place:place] = chance.randbytes(8)
+    return bytes(changed)
+
+
+def entries() -> bytes:
+    """EXIF entries: turned as 6 says, with numbers, words, and folders of entries within."""
+    found = exif(6)
+    found[0x010F], found[0x011A], found[0x0132] = "a maker", 72.5, "2012:12:03 00:00:00"
+    found[0x8769] = {0x829A: 0.5, 0x9003: "2012:12:03 00:00:00"}
+    found[0x8825] = {1: "N", 2: (43.0, 39.0, 46.0)}
+    return found.tobytes()
+
+
+def unsigned(block: bytes) -> bytes:
+    """The resolution -1/2, of a kind that Pillow reads and cannot write."""
+    assert block.count(b"\x01\x1a\x00\x05") == block.count(struct.pack(">LL", 145, 2)) == 1
+    return block.replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x0a").replace(
+        struct.pack(">LL", 145, 2), struct.pack(">lL", -1, 2)
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_damaged_exif_entries_do_not_make_a_photograph_unreadable(name: str, tmp_path: Path) -> None:
+    """Of all entries the orientation alone is read; where it is damaged too, nothing is turned."""
+    upright = np.asarray(photograph.read(saved(picture(), name, tmp_path)).image)
+    sideways = np.asarray(photograph.read(saved(picture(), name, tmp_path, exif=unsigned(entries()))).image)
+    assert np.array_equal(sideways, np.rot90(upright, -1))
+    for number in range(200):
+        block = damaged(entries()[6:], random.Random(number))
+        found = photograph.read(saved(picture(), name, tmp_path, exif=b"Exif\0\0" + block))
+        assert found.image.mode == "RGB" and found.image.size in (picture().size, picture().size[::-1])
+
+
+def test_a_damaged_tiff_entry_beside_the_orientation(tmp_path: Path) -> None:
+    """Loading a TIFF makes Pillow read the folders of entries that it names."""
+    path = saved(picture(), "a.tif", tmp_path, exif=entries())
+    content = path.read_bytes()
+    for entry in (0x8769, 0x8825):
+        place = content.index(struct.pack("<HHL", entry, 4, 1))
+        path.write_bytes(content[: place + 8] + b"\xff" * 4 + content[place + 12 :])
+        assert photograph.read(path).notes == ("turned as its EXIF entry says",)
 
 
 @pytest.mark.parametrize("name", ["moving.gif", "moving.png", "moving.webp", "pages.tif"])
@@ -295,8 +435,6 @@ def bomb(folder: Path) -> Path:
     """A PNG of a few bytes that says it has 40,000 x 40,000 pixels."""
     content = bytearray(saved(Image.new("1", (1, 1)), "bomb.png", folder).read_bytes())
     content[16:24] = (40_000).to_bytes(4, "big") * 2
-    import zlib
-
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     (folder / "bomb.png").write_bytes(content)
     return folder / "bomb.png"
@@ -354,6 +492,8 @@ def closed(folder: Path) -> Image.Image:
         (closed, "cannot be read as an image"),
         (lambda folder: Image.new("RGB", (0, 5)), "has no pixels"),
         (lambda folder: Image.new("I", (5, 5), 70_000), "values go from 70000 to 70000"),
+        (lambda folder: torch.zeros(8, 8).to_sparse(), "give a dense one"),
+        (lambda folder: torch.zeros(8, 8, device="meta"), "give a dense one"),
         (lambda folder: np.zeros((0, 32, 3), np.uint8), "holds no pixels"),
         (lambda folder: np.zeros((32, 0), np.uint8), "holds no pixels"),
         (lambda folder: np.zeros(5, np.uint8), "is no image"),
@@ -383,6 +523,81 @@ def test_what_is_no_image_is_told(
         assert __main__.main(["predict", str(given), "--checkpoint", str(made)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     counts["bad inputs tried"] += 1
+
+
+KINDS: dict[str, tuple[str, dict]] = {  # format: mode, how it is saved
+    "JPEG": ("RGB", {"exif": entries()}),
+    "JPEG of CMYK": ("CMYK", {"exif": entries()}),
+    "MPO": ("RGB", {"save_all": True, "append_images": [picture()]}),
+    "PNG": ("RGB", {"exif": entries()}),
+    "PNG of 16 bits": ("I;16", {}),
+    "PNG with a palette": ("P", {"transparency": 3}),
+    "TIFF": ("RGB", {"exif": entries()}),
+    "TIFF of strips": ("RGB", {"compression": "tiff_lzw"}),
+    "TIFF of JPEG": ("RGB", {"compression": "jpeg"}),
+    "TIFF of a telefax": ("1", {"compression": "group4"}),
+    "WEBP": ("RGB", {"exif": entries()}),
+    "GIF": ("P", {"save_all": True, "append_images": [picture("P").rotate(90)]}),
+    "BMP": ("RGB", {}),
+    "PPM": ("RGB", {}),
+    "PPM of 16 bits": ("I;16", {}),
+    "TGA": ("RGB", {}),
+    "JPEG2000": ("RGB", {}),
+    "AVIF": ("RGB", {"exif": entries(), "speed": 10}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_read_or_refused_in_one_line(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture, counts: Counter
+) -> None:
+    """Never another error, and nothing printed beside it, as libtiff would."""
+    name, (mode, options) = kind.split()[0], KINDS[kind]
+    Image.init()
+    if name not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {name}")
+    whole = io.BytesIO()
+    (picture("L").convert(mode) if mode == "I;16" else picture(mode)).save(whole, name, **options)
+    path = tmp_path / "damaged"
+    for number in range(200):
+        path.write_bytes(damaged(whole.getvalue(), random.Random(f"{kind} {number}")))
+        try:
+            found = photograph.read(path)
+        except DataError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            counts["bad inputs tried"] += 1
+        else:
+            assert found.image.mode in ("RGB", "L")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, struct.error, AttributeError, AssertionError, MemoryError, KeyError])
+def test_any_error_of_a_decoder_names_the_file(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("two\nlines")
+
+    path = saved(picture(), "a.png", tmp_path)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image: .*two.*lines.*Save it again") as caught:
+        photograph.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_whose_numbers_have_no_known_range_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff_of(16, 1, 2, struct.pack("<2h", 100, 30000)))
+    with pytest.raises(DataError, match=r"a\.tif: its values go from 100 to 30000"):
+        photograph.read(tmp_path / "a.tif")
+
+
+def test_the_name_of_a_file_may_hold_anything(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for number, name in enumerate(["a b", "quote ' and \"", "Grüße", "two\nlines", os.fsdecode(b"\xff\xfe")]):
+        path = saved(picture(), f"{number}.png", tmp_path).rename(tmp_path / name)
+        assert __main__.main(["predict", str(path), "--checkpoint", str(made)]) == 0
+        path.write_bytes(b"no image")
+        assert __main__.main(["predict", str(path), "--checkpoint", str(made)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

@@ -25,7 +25,7 @@ def declare_operators() -> None:
     The registry's torchvision wheel is built against CUDA. Beside a CPU build of torch its library does not load,
     and `import torchvision` stops with "operator torchvision::nms does not exist". With the two schemas declared
     it imports, and all that this project uses works. Nothing is declared where the library loads, or where
-    torchvision has been imported before.
+    torchvision has been imported before. Where a user's own `import torchvision` came first and failed, this mends it.
     """
     if "torchvision" not in sys.modules and not _declarations and not _operators_load():
         library = torch.library.Library("torchvision", "DEF")

@@ -6,6 +6,10 @@ class AlexnetError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The message on one line that can be printed, whatever the name of a file that it quotes."""
+        return " ".join(super().__str__().splitlines()).encode(errors="backslashreplace").decode()
+
 
 class DataError(AlexnetError):
     """A data set is missing, damaged, of the wrong layout, or cannot be fetched or stored."""

@@ -196,6 +196,8 @@ def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:
     if not 0 <= arguments.dropout < 1:
         raise SpecError(f"--dropout {arguments.dropout:g} is no share of units to drop; give 0 or more, below 1.")
     train, valid = imagenet_images.listings(arguments.folder, training=arguments.weights is None)
+    if len(valid.files) < count:
+        raise SpecError(f"{count} processes cannot share the {len(valid.files)} images in {valid.folder}; use fewer.")
     if train is not None:
         if arguments.batch_size % count:
             raise SpecError(f"A batch of {arguments.batch_size} images cannot be shared equally by {count} processes.")
@@ -224,6 +226,11 @@ def run(arguments: Namespace) -> int:
                 judge(arguments, valid_images, workers)
             else:
                 train(arguments, train_images, valid_images, workers)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        # torch tells of a worker's death in a signal handler, whatever this process does just then
+        raise imagenet_images.worker_failure(error) from error
     except KeyboardInterrupt:
         if processes.first():
             print("\nStopped. The same command goes on from the last epoch.", file=sys.stderr)

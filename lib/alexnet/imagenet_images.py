@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import signal
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,18 +19,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from tqdm import tqdm
 
-from . import processes
+from . import photograph, processes
 from .batches import Batches, Preparation, Statistics
-from .compat import import_torchvision
 from .errors import DataError
 from .records import write_atomically
 
 SIDE = 256  # pixels a side of the patches that crops are taken from (section 2)
 LAYOUT = "An ImageNet-style folder holds train/CLASS/*.jpg and val/CLASS/*.jpg"
 READ_SIZE = 128  # images that are handled at once where no batch size is given
+ALIKE = 1e-3  # of 255: images whose pixels are spread less differ in nothing but rounding
 
 
 @dataclass(frozen=True)
@@ -40,30 +41,67 @@ class Listing:
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: np.ndarray  # int64 [N]
+    sizes: tuple[int, ...]  # bytes
 
     def fingerprint(self) -> str:
         """sha256 of the names and sizes of all files: another image in a file's place nearly always changes it."""
         digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(f"{os.path.relpath(file, self.folder)} {os.path.getsize(file)}\n".encode())
+        for file, size in zip(self.files, self.sizes, strict=True):
+            digest.update(f"{os.path.relpath(file, self.folder)} {size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
 def listing(folder: Path, part: str) -> Listing:
-    """List `folder/part`. Raises `DataError` when it is missing, has no classes, or a class has no images."""
-    torchvision = import_torchvision()
+    """List `folder/part`, in the order of torchvision's `ImageFolder`.
+
+    Raises `DataError` when it is missing, has fewer than two classes, a class has no images, or a file cannot be read.
+    """
     place = folder / part
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. {LAYOUT}; name one with IMAGENET=.")
     if not place.is_dir():
         raise DataError(f"{folder} has no folder {part!r}. {LAYOUT}.")
     try:
-        found = torchvision.datasets.ImageFolder(place)
-    except OSError as error:  # among them FileNotFoundError, which tells an empty class
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{place} holds no folder with images for each class: {reason}. {LAYOUT}.") from error
-    files, labels = zip(*found.samples, strict=True)
-    return Listing(place, tuple(found.classes), files, np.array(labels, dtype=np.int64))
+        classes = sorted(entry.name for entry in os.scandir(place) if stat.S_ISDIR(os.stat(entry.path).st_mode))
+        found = [_images(place / name) for name in classes]
+        sizes = tuple(_size(file) for files in found for file in files)
+    except OSError as error:
+        reason = f"{error.filename} cannot be read: {error.strerror}"
+        raise DataError(f"{reason}. Replace it, mend its rights, or take it out.") from error
+    empty = [name for name, files in zip(classes, found, strict=True) if not files]
+    if empty or not classes:
+        reason = f"{empty[0]!r} holds no image" if empty else "it holds no folder"
+        raise DataError(f"{place} holds no folder with images for each class: {reason}. {LAYOUT}.")
+    if len(classes) == 1:
+        raise DataError(f"{place} holds the one class {classes[0]!r}; there is nothing to tell apart. Add another.")
+    labels = np.repeat(np.arange(len(classes)), [len(files) for files in found])
+    return Listing(place, tuple(classes), tuple(file for files in found for file in files), labels, sizes)
+
+
+def _images(folder: Path) -> list[str]:
+    """The files in and below a folder whose names end as those of images, also behind links, which may lead back."""
+    endings = tuple(end for end, kind in Image.registered_extensions().items() if kind in photograph.FORMATS)
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(folders)
+        if real not in seen:
+            found += [(place, name) for name in names if name.lower().endswith(endings)]
+        seen.add(real)
+    return [os.path.join(place, name) for place, name in sorted(found)]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _size(file: str) -> int:
+    """Bytes of a file. Raises `DataError` where it is none, as reading a pipe would wait for ever, or is empty."""
+    state = os.stat(file)
+    if not stat.S_ISREG(state.st_mode) or not state.st_size:
+        what = "is empty" if stat.S_ISREG(state.st_mode) else "is no file"
+        raise DataError(f"{file} {what}. Replace it or take it out.")
+    return state.st_size
 
 
 def listings(folder: Path, training: bool = True) -> tuple[Listing | None, Listing]:
@@ -90,16 +128,15 @@ def decode(file: str) -> np.ndarray:
 
     Bilinear, as torchvision's presets have it. Raises `DataError` when the file cannot be read.
     """
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-        width, height = image.size
-        shorter = min(width, height)
-        size = (SIDE * width // shorter, SIDE * height // shorter)
-        left, top = round((size[0] - SIDE) / 2), round((size[1] - SIDE) / 2)
-        resized = image.resize(size, Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, on damaged files
-        raise DataError(f"{file} cannot be read as an image: {error}. Replace it or take it out.") from error
+    found = photograph.read(file)
+    image = found.image.convert("RGB")
+    width, height = image.size
+    shorter = min(width, height)
+    size = (SIDE * width // shorter, SIDE * height // shorter)
+    if size[0] * size[1] > photograph.MOST_PIXELS:
+        return found.square(SIDE, 3)  # nearly the same, without the memory for all of a long strip
+    left, top = round((size[0] - SIDE) / 2), round((size[1] - SIDE) / 2)
+    resized = image.resize(size, Image.Resampling.BILINEAR)
     return np.array(resized.crop((left, top, left + SIDE, top + SIDE)))
 
 
@@ -135,10 +172,26 @@ class Photographs(Dataset):
             pin_memory=pin,
             worker_init_fn=_leave_signals_to_the_parent,
         )
-        for pixels, failure in loader:
-            if failure:
-                raise DataError(failure)
-            yield pixels
+        try:
+            for pixels, failure in loader:
+                if failure:
+                    raise DataError(failure)
+                yield pixels
+        except DataError:
+            raise
+        except Exception as error:  # whatever a worker met, or kept it from starting
+            if workers:
+                raise worker_failure(error) from error
+            raise
+
+
+def worker_failure(error: Exception) -> DataError:
+    """The error for a worker that failed, died or cannot start: what torch says of it last, and a remedy."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+    return DataError(
+        f"A process that decodes images failed: {reason}. Give a container more shared memory "
+        "(docker run --shm-size=8g), or decode without such processes: --workers 0."
+    )
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
@@ -151,8 +204,19 @@ def _leave_signals_to_the_parent(worker: int) -> None:
 
 
 def _stack(items: list[Item]) -> tuple[Tensor, str]:
-    """The patches of a batch, and the first failure among them."""
-    return torch.from_numpy(np.stack([patch for patch, _ in items])), next((why for _, why in items if why), "")
+    """The patches of a batch, and the first failure among them.
+
+    A worker brings them into shared memory here, as torch itself would do it in a thread whose errors nobody hears of,
+    and the process that trains would wait for ever.
+    """
+    pixels = torch.from_numpy(np.stack([patch for patch, _ in items]))
+    failure = next((why for _, why in items if why), "")
+    if get_worker_info() is not None:
+        try:
+            pixels.share_memory_()
+        except (RuntimeError, OSError) as error:
+            return torch.empty(0), failure or str(worker_failure(error))
+    return pixels, failure
 
 
 class FolderBatches(Batches):
@@ -202,11 +266,17 @@ def statistics(train: Photographs, file: Path, workers: int = 0) -> Statistics:
     """Mean image and principal components of the training images' pixels (sections 2 and 4.1).
 
     They take a pass over all images, which the processes share; the first keeps them in `file` for the next time.
-    Raises `DataError` in every process when an image cannot be read.
+    Raises `DataError`, and ends every process, when an image cannot be read or all are alike.
     """
-    kept = processes.of_the_first(_kept(file) if processes.first() else None)
-    if kept is not None:
-        return kept
+    found = processes.of_the_first(_kept(file) if processes.first() else None) or _computed(train, file, workers)
+    alike = processes.first() and found.spread < ALIKE  # one speaks for all
+    reason = f"The images in {train.listing.folder} are all alike, and pixels are divided by their spread; add others."
+    processes.fail_together(DataError(reason) if alike else None)
+    return found
+
+
+def _computed(train: Photographs, file: Path, workers: int) -> Statistics:
+    """The statistics from all images; the first process writes them into `file`."""
     counted, sums, outer = torch.zeros(1), torch.zeros(SIDE, SIDE, 3, dtype=torch.int64), torch.zeros(3, 3).double()
     for pixels in _pass(train, workers, "statistics of the training images"):
         counted += len(pixels)

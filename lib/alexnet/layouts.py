@@ -59,9 +59,21 @@ class Layout:
         return self.decode({name: contents[name] for name in self.files})
 
 
+def _spelled(name: str) -> str:
+    """The name by which a file is known here: MNIST's are also spelled train-images.idx3-ubyte; any may be gzipped."""
+    return name.removesuffix(".gz").replace(".idx", "-idx")
+
+
+def _plain(content: bytes, name: str) -> bytes:
+    return gzip.decompress(content) if name.endswith(".gz") else content
+
+
 def _file(folder: Path, name: str) -> Path | None:
-    """The file of that name, plain or gzipped."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    """The file of that name in any spelling; some unpack it into a folder that has the name too."""
+    spellings = [name, name.replace("-idx", ".idx")]
+    names = [spelling + ending for spelling in spellings for ending in ("", ".gz")]
+    paths = [folder / name for name in names] + [folder / outer / inner for outer in spellings for inner in names]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
@@ -69,19 +81,19 @@ def _read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
     for name in names:
         path = _file(folder, name)
         if path is not None:
-            content = path.read_bytes()
-            contents[name] = gzip.decompress(content) if path.suffix == ".gz" else content
+            contents[name] = _plain(path.read_bytes(), path.name)
     return contents
 
 
 def _read_archive(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """The wanted members of a tar file by their last name, read in one pass."""
+    """The wanted members of a tar file by their last name in any spelling, read in one pass."""
     contents = {}
     with tarfile.open(path) as archive:
         for member in archive:
-            name = PurePosixPath(member.name).name
+            found = PurePosixPath(member.name).name
+            name = _spelled(found)
             if name in names and member.isfile() and (stream := archive.extractfile(member)):
-                contents[name] = stream.read()
+                contents[name] = _plain(stream.read(), found)
     return contents
 
 
@@ -146,7 +158,7 @@ def _sprite(content: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             return np.asarray(image).reshape(-1, 32, 32, 3)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make the decoder raise anything
         raise DataError(f"{name} is no complete image of pictures ({error}). {FETCH_AGAIN}") from error
 
 

@@ -110,10 +110,13 @@ def fetch(description: DatasetDescription, workspace: Path, local: Path | None) 
 
 def from_local(description: DatasetDescription, local: Path) -> tuple[Arrays, str]:
     """Arrays from a folder or archive that the user names, in any of the data set's layouts."""
-    if not local.exists():
-        raise DataError(f"{local} does not exist; name a folder that holds {description.title}.")
-    for layout in description.layouts:
-        place = layout.find(local)
+    try:
+        if not local.exists():
+            raise DataError(f"{local} does not exist; name a folder that holds {description.title}.")
+        places = [(layout, layout.find(local)) for layout in description.layouts]
+    except OSError as error:
+        raise DataError(f"{local} cannot be read: {error.strerror}. Check its name and its rights.") from error
+    for layout, place in places:
         if place is not None:
             arrays = layout.read(place)
             verify(arrays, description, str(place))
