@@ -1,14 +1,20 @@
 """Every fast path against the plainest definition: values, gradients, dtypes, memory formats, odd shapes."""
 
+import concurrent.futures
+import copy
+import io
+import multiprocessing
+import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet import response_norm
+from alexnet import norm_kernels, response_norm
 from alexnet.errors import AlexnetError
 from alexnet.layers import (
     LocallyConnected2d,
@@ -16,6 +22,7 @@ from alexnet.layers import (
     SpatialResponseNorm,
     reference_response_norm,
 )
+from alexnet.models import TowerNorm
 
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 DTYPES = list(TOLERANCE)
@@ -112,9 +119,81 @@ def test_local_norm_does_not_depend_on_the_pieces(monkeypatch, piece, last):
         check(LocalResponseNorm(size, alpha=0.01), lambda x, n=size: reference_response_norm(x, n, alpha=0.01), maps)
 
 
-def test_pieces_shared_by_threads():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_shared_by_threads_it_is_the_same_to_the_last_bit(monkeypatch, memory_format, dtype):
+    monkeypatch.setattr(response_norm, "LEAST_SHARE", 1000)
+    maps = random(3, 24, 13, 11).to(dtype).contiguous(memory_format=memory_format)
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        leaf = maps.clone().requires_grad_()
+        output = LocalResponseNorm()(leaf)
+        output.backward(random(*maps.shape, seed=1).to(dtype))
+        found.append((output.detach(), leaf.grad))
+    check(LocalResponseNorm(), reference_response_norm, maps)
+    for output, gradient in found[1:]:
+        assert torch.equal(output, found[0][0]) and torch.equal(gradient, found[0][1])
+
+
+def test_one_thread_asks_no_other(monkeypatch):
+    monkeypatch.setattr(response_norm, "LEAST_SHARE", 1)
+    monkeypatch.setattr(response_norm, "_pool", lambda threads: pytest.fail("a thread was woken"))
+    maps = random(2, 24, 8, 8).float().requires_grad_()
+    LocalResponseNorm()(maps).sum().backward()
+
+
+def normalised_elsewhere(maps: torch.Tensor) -> list:
     torch.set_num_threads(2)
-    check(LocalResponseNorm(), reference_response_norm, random(1, 96, 24, 24).float())
+    return LocalResponseNorm()(maps).tolist()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(response_norm, "LEAST_SHARE", 1)
+    torch.set_num_threads(2)
+    maps = random(2, 8, 4, 4).float()
+    expected = LocalResponseNorm()(maps).tolist()  # its threads do not follow into the fork
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(normalised_elsewhere, maps).result(timeout=60) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("last", [True, False])
+def test_without_compiled_code_it_is_its_definition(monkeypatch, last, dtype):
+    monkeypatch.setitem(sys.modules, "alexnet.norm_kernels", None)  # as where numba cannot be imported
+    maps = random(2, 12, 5, 3).to(dtype)
+    maps = maps.contiguous(memory_format=torch.channels_last) if last else maps
+    check(LocalResponseNorm(), reference_response_norm, maps)
+
+
+def test_a_folder_that_takes_no_files_costs_the_kept_copy_alone(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(norm_kernels.config, "CACHE_DIR", str(tmp_path / "file" / "folder"))
+    forward, _ = norm_kernels.compiled.__wrapped__("float32")
+    maps, output = np.arange(6, dtype=np.float32), np.zeros(6, np.float32)
+    forward(maps, output, 3, 3, 0.1, 0.75, 2.0, 1000)
+    expected = reference_response_norm(torch.from_numpy(maps).view(2, 3, 1), 3, 0.1).flatten()
+    assert error(torch.from_numpy(output), expected) <= 1e-6
+
+
+def test_rounding_to_bfloat16_is_torchs():
+    """Ties, the largest numbers, infinity, not a number; scale 1, so that what is rounded is the input itself."""
+    numbers = 0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000, 0x7FFFFFFF, 0x00000001
+    bits = torch.tensor(numbers)
+    wide = torch.cat([bits, bits | -(1 << 31)]).to(torch.int32).view(torch.float32)
+
+    @norm_kernels.njit
+    def rounded(values, output):
+        for i in range(len(values)):
+            output[i] = norm_kernels.narrowed(values[i], output[i])
+
+    output = np.zeros(len(wide), np.uint16)
+    rounded(wide.numpy(), output)
+    found, expected = torch.from_numpy(output).view(torch.bfloat16), wide.to(torch.bfloat16)
+    assert torch.equal(found.isnan(), wide.isnan())
+    assert torch.equal(found[~wide.isnan()], expected[~wide.isnan()])
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -191,6 +270,53 @@ def test_second_derivatives_are_right():
     maps = random(2, 6, 2, 2, spread=2.0).requires_grad_()
     assert torch.autograd.gradcheck(norm, (maps,))
     assert torch.autograd.gradgradcheck(norm, (maps,))
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("norm", [LocalResponseNorm(), TowerNorm(2)])
+def test_the_next_layer_may_work_in_place(norm, last):
+    maps = random(2, 12, 3, 3).float()
+    maps = maps.contiguous(memory_format=torch.channels_last) if last else maps
+    found = []
+    for inplace in (True, False):
+        leaf = maps.clone().requires_grad_()
+        output = nn.Sequential(nn.ReLU(inplace=inplace), norm, nn.ReLU(inplace=inplace))(leaf * 1)
+        output.square().sum().backward()
+        found.append((output, leaf.grad))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("norm", [LocalResponseNorm(), TowerNorm(2), SpatialResponseNorm()])
+def test_a_traced_norm_is_saved_and_loaded(norm):
+    maps = random(2, 12, 4, 5).float()
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(norm, maps), file)
+        file.seek(0)
+        loaded = torch.jit.load(file)
+    other = random(2, 12, 4, 5, seed=3).float()
+    assert error(loaded(other), norm(other)) <= 1e-6
+    assert torch.equal(copy.deepcopy(norm)(other), norm(other))
+
+
+def test_scripting_is_refused_in_one_line():
+    with pytest.raises(AlexnetError, match="script cannot read response normalisation"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Sequential(LocalResponseNorm()))
+
+
+@pytest.mark.parametrize("norm", [LocalResponseNorm(), TowerNorm(2), SpatialResponseNorm()])
+def test_vmap_is_a_loop(norm):
+    maps = random(3, 2, 12, 4, 5).float()
+    loop = torch.stack([norm(one) for one in maps.unbind(1)], 1)
+    assert error(torch.func.vmap(norm, in_dims=1, out_dims=1)(maps), loop) <= 1e-6
+
+    def squares(one: torch.Tensor) -> torch.Tensor:
+        return norm(one).square().sum()
+
+    apart = torch.stack([torch.func.grad(squares)(one) for one in maps])
+    assert error(torch.func.vmap(torch.func.grad(squares))(maps), apart) <= 1e-6
 
 
 def test_function_transforms_give_the_same_gradient():

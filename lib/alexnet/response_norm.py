@@ -1,19 +1,24 @@
 """Response normalisation, across channels (section 3.3) and within a map (the original code).
 
 torch's own `LocalResponseNorm` spends half of an AlexNet training step in pooling over the channel axis, with large
-temporaries. Here the work goes through in pieces that stay in the processor's cache, with a gradient written by hand.
+temporaries. Here `norm_kernels` goes over memory once, with a gradient written by hand.
 """
 
-from collections.abc import Iterator
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import SpecError
 
-PIECE = 5 << 16  # elements a thread works on at a time: cached by the processor, and large against the cost of a call
+PIECE = 1024  # channels of pixels a thread works on at a time: six buffers fit a first cache of 32 kB
+LEAST_SHARE = 1 << 16  # channels of pixels worth waking another thread for
 
 
 class Window(NamedTuple):
@@ -46,9 +51,9 @@ class LocalResponseNorm(nn.Module):
     cut off at the first and last. The constants of section 3.3 are the defaults. As printed there, alpha multiplies
     the sum; the original code, Caffe and `torch.nn.LocalResponseNorm` divide it by the window size first
     (`divide=True`). bfloat16 and float16 are computed in float32: alpha times the sum is far below the spacing of
-    bfloat16 numbers around k. Under `torch.compile` a plain formula is traced, which the compiler fuses by itself.
-    On a GPU the same steps run over the whole tensor at once, which has not been timed. Gradients of gradients work,
-    at the speed of the plain formula. Raises `SpecError` for an impossible window or an input without channels.
+    bfloat16 numbers around k. `torch.compile`, `torch.export` and `torch.jit.trace` see a plain formula, which also
+    serves float64, GPUs and gradients of gradients. Raises `SpecError` for an impossible window, an input without
+    channels, and for `torch.jit.script`.
     """
 
     def __init__(
@@ -72,9 +77,13 @@ class LocalResponseNorm(nn.Module):
                 f"Response normalisation takes floating-point [N, C, ...] of three or more dimensions, not "
                 f"{maps.dtype} {list(maps.shape)}."
             )
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return plain_response_norm(maps, self.window)
         return _ResponseNorm.apply(maps, self.window)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What `torch.jit.script` asks a layer for."""
+        raise SpecError("torch.jit.script cannot read response normalisation; use torch.jit.trace or torch.export.")
 
     def extra_repr(self) -> str:
         """The constants, as torch prints them."""
@@ -165,22 +174,15 @@ def _working_dtype(maps: Tensor) -> torch.dtype:
 
 
 class _ResponseNorm(torch.autograd.Function):
-    """The norm and its gradient, piece by piece.
+    """The norm and its gradient, each in one pass over memory where there is compiled code for the maps.
 
     Only the input is kept for the gradient: to compute the scale again costs less than to store and load it.
     """
 
     @staticmethod
     def forward(maps: Tensor, window: Window) -> Tensor:
-        if not maps.numel():
-            return torch.empty_like(maps)
-        last = _channels_last(maps)
-        rows = _as_rows(maps, last)
-        output = torch.empty_like(rows)
-        work = _Workspace(rows, window)
-        for piece in work.pieces():
-            work.normalise(rows[piece], output[piece])
-        return _as_maps(output, maps.shape, last)
+        kernels = _kernels(maps, window)
+        return plain_response_norm(maps, window) if kernels is None else _run(kernels[0], window, maps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Window], output: Tensor) -> None:
@@ -190,144 +192,68 @@ class _ResponseNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (maps,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # asked for with create_graph=True
+        # Grad mode is on where gradients of gradients were asked for.
+        kernels = None if torch.is_grad_enabled() else _kernels(maps, ctx.window)
+        if kernels is None:
             return _plain_gradient(maps, gradient, ctx.window), None
-        if not maps.numel():
-            return torch.empty_like(maps), None
-        last = _channels_last(maps)
-        rows, passed = _as_rows(maps, last), _as_rows(gradient, last)
-        output = torch.empty_like(rows)
-        work = _Workspace(rows, ctx.window)
-        for piece in work.pieces():
-            work.differentiate(rows[piece], passed[piece], output[piece])
-        return _as_maps(output, maps.shape, last), None
+        return _run(kernels[1], ctx.window, maps, gradient), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], maps: Tensor, window: Window) -> tuple[Tensor, int]:
+        """Images of all calls in a row."""
+        together = maps.movedim(in_dims[0], 0)
+        return _ResponseNorm.apply(together.flatten(0, 1), window).unflatten(0, together.shape[:2]), 0
 
 
-def _channels_last(maps: Tensor) -> bool:
-    """Whether channels are the innermost axis in memory."""
-    return not maps.is_contiguous() and maps.shape[1] > 1 and maps.stride(1) == 1
+def _kernels(maps: Tensor, window: Window) -> tuple[Callable, Callable] | None:
+    """Compiled code for these maps: on the processor, at most 32 bits a number, a window no wider than the channels.
 
-
-def _as_rows(maps: Tensor, last: bool) -> Tensor:
-    """[N, C, ...] as contiguous [rows, C, inner]: pixels, C, 1 with channels last, else N, C, pixels."""
-    if last:
-        return maps.movedim(1, -1).contiguous().view(-1, maps.shape[1], 1)
-    return maps.contiguous().view(maps.shape[0], maps.shape[1], -1)
-
-
-def _as_maps(rows: Tensor, shape: torch.Size, last: bool) -> Tensor:
-    """The inverse of `_as_rows`."""
-    return rows.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) if last else rows.view(shape)
-
-
-class _Workspace:
-    """Scratch memory for pieces of [rows, C, inner], and what is done to a piece.
-
-    Channels lie in flat buffers with a gap after each row (and before the first), as wide as a window reaches. So
-    the sum over a window is a sum of shifted flat vectors, with no border to look after. The gaps hold what a
-    channel of zeros would: a share k / size of the scale, or no gradient.
+    None also where numba is missing: a new version of Python has to wait for it.
     """
-
-    def __init__(self, rows: Tensor, window: Window):
-        count, self.channels, inner = rows.shape
-        self.count, self.inner, self.window = count, inner, window
-        limit = PIECE * torch.get_num_threads() if rows.device.type == "cpu" else rows.numel()
-        self.width = -(-inner // -(-inner * self.channels // limit))  # of a piece; even shares of a row too long
-        self.height = max(1, min(count, limit // (self.channels * self.width)))  # rows of a piece
-        self.gap = window.before
-        self.stride = self.channels + self.gap
-        size = (self.height * self.stride + 2 * self.gap) * self.width
-        options: dict[str, Any] = {"dtype": _working_dtype(rows), "device": rows.device}
-        self.share = torch.tensor(window.k / window.size, **options)
-        self.scales = torch.full((size,), window.k / window.size, **options)
-        self.gradients = torch.zeros(size, **options)
-        self.spare = torch.empty(size, **options), torch.empty(size, **options)
-        shape = self.height, self.channels, self.width
-        self.direct = torch.empty(shape, **options)
-        self.wide = None if rows.dtype == options["dtype"] else torch.empty(shape, **options)
-
-    def pieces(self) -> Iterator[tuple[slice, slice, slice]]:
-        """Index the pieces. The last part of a long row overlaps its neighbour rather than being narrower."""
-        for row in range(0, self.count, self.height):
-            for start in range(0, self.inner, self.width):
-                start = min(start, self.inner - self.width)
-                yield slice(row, row + self.height), slice(None), slice(start, start + self.width)
-
-    def normalise(self, maps: Tensor, output: Tensor) -> None:
-        """Write the normalised `maps` [n, C, width] to `output`."""
-        wide = self._widened(maps)
-        scale, spare = self._scale(wide)
-        power = self._cells(_inverse_power(scale, self.window.beta, spare, invert=False), len(maps))
-        if self.wide is None:
-            torch.mul(wide, power, out=output)
-        else:
-            output.copy_(wide.mul_(power))
-
-    def differentiate(self, maps: Tensor, gradient: Tensor, output: Tensor) -> None:
-        """Write d loss / d maps to `output`: `_plain_gradient`, in place."""
-        count, window = len(maps), self.window
-        wide, direct = self._widened(maps), self.direct[:count]
-        scale, spare = self._scale(wide)
-        power = self._cells(_inverse_power(scale, window.beta, spare, invert=True), count)
-        if self.wide is None:
-            torch.mul(gradient, power, out=direct)
-        else:
-            direct.copy_(gradient).mul_(power)
-        gradients = self._flat(self.gradients, count)
-        cells = self._cells(gradients[self.gap * self.width :], count)
-        torch.mul(direct, wide, out=cells).mul_(self._cells(scale, count))
-        sums, _ = _window_sums(gradients, self.width, window.size, self.spare)
-        sums = self._cells(sums[(window.before - window.after) * self.width :], count)
-        if self.wide is None:
-            torch.addcmul(direct, wide, sums, value=-2 * window.alpha * window.beta, out=output)
-        else:
-            output.copy_(direct.addcmul_(wide, sums, value=-2 * window.alpha * window.beta))
-
-    def _widened(self, maps: Tensor) -> Tensor:
-        return maps if self.wide is None else self.wide[: len(maps)].copy_(maps)
-
-    def _scale(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """k + alpha * sum of squares, flat, in one spare buffer; and the other one, of the same length."""
-        scales = self._flat(self.scales, len(maps))
-        cells = self._cells(scales[self.gap * self.width :], len(maps))
-        torch.addcmul(self.share, maps, maps, value=self.window.alpha, out=cells)
-        scale, spare = _window_sums(scales, self.width, self.window.size, self.spare)
-        return scale, spare[: scale.numel()]
-
-    def _flat(self, buffer: Tensor, count: int) -> Tensor:
-        """The part of a buffer that `count` rows take, with the gaps at both ends."""
-        return buffer[: (count * self.stride + 2 * self.gap) * self.width]
-
-    def _cells(self, flat: Tensor, count: int) -> Tensor:
-        """The channels [count, C, width] in a flat vector that starts with a channel, without the gaps."""
-        rows = flat[: count * self.stride * self.width].view(count, self.stride, self.width)
-        return rows[:, : self.channels]
+    if maps.device.type != "cpu" or maps.dtype == torch.float64 or maps.shape[1] < window.size:
+        return None
+    try:
+        from . import norm_kernels  # slow to import
+    except ImportError:
+        return None
+    return norm_kernels.compiled("uint16" if maps.dtype == torch.bfloat16 else "float32")
 
 
-def _window_sums(values: Tensor, step: int, size: int, spare: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """sums[i] = values[i] + values[i + step] + ... (`size` terms), flat; and the spare buffer left over.
+def _run(kernel: Callable, window: Window, maps: Tensor, *others: Tensor) -> Tensor:
+    """What a kernel makes of tensors [N, C, ...], in the dtype and memory format of `maps`; torch's number of threads
+    share the work."""
+    channels = maps.shape[1]
+    dtype = torch.float32 if maps.dtype == torch.float16 else maps.dtype
+    inputs = [tensor.detach().movedim(1, -1).to(dtype).contiguous() for tensor in (maps, *others)]
+    output = torch.empty_like(maps)
+    place = output.movedim(1, -1)
+    result = place if place.is_contiguous() and dtype == maps.dtype else torch.empty_like(inputs[0])
+    flat = [_numbers(tensor) for tensor in (*inputs, result)]
+    rows = result.numel() // channels
 
-    Windows double in width, or double and grow by one: 3 additions for 5 terms, 4 for 9.
-    """
-    (free, other), sums, width = spare, values, 1
-    for digit in f"{size:b}"[1:]:
-        length = sums.numel() - width * step
-        sums = torch.add(sums[:length], sums[width * step :], out=free[:length])
-        (free, other), width = (other, free), 2 * width
-        if digit == "1":
-            length = values.numel() - width * step
-            sums, width = sums[:length].add_(values[width * step :]), width + 1
-    return sums, free
+    def work(share: int) -> None:
+        part = slice(*(rows * edge // shares * channels for edge in (share, share + 1)))
+        kernel(*(numbers[part] for numbers in flat), channels, *window, PIECE)
+
+    shares = min(torch.get_num_threads(), 1 + result.numel() // LEAST_SHARE)
+    waiting = [_pool(shares).submit(work, share) for share in range(1, shares)]
+    work(0)
+    for share in waiting:
+        share.result()
+    if result is not place:
+        place.copy_(result)
+    return output
 
 
-def _inverse_power(scale: Tensor, beta: float, out: Tensor, invert: bool) -> Tensor:
-    """scale^-beta, in `out`. `scale` is lost; with `invert` it becomes 1 / scale."""
-    if beta == 0.75 and scale.device.type == "cpu":  # x^(-1/2) and its root are ten times as fast as a power
-        torch.sqrt(scale.rsqrt_(), out=out).mul_(scale)
-        if invert:
-            scale.square_()
-    else:
-        torch.pow(scale, -beta, out=out)
-        if invert:
-            scale.reciprocal_()
-    return out
+def _numbers(tensor: Tensor) -> np.ndarray:
+    """The memory of a contiguous tensor, flat, in a type that numpy has."""
+    flat = tensor.view(-1)
+    return (flat.view(torch.uint16) if tensor.dtype == torch.bfloat16 else flat).numpy()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind in the parent
