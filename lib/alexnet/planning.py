@@ -58,8 +58,8 @@ def describe(spec: RunSpec) -> str:
     parts = [names.get(net.name, "The four-layer network with unshared third and fourth layers")]
     parts.append("at its full width" if net.width == 1 else f"at {net.width:g} times its width")
     seen = [f"pixels {SCALINGS[images.scaling]}"]
-    if images.train_size:
-        seen.append(f"{images.train_size:,} training images")
+    sizes = {"training": images.train_size, "validation": images.valid_size, "test": images.test_size}
+    seen += [f"{size:,} {name} images" for name, size in sizes.items() if size]
     if images.resize:
         seen.append(f"enlarged to {images.resize} pixels")
     if images.crop:
