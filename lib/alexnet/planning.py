@@ -1,6 +1,7 @@
 """One planned run, the profiles, and the names of settings: what all experiments share."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import SpecError
 from .specs import RunSpec
@@ -15,6 +16,7 @@ SCALINGS = {  # in words, for tables
     "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
     "unit-range": "0 to 1",
 }
+A_FIRST_LOOK: dict[str, Any] = {"valid_size": 1000, "test_size": 1000}  # what the smoke profile reads of each split
 INITS = {
     "paper": "normal, 0.01 in every layer",
     "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
