@@ -33,7 +33,7 @@ class ReluSpeed:
 
     conditions: tuple[Condition, ...]
     seeds: int
-    images: ImageSpec = ImageSpec()  # those of every condition, but for its scaling and size
+    images: ImageSpec = field(default_factory=ImageSpec)  # those of every condition, but for its scaling and size
     target: float = 0.25
 
     @property
