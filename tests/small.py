@@ -37,7 +37,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     """Let the library see the small data set in the place of CIFAR-10, and no GPU, whatever the machine has."""
     small = dataset()
     patch.setattr(data, "load", lambda *_, **__: small)
-    patch.setattr(data, "split", partial(data.split, validation=VALIDATION))
+    patch.setattr(data, "split", partial(data.split, held_back=VALIDATION))
     patch.setattr(machine, "default_device", lambda: torch.device("cpu"))
     forget()
 

@@ -156,3 +156,33 @@ def test_training_validation_and_test_images_are_apart(small_data: None) -> None
     assert not train & valid
     assert len(train | valid) == 800
     assert len(batches.test_batches(small.spec(), CPU).dataset) == small.TEST
+
+
+@pytest.mark.parametrize(("size", "left"), [(50, 600), (200, 600), (400, 400)])
+def test_fewer_validation_images_leave_training_as_it_is_and_more_are_held_back(
+    small_data: None, size: int, left: int
+) -> None:
+    usual = batches.loaders(small.spec(), CPU)
+    loaders = batches.loaders(small.spec(images={"valid_size": size, "test_size": 30}), CPU)
+    train, valid = set(loaders.train.indices.tolist()), set(loaders.valid.indices.tolist())
+    assert (len(train), len(valid)) == (left, size) and not train & valid
+    assert (train == set(usual.train.indices.tolist())) == (size <= small.VALIDATION)
+    assert size > small.VALIDATION or valid <= set(usual.valid.indices.tolist())
+    counts = loaders.valid.dataset.labels[loaders.valid.indices].bincount()
+    assert torch.equal(counts, torch.full((10,), size // 10))
+    with_subset = batches.loaders(small.spec(images={"valid_size": size, "train_size": 300}), CPU).train.indices
+    assert len(with_subset) == 300 and set(with_subset.tolist()) <= train
+
+
+def test_a_larger_validation_split_is_no_part_of_the_statistics(small_data: None) -> None:
+    dataset = small.dataset()
+    spec = small.spec(images={"valid_size": 400})
+    expected = dataset.train_images[batches.split_for(spec)[1]].mean(0)
+    np.testing.assert_allclose(batches.preparation(spec, CPU).statistics.mean_image, expected, rtol=1e-5)
+
+
+def test_a_run_that_reads_the_first_test_images_predicts_what_one_that_reads_all_does(small_data: None) -> None:
+    spec = small.spec(images={"test_size": 30})
+    assert batches.test_batches(spec, CPU).indices.tolist() == list(range(30))
+    assert batches.test_batches(spec, CPU, 10).indices.tolist() == list(range(10))
+    assert batches.test_labels(spec).tolist() == small.dataset().test_labels[:30].tolist()

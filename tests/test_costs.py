@@ -11,7 +11,7 @@ from alexnet.bench_records import BenchRecord, LayerTime, Result
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.experiments import ReluSpeed
 from alexnet.records import Store
-from alexnet.specs import NetSpec, RunSpec
+from alexnet.specs import ImageSpec, NetSpec, RunSpec
 
 
 def test_runs_are_named_by_what_they_are_for() -> None:
@@ -86,7 +86,7 @@ def test_speeds_are_medians_by_network(runs: list) -> None:
 def test_a_planned_profile_counts_the_runs_whose_rate_is_not_chosen_yet(
     small_data: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    speed = ReluSpeed(tuple(experiments.SMOKE.values()), seeds=2, train_size=100)
+    speed = ReluSpeed(tuple(experiments.SMOKE.values()), seeds=2, images=ImageSpec(train_size=100))
     monkeypatch.setitem(experiments.EXPERIMENTS, "smoke", (speed,))
     table = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=1e12)
     grids = sum(2 * len(condition.rates) for condition in speed.conditions)

@@ -25,6 +25,18 @@ def record(towers: RunSpec, tmp_path: Path) -> RunRecord:
     return runs.execute(towers, Store(tmp_path), precision="float32")
 
 
+def test_a_run_on_fewer_images_is_measured_and_checked_like_any_other(towers: RunSpec, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    fewer = towers.with_(images={"valid_size": 50, "test_size": 30}, recipe={"epochs": 1})
+    record = runs.execute(fewer, store, precision="float32")
+    arrays = store.predictions(record)
+    assert {len(arrays[name]) for name in ("predicted", "ten_crop_predicted", "ranked", "feature_neighbours")} == {30}
+    assert (record.final.valid_error * 50) % 1 == pytest.approx(0, abs=1e-4)
+    assert not list(checks.differences(record, store))
+    whole = record.model_copy(update={"spec": towers.with_(recipe={"epochs": 1})})
+    assert any("predictions" in text for text in checks.differences(whole, store))
+
+
 def test_nearest_is_what_the_distances_say():
     generator = torch.Generator().manual_seed(0)
     queries, candidates = (torch.randn(n, 8, generator=generator) for n in (7, 50))

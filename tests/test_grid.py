@@ -14,9 +14,13 @@ from alexnet import __main__, data, experiments, grid, paths, runs
 from alexnet.errors import DataError, SpecError
 from alexnet.experiments import ReluSpeed
 from alexnet.records import RunRecord, Store
+from alexnet.specs import ImageSpec
 
 TINY = ReluSpeed(
-    (replace(experiments.MODERN, rates=(0.005, 0.02), grid_epochs=2, epochs=2),), seeds=1, train_size=600, target=0.3
+    (replace(experiments.MODERN, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
+    seeds=1,
+    images=ImageSpec(train_size=600),
+    target=0.3,
 )
 
 

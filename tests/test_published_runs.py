@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from alexnet import (
     checks,
+    data,
     experiments,
     figures_published,
     models,
@@ -223,6 +224,8 @@ def test_training_images_are_those_of_the_split():
     for row, spec in PROTOCOLS.items():
         labels = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
         assert training_images(spec) == (spec.images.train_size or labels - 5000), row
+    held_back = RunSpec(images=ImageSpec(valid_size=10_000))
+    assert training_images(held_back) == len(data.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     class Split:
         test_labels = LABELS
 
-    monkeypatch.setattr(sampling.batches, "split_of", lambda dataset: (Split, None, None))
+    monkeypatch.setattr(sampling.batches, "split_of", lambda *_: (Split, None, None))
     return Store(tmp_path)
 
 

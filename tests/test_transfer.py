@@ -45,7 +45,7 @@ def few_data(
     folder = tmp_path_factory.getbasetemp() / "transfer"
     monkeypatch.setattr(paths, "data_folder", lambda: folder)
     monkeypatch.setattr(data, "load", lambda *_, **__: FEW)
-    monkeypatch.setattr(data, "split", partial(data.split.func, validation=VALIDATION))  # type: ignore[attr-defined]
+    monkeypatch.setattr(data, "split", partial(data.split.func, held_back=VALIDATION))  # type: ignore[attr-defined]
     monkeypatch.setattr(weights, "imagenet", lambda: WEIGHTS)
     monkeypatch.setattr(weights, "pinned_sha256", lambda: WEIGHTS.sha256)
     forget()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import SpecError
-from .planning import GRID_SEED, Planned, changes
+from .planning import A_FIRST_LOOK, GRID_SEED, Planned, changes
 from .records import RunRecord, Store
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
 
@@ -473,7 +473,7 @@ KERNELS_SMALL = (Comparison("kernel-towers", "small", (Arm.of("network"),)),)
 def smoke(spec: RunSpec, train_size: int, width: float, epochs: int, drops: tuple[int, ...] = ()) -> RunSpec:
     """A first look at an experiment: few images, a narrow net, an epoch or two."""
     recipe = {"epochs": epochs, "drops": drops, "schedule": "steps" if drops else "constant"}
-    return spec.with_(images={"train_size": train_size}, net={"width": width}, recipe=recipe)
+    return spec.with_(images={"train_size": train_size, **A_FIRST_LOOK}, net={"width": width}, recipe=recipe)
 
 
 def long(spec: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunSpec:

@@ -55,10 +55,11 @@ def split_of(
     name: str,
     train_size: int | None = None,
     draw: int = 0,  # another number, another subset
+    valid_size: int | None = None,
 ) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """A data set with the indices of its training split (or a stratified subset) and its validation split."""
     dataset = data.load(name)
-    train, valid = data.split(dataset.train_labels)
+    train, valid = data.split(dataset.train_labels, valid_size)
     if train_size is not None:
         train = data.subset(train, dataset.train_labels, train_size, SUBSET_SEED + draw)
     return dataset, train, valid
@@ -66,7 +67,7 @@ def split_of(
 
 def split_for(spec: RunSpec) -> tuple[Dataset, np.ndarray, np.ndarray]:
     """The same for the images of a run. Raises `SpecError` when they do not fill a batch."""
-    dataset, train, valid = split_of(spec.dataset, spec.images.train_size, _draw(spec))
+    dataset, train, valid = split_of(*_split_key(spec))
     check_filled(len(train), spec.recipe.batch_size)
     return dataset, train, valid
 
@@ -80,14 +81,21 @@ def check_filled(images: int, batch_size: int) -> None:
         )
 
 
-def _draw(spec: RunSpec) -> int:
-    return 1 + spec.seed if spec.images.subset == "own" else 0
+def test_labels(spec: RunSpec) -> np.ndarray:
+    """The labels uint8 [N] of the test images of a run."""
+    labels: np.ndarray = split_for(spec)[0].test_labels[: spec.images.test_size]
+    return labels
+
+
+def _split_key(spec: RunSpec) -> tuple[str, int | None, int, int | None]:
+    draw = 1 + spec.seed if spec.images.subset == "own" else 0
+    return spec.dataset, spec.images.train_size, draw, spec.images.valid_size
 
 
 @functools.lru_cache(maxsize=4)
-def statistics(name: str, train_size: int | None = None, draw: int = 0) -> Statistics:
+def statistics(name: str, train_size: int | None = None, draw: int = 0, valid_size: int | None = None) -> Statistics:
     """Pixel statistics of the training split, accumulated in float64."""
-    dataset, train, _ = split_of(name, train_size, draw)
+    dataset, train, _ = split_of(name, train_size, draw, valid_size)
     images = dataset.train_images[train]
     mean_image = data.mean_image(images)
     squares, outer = 0.0, np.zeros((images.shape[-1],) * 2)
@@ -118,7 +126,7 @@ def preparation(spec: RunSpec, device: torch.device) -> "Preparation":
     """How the images of a run are prepared."""
     if spec.images.scaling == "imagenet":
         return Preparation(spec.images, imagenet_statistics(PIXELS[spec.dataset]), device)
-    return Preparation(spec.images, statistics(spec.dataset, spec.images.train_size, _draw(spec)), device)
+    return Preparation(spec.images, statistics(*_split_key(spec)), device)
 
 
 @dataclass
@@ -471,10 +479,11 @@ def loaders(
 
 
 def test_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:
-    """The test set (or its first `images`), in its own order, centre crops."""
+    """The run's test images (or the first `images` of them), in their own order, centre crops."""
     prepare = preparation(spec, device)
     dataset = _in_memory(spec.dataset, "test", device)
-    return Batches(dataset, prepare, bs=500, indices=torch.arange(len(dataset))[:images])
+    places = torch.arange(len(dataset))[: spec.images.test_size]
+    return Batches(dataset, prepare, bs=500, indices=places[:images])
 
 
 def unaugmented_training_batches(spec: RunSpec, device: torch.device, images: int | None = None) -> Batches:

@@ -153,8 +153,7 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
         yield f"predictions: the record names {record.predictions.file}, not {record.hash}.npz"
     arrays = store.predictions(record)
     predicted, log_probability = arrays["predicted"], arrays["true_log_probability"].astype(np.float64)
-    dataset, _, _ = _images(record)
-    labels = dataset.test_labels
+    labels = batches.test_labels(record.spec)
     yield from _learned(record, arrays)
     if not len(predicted) == len(log_probability) == len(labels):
         yield f"predictions: {len(predicted)} are stored for {len(labels)} test images"

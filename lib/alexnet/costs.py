@@ -13,6 +13,7 @@ from .errors import SpecError
 from .grid import FLOP_PER_MULTIPLY_ADD
 from .planning import Planned
 from .records import RunRecord, Store
+from .reimplementations import images_seen
 from .relu_speed import ReluSpeed
 from .specs import NetSpec, RunSpec
 
@@ -123,9 +124,7 @@ def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataF
     sums: dict[str, list[float]] = {}
     for planned in all_planned(profile, store):
         spec = planned.spec
-        images = spec.images.train_size or len(batches.split_of(spec.dataset)[1])  # no subset is drawn to be counted
-        flop = flop_an_image(spec) * images * spec.recipe.epochs
-        sums.setdefault(planned.claim, []).append(flop)
+        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * images_seen(spec))
     rows = [
         {
             "claim": _title(name), "runs": len(flops), "PFLOP": sum(flops) / PETA,

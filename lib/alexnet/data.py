@@ -14,6 +14,7 @@ from .cache import read, read_or_build
 from .errors import DataError
 from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS, Arrays
 from .sources import ArrayDescription, DatasetDescription
+from .specs import HELD_BACK
 
 CIFAR10 = DatasetDescription(
     name="cifar10",
@@ -98,11 +99,16 @@ def named_local_folder() -> Path | None:
     return Path(named).expanduser() if named else None
 
 
-def split(labels: np.ndarray, validation: int = 5000, seed: int = 2012) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    labels: np.ndarray,
+    size: int | None = None,  # validation images; None: all that are held back
+    held_back: int = HELD_BACK,  # images that training never sees; more, if `size` asks for more
+    seed: int = 2012,
+) -> tuple[np.ndarray, np.ndarray]:
     """Sorted int64 indices of the training and the validation images, every class in proportion."""
     everything = np.arange(len(labels), dtype=np.int64)
-    chosen = subset(everything, labels, validation, seed)
-    return np.setdiff1d(everything, chosen), chosen
+    held = subset(everything, labels, max(held_back, size or 0), seed)
+    return np.setdiff1d(everything, held), held if size is None else subset(held, labels, size, seed)
 
 
 def subset(indices: np.ndarray, labels: np.ndarray, size: int, seed: int = 2012) -> np.ndarray:

@@ -90,8 +90,8 @@ def _true(found: Tensor, labels: Tensor) -> np.ndarray:
 
 def derived(spec: RunSpec, arrays: dict[str, np.ndarray]) -> Learned:
     """The figures that follow from a run's arrays and the verified labels alone."""
-    dataset = batches.split_of(spec.dataset)[0]
-    labels, classes = dataset.test_labels, dataset.classes
+    dataset = batches.split_for(spec)[0]
+    labels, classes = batches.test_labels(spec), dataset.classes
     figures: dict[str, float] = {}
     if "ten_crop_predicted" in arrays:
         figures["ten_crop_error"] = float(np.mean(arrays["ten_crop_predicted"] != labels))

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from . import batches, experiments, machine, paths, pretrained, runs
+from . import experiments, machine, paths, pretrained, runs
 from .errors import RecordError, SpecError
 from .experiments import Planned
 from .records import RunRecord, Store
+from .reimplementations import images_seen
 from .specs import RunSpec
 
 if TYPE_CHECKING:  # distributed takes a second to import, and most commands start no cluster
@@ -70,8 +71,7 @@ def expected_seconds(spec: RunSpec, records: list[RunRecord]) -> float:
 
 def _flop(spec: RunSpec) -> float:
     """Arithmetic of a run up to its cap."""
-    images = spec.images.train_size or len(batches.split_for(spec)[1])
-    return _flop_an_image(spec) * images * spec.recipe.epochs
+    return _flop_an_image(spec) * images_seen(spec)
 
 
 def _flop_an_image(spec: RunSpec) -> float:

@@ -1,6 +1,7 @@
 """One planned run, the profiles, and the names of settings: what all experiments share."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import SpecError
 from .specs import RunSpec
@@ -15,6 +16,7 @@ SCALINGS = {  # in words, for tables
     "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
     "unit-range": "0 to 1",
 }
+A_FIRST_LOOK: dict[str, Any] = {"valid_size": 1000, "test_size": 1000}  # what the smoke profile reads of each split
 INITS = {
     "paper": "normal, 0.01 in every layer",
     "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
@@ -58,8 +60,8 @@ def describe(spec: RunSpec) -> str:
     parts = [names.get(net.name, "The four-layer network with unshared third and fourth layers")]
     parts.append("at its full width" if net.width == 1 else f"at {net.width:g} times its width")
     seen = [f"pixels {SCALINGS[images.scaling]}"]
-    if images.train_size:
-        seen.append(f"{images.train_size:,} training images")
+    sizes = {"training": images.train_size, "validation": images.valid_size, "test": images.test_size}
+    seen += [f"{size:,} {name} images" for name, size in sizes.items() if size]
     if images.resize:
         seen.append(f"enlarged to {images.resize} pixels")
     if images.crop:

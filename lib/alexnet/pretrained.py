@@ -132,8 +132,8 @@ def loaders(spec: RunSpec, device: torch.device, precision: str) -> DataLoaders:
 
 
 def test_batches(spec: RunSpec, device: torch.device, precision: str) -> Batches:
-    """The test set in its own order, as `loaders` has it."""
+    """The run's test images in their own order, as `loaders` has them."""
     if not spec.frozen:
         return batches.test_batches(spec, device)
     images, rows = _feature_rows(spec, "test", precision, device)
-    return Batches(images, rows, bs=500)
+    return Batches(images, rows, bs=500, indices=torch.arange(len(images))[: spec.images.test_size])

@@ -156,7 +156,7 @@ def accuracy(values: Iterable[float | None], records: Sequence[RunRecord]) -> Ac
     known = tuple(value for value in values if value is not None)
     if not known:
         return None
-    return Accuracy(known, len(batches.split_of(records[0].spec.dataset)[0].test_labels))
+    return Accuracy(known, len(batches.test_labels(records[0].spec)))
 
 
 def own(row: str, arms: Sequence[ArmResult]) -> Accuracy | None:
@@ -307,7 +307,7 @@ def labelled(record: RunRecord, store: Store) -> dict[str, tuple[np.ndarray, np.
     return {
         "train": (dataset.train_labels[train], arrays["train_predicted"]),
         "validation": (dataset.train_labels[valid], arrays["valid_predicted"]),
-        "test": (dataset.test_labels, arrays["predicted"]),
+        "test": (batches.test_labels(record.spec), arrays["predicted"]),
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import SpecError
-from .planning import Planned, check_profile
+from .planning import A_FIRST_LOOK, Planned, check_profile
 from .records import Store
 from .reimplementations import PROTOCOLS, TOWERS_32, images_seen, training_images, with_paper_recipe
 from .specs import RunSpec
@@ -139,7 +139,7 @@ def fresh_rates() -> tuple[Arm, ...]:
 
 def small(full: RunSpec, name: str, row: str, **changes: Any) -> Arm:
     """A first look: an epoch on 1,000 images with a narrow network."""
-    narrow = full.with_(images={"train_size": 1000}, recipe={"epochs": 1, **CONSTANT}, **changes)
+    narrow = full.with_(images={"train_size": 1000, **A_FIRST_LOOK}, recipe={"epochs": 1, **CONSTANT}, **changes)
     return Arm(row, name, f"as published, {narrow.net.width:g} times the width", narrow, full)
 
 

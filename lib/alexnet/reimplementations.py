@@ -7,7 +7,7 @@ project's own validation split of 5,000 training images, and never train on it; 
 
 from typing import Any
 
-from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, StageSpec
+from .specs import HELD_BACK, ImageSpec, NetSpec, RecipeSpec, RunSpec, StageSpec
 
 # Ungrouped, with torch's own response normalisation, which divides alpha by the window size; dropout after fc6 and fc7.
 UNGROUPED = NetSpec(towers="full", norm="mean", init="torch")
@@ -88,7 +88,9 @@ PAPER_RECIPE = {
 
 def with_paper_recipe(row: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunSpec:
     """A row's network on all training images by the paper's recipe."""
-    plain: dict[str, Any] = {"train_size": None, "padding": 0, "crops": "random", "flip": row.dataset != "mnist"}
+    plain: dict[str, Any] = {
+        "train_size": None, "valid_size": None, "padding": 0, "crops": "random", "flip": row.dataset != "mnist",
+    }  # fmt: skip
     if row.images.resize is None:
         images = plain | {"padding": 4, "crop": 32}
     else:
@@ -105,4 +107,5 @@ def images_seen(spec: RunSpec) -> int:
 
 def training_images(spec: RunSpec) -> int:
     """Training images of an epoch, without reading any."""
-    return spec.images.train_size or {"cifar10": 45_000, "mnist": 55_000}[spec.dataset]
+    every = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
+    return spec.images.train_size or every - max(HELD_BACK, spec.images.valid_size or 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from .ablations import FIRST_SEED, Sweep, rate_of_grid
 from .errors import SpecError
-from .planning import GRID_SEED, Planned
+from .planning import A_FIRST_LOOK, GRID_SEED, Planned
 from .records import RunRecord, Store
 from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
 
@@ -37,7 +37,7 @@ class ReluSpeed:
 
     conditions: tuple[Condition, ...]
     seeds: int
-    train_size: int | None  # training images; None: all 45,000
+    images: ImageSpec = field(default_factory=ImageSpec)  # those of every condition, but for its scaling and size
     target: float = 0.25
 
     @property
@@ -49,7 +49,7 @@ class ReluSpeed:
         """One run. No regularisation: no weight decay, no dropout, no augmentation (figure 1's caption)."""
         grid = stage == "grid"
         return RunSpec(
-            images=ImageSpec(train_size=self.train_size, scaling=condition.scaling, resize=condition.resize),
+            images=self.images.model_copy(update={"scaling": condition.scaling, "resize": condition.resize}),
             net=condition.net.model_copy(update={"activation": arm, "init": condition.init}),
             recipe=RecipeSpec(
                 learning_rate=rate,
@@ -137,12 +137,12 @@ ALEXNET = Condition(
 )  # fmt: skip
 
 RELU_SPEED = {
-    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, train_size=4500, target=0.65),
-    "cpu": ReluSpeed((ORIGINAL, MODERN, ARRIVED), seeds=5, train_size=None),
-    "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10, train_size=None),
+    "smoke": ReluSpeed(tuple(SMOKE.values()), seeds=2, images=ImageSpec(train_size=4500, **A_FIRST_LOOK), target=0.65),
+    "cpu": ReluSpeed((ORIGINAL, MODERN, ARRIVED), seeds=5),
+    "gpu": ReluSpeed((ORIGINAL, MODERN), seeds=10),
 }
 
 RELU_ALEXNET = {
-    "cpu": ReluSpeed((ALEXNET,), seeds=3, train_size=None),
-    "gpu": ReluSpeed((replace(ALEXNET, net=NetSpec(dropout=0.0), resize=227),), seeds=5, train_size=None),
+    "cpu": ReluSpeed((ALEXNET,), seeds=3),
+    "gpu": ReluSpeed((replace(ALEXNET, net=NetSpec(dropout=0.0), resize=227),), seeds=5),
 }

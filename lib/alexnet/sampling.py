@@ -35,7 +35,7 @@ def noise_of(question: Question, runs: Runs, store: Store) -> SamplingNoise | No
 def _correct(record: RunRecord | None, store: Store) -> np.ndarray:
     """Whether each test image is classified right, [N]; none is by a run that diverged before it was tested."""
     assert record is not None  # only complete pairs come here
-    labels = batches.split_of(record.spec.dataset)[0].test_labels
+    labels = batches.test_labels(record.spec)
     if record.predictions is None:
         return np.zeros(len(labels), dtype=bool)
     found: np.ndarray = store.predictions(record)["predicted"] == labels

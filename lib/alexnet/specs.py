@@ -14,6 +14,7 @@ from .errors import SpecError
 KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the first layer's kernels
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
 CLASSES = {"cifar10": 10, "mnist": 10}  # that a data set has images of; a network may have more outputs
+HELD_BACK = 5000  # training images that are kept for validation
 SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits
 
 
@@ -28,6 +29,10 @@ class ImageSpec(Spec):
 
     train_size: int | None = Field(None, gt=0)  # training images, a stratified subset; None: all of the training split
     subset: Literal["same", "own"] = "same"  # the subset is the same in all runs, or each seed draws its own
+    valid_size: int | None = Field(None, gt=0)
+    # validation images, every class in proportion. Fewer than the 5,000 that are held back from training are a part of
+    # these and leave the training split as it is; for more, so many are held back; None: the 5,000
+    test_size: int | None = Field(None, gt=0)  # the first so many test images; None: all
     scaling: Literal["mean-image", "mean-image-unit", "standardised", "imagenet", "unit-range"] = "mean-image-unit"
     # mean-image: pixels 0..255 less the training mean image (section 2); -unit: the same over its standard deviation;
     # standardised: each channel less its mean, over its standard deviation; imagenet: the same with ImageNet's figures;
@@ -152,7 +157,8 @@ class RunSpec(Spec):
     def _transfer_fits(self) -> "RunSpec":
         if self.transfer is None:
             return self
-        seen = self.images.model_copy(update={"train_size": None, "subset": "same", "flip": False})
+        fewer = {"train_size": None, "subset": "same", "valid_size": None, "test_size": None}
+        seen = self.images.model_copy(update={**fewer, "flip": False})
         if seen != ImageSpec(scaling="imagenet", resize=224):
             raise ValueError('transfer needs images(scaling="imagenet", resize=224) and no augmentation but flip')
         if self.measured != "errors":
