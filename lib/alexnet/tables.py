@@ -10,8 +10,8 @@ import pandas
 SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
 WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
 VERDICTS = (
-    "reproduced", "weaker than claimed", "direction reproduced", "contradicted", "no effect of that size", "inconclusive",
-    "not tested",
+    "reproduced", "weaker than claimed", "direction reproduced", "contradicted", "no effect of that size",
+    "inconclusive", "not tested",
 )  # fmt: skip
 
 
