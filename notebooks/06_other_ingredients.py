@@ -26,64 +26,71 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 
 # %%
 import pandas as pd
-from IPython.display import Markdown, display
 
-from alexnet import board, claims, experiments, figures, figures_ablations, learner, paths, planning, tables
-from alexnet.ablations import ABLATIONS
+from alexnet import anatomy, board, claims, effects, experiments, figures, figures_ablations, learner, paths, planning, tables
+from alexnet.ablations import ABLATIONS, REMOVABLE, regime
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
+from alexnet.tables import say
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = experiments.records(PROFILE, store, SEEDS)
-planned = {(p.claim, p.condition) for p, _ in runs if p.stage == "seeds"}
-rows = {
-    claim.id: [
-        board.row(question, runs)
-        for question in claims.claims().questions()
-        if question.claim == claim.id and (question.claim, question.condition) in planned
-    ]
-    for claim in claims.claims().claim
-}
-baseline = ABLATIONS[PROFILE][0].baseline
+rows = {claim.id: board.of_claim(claim.id, runs) for claim in claims.claims().claim}
 columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
 ingredients = (
     "lrn-alexnet", "two-towers", "aug-crop-flip", "aug-colour", "weight-decay-train", "lr-drops", "depth"
 )  # fmt: skip
 
 
+def parameters(spec):
+    """How many weights and biases a run's network has."""
+    return int(anatomy.layers(spec.net, spec.images.side(32))["parameters"].sum())
+
+
 def report(claim, label):
-    """The paper's statement, both arms seed by seed, and the verdicts of a claim."""
-    display(Markdown(f"*Section {claims.claims()[claim].section}.* {claims.claims()[claim].statement}"))
-    drawn = [row for row in rows[claim] if row.effect is not None]
+    """The paper's statement, the answer, both arms seed by seed, their errors, and the verdicts of a claim."""
+    say(f"*Section {claims.claims()[claim].section}.* {claims.claims()[claim].statement}")
+    say(board.answer(rows[claim]))
+    drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(figures_ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
+    if doubt := figures_ablations.doubt(
+        figures_ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"
+    ):
+        say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
-    if missing := figures_ablations.waiting(rows[claim]):
-        print(missing)
+    say(figures_ablations.waiting(rows[claim]))
 
 
 # %% [markdown]
 # ## The network that they are taken out of
 
 # %%
-display(Markdown(planning.describe(baseline)))
+regimes = {
+    "12 epochs, seen before the rule": regime(PROFILE, "cifar"),
+    "30 epochs": regime(PROFILE, "long"),
+    "90 epochs on 10,000 images": regime(PROFILE, "overfit"),
+}  # fmt: skip
+baseline = regimes["30 epochs"]
+say(planning.describe(baseline))
+
+# %% [markdown]
+# How well the network does with all its ingredients, in each regime, is what an effect has to be read against: a network
+# that has not fitted its own training images cannot lose anything by overfitting.
 
 # %%
-counted = [record for p, record in runs if p.spec == baseline.with_(seed=p.seed, recipe={
-    "learning_rate": p.spec.recipe.learning_rate}) and record is not None]  # fmt: skip
-by_seed = {record.spec.seed: record for record in counted if record.spec.test}
-table = [
-    {
-        "seed": seed,
-        "learning rate": record.spec.recipe.learning_rate,
-        "training error": record.final.clean_train_error,
-        "test error, one crop": record.final.test_error,
-        "test error, ten crops": record.learned.ten_crop_error,
-    }
-    for seed, record in sorted(by_seed.items())
-]
-formats = dict.fromkeys(["training error", "test error, one crop", "test error, ten crops"], ".1%")
-tables.show(pd.DataFrame(table), "The network with all ingredients", formats)
+table = []
+for name, spec in regimes.items():
+    own = {r.hash: r for p, r in runs if r is not None and p.stage == "seeds" and p.spec.test and
+           planning.changes(p.spec.with_(recipe={"learning_rate": spec.recipe.learning_rate}), spec) == "nothing"}
+    errors = {r.spec.seed: (r.final.clean_train_error, r.final.test_error, r.learned and r.learned.ten_crop_error)
+              for r in own.values()}
+    if errors:
+        means = pd.DataFrame(errors.values(), dtype=float).mean()
+        table.append((name, len(errors), *(None if value != value else value for value in means)))
+names = ["regime", "runs", "training error", "test error, one crop", "test error, ten crops"]
+tables.show(pd.DataFrame(table, columns=names), "The network with all ingredients, means over seeds",
+            dict.fromkeys(names[2:], ".1%"))  # fmt: skip
 
 # %% [markdown]
 # ## What we run
@@ -92,15 +99,15 @@ tables.show(pd.DataFrame(table), "The network with all ingredients", formats)
 # compared in pairs. This is all that the arms set otherwise than the network above:
 
 # %%
-differences = {
-    (p.claim, p.condition, f"{p.arm} {p.variant}".strip()): planning.changes(p.spec, baseline.with_(recipe={
-        "learning_rate": p.spec.recipe.learning_rate}))
-    for p, _ in runs if p.stage == "seeds" and p.claim in ingredients
-}  # fmt: skip
+differences = {}
+for p, _ in runs:
+    if p.stage == "seeds" and p.claim in ingredients:
+        spec = regime(PROFILE, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
+        title = claims.claims()[p.claim].title
+        differences[title, f"{p.arm} {p.variant}".strip()] = planning.changes(p.spec, spec)
 tables.show(
     pd.DataFrame([(*key, change) for key, change in differences.items() if change != "nothing"],
-                 columns=["claim", "condition", "arm", "sets otherwise"])
-    .drop_duplicates(["claim", "arm", "sets otherwise"]),
+                 columns=["claim", "arm", "sets otherwise"]),
     "Arms that differ from the network above",
 )  # fmt: skip
 
@@ -110,9 +117,9 @@ tables.show(
 # %%
 curves = {}
 for claim in ingredients:
-    for row in (row for row in rows[claim] if row.question.primary):
-        name = f"{row.question.title} ({row.question.condition_title})"
-        curves[name] = figures_ablations.arms_of(row.question, runs)
+    question = board.shown(rows[claim]).question if rows[claim] else None
+    if question is not None and not question.smallest_of:
+        curves[f"{question.title} ({question.condition_title})"] = figures_ablations.arms_of(question, runs)
 show_if_any(
     figures_ablations.curve_panels, curves, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
     "When do the arms part? (number of runs in brackets)",
@@ -128,16 +135,13 @@ show_if_any(
 report("lrn-alexnet", "test error (%)")
 
 # %%
-guessing = 1 - 1 / baseline.net.classes
 for row in rows["lrn-alexnet"]:
-    for arm, records in figures_ablations.arms_of(row.question, runs).items():
-        for record in (r for r in records if r.final.test_error > 0.95 * guessing):
-            say = (
-                f"The run {arm} normalisation of seed {record.spec.seed} ({row.question.condition_title}) learned "
-                f"nothing: its test error is {record.final.test_error:.1%}, that of blind guessing {guessing:.0%}. "
-                "That is a result, so it stays among the others and widens the interval."
-            )
-            display(Markdown(say))
+    for arm, (lost, of) in row.collapses.items():
+        low, high = effects.proportion(lost, of)
+        say(
+            f"*{row.question.condition_title}*: {lost} of {of} runs of the arm {arm} ended at guessing. The chance of that "
+            f"lies between {low:.0%} and {high:.0%} (exact interval). The effect is that among the runs that train."
+        )
 
 # %% [markdown]
 # The paper also names a small network, of four layers, whose files were released. Two of these differ in normalisation,
@@ -207,7 +211,8 @@ report("weight-decay-train", "training error, dropout off (%)")
 report("lr-drops", "test error (%)")
 
 # %%
-arms = figures_ablations.arms_of(claims.claims().question("lr-drops"), runs)
+question = board.shown(rows["lr-drops"]).question
+arms = figures_ablations.arms_of(question, runs)
 if any(arms.values()):
     show_if_any(
         figures_ablations.epoch_curves,
@@ -215,27 +220,30 @@ if any(arms.values()):
         lambda epoch: 100 * epoch.valid_error,
         "validation error (%)",
         "What happens when the learning rate drops?",
-        drops=baseline.recipe.drops,
+        drops=regime(PROFILE, question.condition).recipe.drops,
     )
 
 # %% [markdown]
 # ## Depth: every single middle layer
 #
-# The paper says that removing any of the middle layers costs about the same. Each of layers two to seven is taken out
-# on its own; the pooling and normalisation that follow it stay.
-#
-# Without layer 6 or without layer 7, a single hidden layer of the same width is left: these two are the same network
-# from the same seeds, so their figures are equal, and the mean over layers counts it twice.
+# The paper says that removing any of the middle layers costs about two points, and speaks of the convolutional ones.
+# Each is taken out on its own; the pooling and normalisation that follow it stay. "Any" is a claim on every layer, so
+# the smallest of the effects decides. Taking a layer out can add parameters, where the next one then reads more maps:
+# the table has the parameters of each network. Without layer 6 or without layer 7 a single hidden layer of the same
+# width is left: one network, which is shown once.
 
 # %%
+sizes = [("all layers", parameters(baseline))]
+sizes += [(f"without {layer}", parameters(baseline.with_(net={"without": layer}))) for layer in REMOVABLE[:-1]]
+tables.show(pd.DataFrame(sizes, columns=["network", "parameters"]), "What is left", {"parameters": ",d"})
 report("depth", "test error (%)")
 
 # %% [markdown]
 # ## All of them
 
 # %%
-everything = [row for claim in rows for row in rows[claim] if row.effect is not None and row.question.unit in
-              ("percentage points",) and not row.question.claim.startswith("init")]  # fmt: skip
+everything = [row for claim in rows for row in rows[claim] if isinstance(row.effect, board.Effect) and
+              row.question.unit == "percentage points" and claim != "init-as-written"]  # fmt: skip
 if everything:
     show_if_any(figures.forest_plot, everything, "What does each ingredient buy?")
 
@@ -255,8 +263,8 @@ if LIVE:
 # %% [markdown]
 # ## Threats to validity
 #
-# - All arms use the learning rate and the epochs that suit the full network. An arm that would like others is at a
-#   disadvantage, as it was in the paper.
+# - In the twelve-epoch runs all arms use the learning rate that suits the full network, and an arm that would like
+#   another is at a disadvantage. In the others each arm has its own.
 # - The network is narrower, the images are smaller and fewer, and training is shorter than the paper's. Regularisers
 #   show their worth late; a short training sees little of it.
 # - The intervals are over seeds alone: all runs share one split of one data set.

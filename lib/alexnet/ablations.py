@@ -6,7 +6,7 @@ seed share initial draws, order of images and augmentation; the baseline's own r
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import SpecError
@@ -331,7 +331,7 @@ def lasting() -> tuple[Comparison, ...]:
 
 def first_look(found: Iterable[Comparison]) -> tuple[Comparison, ...]:
     """Those of them that fit into a smoke run: without depth, which takes a run a layer, and without second forms."""
-    return tuple(one for one in found if one.claim != "depth" and one.condition not in ("as-run", "full-width"))
+    return tuple(one for one in found if one.claim != "depth" and one.condition not in ("long-as-run", "long-full"))
 
 
 # The paper's initialisation and the code's, on pixels of 0..255 and of unit variance.
@@ -483,13 +483,13 @@ def long(spec: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunSpec:
 
 TEN_VIEWS = long(LOCAL, 500, (480, 490)).with_(measured="features")
 SMALL = smoke(ALEXNET_32, train_size=2000, width=0.125, epochs=2, drops=(1,))
-SMALL_START = smoke(START_32, train_size=2000, width=0.125, epochs=1)
+SMALL_START = smoke(START_32, train_size=2000, width=0.125, epochs=1).with_(images={"scaling": "mean-image"})
 
 ABLATIONS: dict[str, tuple[Ablations | Starts, ...]] = {
     "smoke": (
-        Ablations("alexnet-32", SMALL, (*KERNELS_SMALL, *first_look(comparisons())), seeds=2, rates=(0.02,)),
-        Ablations("start-32", SMALL_START, (*biases(1, 2), *starts(1, "small-")), seeds=2),
-        Ablations("four-layer-local", smoke(LOCAL, 2000, 0.25, 1), four_layer_norm("clean", "released"), seeds=2),
+        Ablations("alexnet-32", SMALL, (*KERNELS_SMALL, *overfitting(), *first_look(lasting())), 2, rates=(0.02,)),
+        replace(OWN_RATES, baseline=SMALL_START, rates=(0.01,), epochs=(1, 1), seeds=2),
+        Ablations("four-layer-local", smoke(LASTING_LOCAL, 2000, 0.25, 1), four_layer_norm("long"), seeds=2),
     ),
     "cpu": (
         Ablations("alexnet-32", ALEXNET_32, (*KERNELS_SMALL, *comparisons()), seeds=3, rates=RATES_32),
@@ -507,5 +507,9 @@ ABLATIONS: dict[str, tuple[Ablations | Starts, ...]] = {
         Ablations("start-227", START_227.with_(images={"train_size": None}), (*biases(2, 5), *starts(2)), seeds=5),
         Ablations("four-layer-local", long(LOCAL, 120, (100, 110)), four_layer_norm("clean", "released"), seeds=5),
         Ablations("four-layer-full", TEN_VIEWS, four_layer_norm("full-length"), seeds=3),
+        replace(OWN_RATES, seeds=6),
+        Ablations("overfit", OVERFIT, overfitting(), 12, (), SWEEP_32, FIRST_SEED, baseline_runs=2),
+        Ablations("four-layer-long", LASTING_LOCAL, four_layer_norm("long"), 12, (), SWEEP_LOCAL, FIRST_SEED),
+        Ablations("long", LASTING, lasting(), 12, (), SWEEP_32, FIRST_SEED, baseline_runs=2),
     ),
 }

@@ -10,8 +10,8 @@ from . import figures_published, models, published_results, tables
 from .batches import side_of
 from .claims import published
 from .figures_display import show
-from .published_results import Found, find
-from .published_runs import PAPER_START, PUBLISHED, PUBLISHED_32
+from .published_results import Found, find, protocol
+from .published_runs import PAPER_START, PUBLISHED_32, SHARE
 from .records import RunRecord, Store
 from .reimplementations import PROTOCOLS, TOWERS_32
 from .specs import RunSpec
@@ -66,10 +66,10 @@ def network(row: str, variant: bool = False) -> None:
     tables.show(table, f"The network: {said}", {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"})
 
 
-def beside(row: str, found: Found, name: str = PUBLISHED) -> None:
+def beside(row: str, found: Found) -> None:
     """Ours beside theirs: the verdict, every arm, and the three splits of the first run."""
     entry, arms = published()[row], found.get(row, [])
-    result = find(arms, name)
+    result = protocol(arms)
     if result is None:
         say("*This profile has no run of this protocol.*")
         return
@@ -89,10 +89,10 @@ def beside(row: str, found: Found, name: str = PUBLISHED) -> None:
     tables.show(published_results.splits_table(entry, first), f"The three splits, {result.arm.share}, seed 0", SPLITS)
 
 
-def pictures(row: str, found: Found, store: Store, name: str = PUBLISHED) -> None:
+def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
     """Curves, per-class figures, confusion, predictions right and wrong, and feature maps of the first run."""
     entry = published()[row]
-    result = find(found.get(row, []), name)
+    result = find(found.get(row, []), name) if name else protocol(found.get(row, []))
     if result is None or not result.records:
         return
     record, share = result.records[0], result.arm.share
@@ -173,7 +173,8 @@ def variant(found: Found) -> None:
 def enlarging(found: Found) -> None:
     """The same network's two forms on the same images for the same epochs: what enlarging costs."""
     arms = found.get("cifar-towers", [])
-    enlarged, small = find(arms, PUBLISHED), find(arms, "share-32") or find(arms, PUBLISHED_32)
+    enlarged = protocol(arms)
+    small = find(arms, "share-32" if enlarged and enlarged.arm.name == SHARE else PUBLISHED_32)
     if not enlarged or not small or not enlarged.records or not small.records:
         not_run("make runs CLAIM=cifar-towers")
         return
@@ -200,7 +201,7 @@ def paper_start(found: Found) -> None:
         if not result.records:
             not_run(result.command)
             continue
-        twin = find(every, PUBLISHED if result.arm.name == PAPER_START else PUBLISHED_32)
+        twin = protocol(every) if result.arm.name == PAPER_START else find(every, PUBLISHED_32)
         say(f"**{result.arm.title.capitalize()}**: {_begun(result.records, twin.records if twin else ())}")
 
 

@@ -18,7 +18,7 @@ from . import batches
 from .claims import Reimplementation, published
 from .effects import Label
 from .planning import Planned
-from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, Arm, PublishedRuns
+from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, SHARE, Arm, PublishedRuns
 from .records import RunRecord, Store
 
 CONFIDENCE = 0.95
@@ -115,6 +115,12 @@ def find(arms: Sequence[ArmResult], name: str) -> ArmResult | None:
     return next((result for result in arms if result.arm.name == name), None)
 
 
+def protocol(arms: Sequence[ArmResult]) -> ArmResult | None:
+    """The arm that stands for a row's own protocol: in full, else on a share, else its variant; recorded ones first."""
+    known = [result for name in (PUBLISHED, SHARE, PUBLISHED_32) if (result := find(arms, name)) is not None]
+    return next((result for result in known if result.records), known[0] if known else None)
+
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -147,7 +153,7 @@ def clean_records(arms: Sequence[ArmResult]) -> list[RunRecord]:
         seeds = sorted({record.spec.seed for record in tried})
         of = [[record for record in tried if record.spec.seed == seed] for seed in seeds]
         return [min(found, key=lambda record: record.final.valid_error) for found in of]
-    own = find(arms, PUBLISHED) or find(arms, PUBLISHED_32)
+    own = protocol(arms)
     return list(own.records) if own else []
 
 
@@ -161,7 +167,7 @@ def accuracy(values: Iterable[float | None], records: Sequence[RunRecord]) -> Ac
 
 def own(row: str, arms: Sequence[ArmResult]) -> Accuracy | None:
     """Ours under the row's own protocol, flaws included."""
-    found = find(arms, PUBLISHED) or find(arms, PUBLISHED_32)
+    found = protocol(arms)
     records = found.records if found else ()
     return accuracy((own_accuracy(row, record) for record in records), records)
 
@@ -184,13 +190,13 @@ def best(arms: Sequence[ArmResult]) -> tuple[ArmResult, Accuracy] | None:
 
 def partial(arms: Sequence[ArmResult]) -> str:
     """How much of a row's protocol is run, if less than all; else nothing."""
-    found = find(arms, PUBLISHED) or find(arms, PUBLISHED_32)
+    found = protocol(arms)
     return found.arm.share if found and found.arm.partial else ""
 
 
 def extent(arms: Sequence[ArmResult]) -> str:
     """The same in few words."""
-    found = find(arms, PUBLISHED) or find(arms, PUBLISHED_32)
+    found = protocol(arms)
     return f"partial: {found.arm.part:.1%} of the images seen" if found and found.arm.partial else "in full"
 
 

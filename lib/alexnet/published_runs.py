@@ -14,9 +14,11 @@ from .records import Store
 from .reimplementations import PROTOCOLS, TOWERS_32, images_seen, training_images, with_paper_recipe
 from .specs import RunSpec
 
-PUBLISHED = "published"  # the arm that follows a row's own protocol
+PUBLISHED = "published"  # the arm that follows a row's own protocol, in full
+SHARE = "share"  # the same on a share of its images and epochs, which stands for it while it is not run in full
 PUBLISHED_32 = "published-32"  # the same for cifar-towers' variant for 32 pixels
 PAPER_START = "paper-start"  # the paper's initial weights instead of the author's; with -32 for the variant
+TOWERS, BN = "cifar-towers", "cifar-bn"
 CLEAN = "clean"  # arms of which one is chosen, on validation images
 
 
@@ -67,7 +69,10 @@ class PublishedRuns:
         """All runs; none depends on another."""
         for arm in self.arms:
             for seed in range(seeds or arm.seeds or self.seeds):
-                yield Planned(arm.row, arm.name, "seeds", arm.name, seed, arm.spec.with_(seed=seed))
+                spec = arm.spec.with_(seed=seed)
+                yield Planned(arm.row, arm.name, "seeds", arm.name, seed, spec)
+                if (arm.row, arm.name) == (TOWERS, PUBLISHED):  # the longest trained first layers of two towers
+                    yield Planned("kernel-towers", PUBLISHED, "seeds", "network", seed, spec)
 
     def arms_of(self, row: str) -> list[Arm]:
         """The arms of a row, its own protocol first. Raises `SpecError` for a row without runs."""
@@ -77,20 +82,19 @@ class PublishedRuns:
         return found
 
 
-def share(row: str, images: int, epochs: int, name: str = PUBLISHED, title: str = "as published", **recipe: Any) -> Arm:
+def share(row: str, images: int, epochs: int, **recipe: Any) -> Arm:
     """A row's protocol on some of its images, for some of its epochs; the test set is used once, at the end."""
     full = PROTOCOLS[row]
     spec = full.with_(images={"train_size": images}, recipe={"epochs": epochs, **recipe}, measured="splits")
-    return Arm(row, name, title, spec, full)
+    return Arm(row, SHARE, "as published, on a share of the images", spec, full)
 
 
-def published(row: str) -> Arm:
+def published(row: str, seeds: int | None = None) -> Arm:
     """A row's protocol in full."""
-    return Arm(row, PUBLISHED, "as published", PROTOCOLS[row], PROTOCOLS[row])
+    return Arm(row, PUBLISHED, "as published", PROTOCOLS[row], PROTOCOLS[row], seeds)
 
 
 CONSTANT: dict[str, Any] = {"schedule": "constant", "drops": ()}
-TOWERS, BN = "cifar-towers", "cifar-bn"
 VARIANT = Arm(TOWERS, PUBLISHED_32, "as published, on 32 pixels", TOWERS_32, TOWERS_32)
 SHARE_224 = share(TOWERS, 8_000, 10)
 
@@ -154,6 +158,8 @@ PUBLISHED_RUNS = {
     "cpu": PublishedRuns(
         (
             published(BN),
+            published("mnist-alexnet"),
+            published(TOWERS, seeds=3),
             VARIANT,
             SHARE_224,
             Arm(TOWERS, "share-32", "on 32 pixels, the same share",
