@@ -226,8 +226,8 @@ for name in (NAMES[name] for name in counted):
     before, after = (first.loc[(name, "tanh", when)] for when in ("before", "after"))
     relu = first.loc[(name, "ReLU", "before")]
     say(
-        f"**{name[0].upper()}{name[1:]}.** Before training, the first layer's tanh units see inputs of standard deviation "
-        f"{before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
+        f"**{name[0].upper()}{name[1:]}.** Before training, the first layer's tanh units see inputs of standard "
+        f"deviation {before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
         f"{after['input']:.3g} and {after['flat units']:.0%}. The gradient at the first layer starts at "
         f"{before['gradient']:.1e} with tanh and {relu['gradient']:.1e} with ReLU."
     )
@@ -295,7 +295,8 @@ if LIVE:
 #
 # - The paper doesn't name its four-layer network; we take the layer file of the same authors that fits the text best.
 # - We train on the training split that leaves room for validation, not on all of CIFAR-10's training images.
-# - The learning rate is chosen from one seed and a grid of powers of two. A finer search could favour either activation.
+# - The learning rate is chosen from one seed and a grid of powers of two. A finer search could favour
+#   either activation.
 # - Seeds vary initial weights and the order of images; they don't vary the data. The interval says nothing of other
 #   data sets or networks.
 # - Speed is counted in epochs. An epoch costs both networks almost the same time.

@@ -27,7 +27,19 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import anatomy, board, claims, effects, experiments, figures, figures_ablations, learner, paths, planning, tables
+from alexnet import (
+    anatomy,
+    board,
+    claims,
+    effects,
+    experiments,
+    figures,
+    figures_ablations,
+    learner,
+    paths,
+    planning,
+    tables,
+)
 from alexnet.ablations import ABLATIONS, REMOVABLE, regime
 from alexnet.figures_display import show_if_any
 from alexnet.records import Store
@@ -75,8 +87,8 @@ baseline = regimes["30 epochs"]
 say(planning.describe(baseline))
 
 # %% [markdown]
-# How well the network does with all its ingredients, in each regime, is what an effect has to be read against: a network
-# that has not fitted its own training images cannot lose anything by overfitting.
+# How well the network does with all its ingredients, in each regime, is what an effect has to be read against: a
+# network that has not fitted its own training images cannot lose anything by overfitting.
 
 # %%
 table = []
@@ -139,8 +151,8 @@ for row in rows["lrn-alexnet"]:
     for arm, (lost, of) in row.collapses.items():
         low, high = effects.proportion(lost, of)
         say(
-            f"*{row.question.condition_title}*: {lost} of {of} runs of the arm {arm} ended at guessing. The chance of that "
-            f"lies between {low:.0%} and {high:.0%} (exact interval). The effect is that among the runs that train."
+            f"*{row.question.condition_title}*: {lost} of {of} runs {arm} normalisation ended at guessing. The chance "
+            f"of that lies between {low:.0%} and {high:.0%} (exact interval). The effect is that among runs that train."
         )
 
 # %% [markdown]

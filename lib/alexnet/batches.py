@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import fastai.vision.learner  # noqa: F401  teaches fastai how images with their classes and losses are shown
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -316,7 +316,7 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
     return pandas.DataFrame(
         [
             {
-                "claim": entry.question.claim,
+                "claim": entry.question.title,
                 "condition": entry.question.condition_title,
                 "section": entry.question.section,
                 "paper": paper(entry.question),
@@ -340,9 +340,9 @@ def detectable(found: Sequence[Row], power: float = 0.8) -> pandas.DataFrame:
     return pandas.DataFrame(
         [
             {
-                "claim": entry.question.claim,
+                "claim": entry.question.title,
                 "condition": entry.question.condition_title,
-                "seeds": entry.effect.n,
+                "pairs": entry.effect.n,
                 "smallest": entry.effect.smallest_detectable(power),
                 "unit": entry.question.unit,
                 "paper": paper(entry.question),
@@ -351,5 +351,5 @@ def detectable(found: Sequence[Row], power: float = 0.8) -> pandas.DataFrame:
             for entry in found
             if isinstance(entry.effect, Effect)
         ],
-        columns=["claim", "condition", "seeds", "smallest", "unit", "paper", "verdict"],
+        columns=["claim", "condition", "pairs", "smallest", "unit", "paper", "verdict"],
     )

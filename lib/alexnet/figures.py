@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from .board import Row, epochs_to_target
-from .effects import LABELS, Effect
+from .effects import LABELS, Effect, smallest_detectable
 from .errors import NothingToDraw, SpecError
 from .records import RunRecord
 
@@ -209,6 +209,25 @@ def _forest_alt(rows: Sequence[Row]) -> str:
         if isinstance(effect, Effect):
             each.append(f"{_row_name(row)}: {effect.text} ({effect.unit}{paper}), {row.verdict.label}.")
     return f"Forest plot of {_counted(len(rows), 'effect')}: {tally}. {' '.join(each)}"
+
+
+def power_curve(title: str) -> Drawn:
+    """The smallest effect that so many pairs find in four tries of five, in standard deviations of a pair's value."""
+    pairs = [*range(3, 13), 16, 20, 30]
+    found = [smallest_detectable(n) for n in pairs]
+    with themed():
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axis = figure.subplots()
+        axis.plot(pairs, found, color=BLUE, marker="o", markersize=4)
+        for n in (3, 6, 12):
+            axis.annotate(f"{n} pairs: {smallest_detectable(n):.2f}", (n, smallest_detectable(n)), (8, 8),
+                          textcoords="offset points", fontsize=9)  # fmt: skip
+        axis.set_ylim(0, None)
+        axis.set_xlabel("pairs of runs")
+        axis.set_ylabel("smallest effect found\n(standard deviations)")
+        axis.set_title(title)
+    said = ", ".join(f"{value:.2f} with {n}" for n, value in zip(pairs, found, strict=True))
+    return figure, f"Smallest effect found with 80% power against the number of pairs of runs: {said}."
 
 
 # ---- learning curves -------------------------------------------------------------------------------------------------

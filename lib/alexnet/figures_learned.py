@@ -175,30 +175,26 @@ def feature_maps(maps: Mapping[str, np.ndarray], image: Pixels, title: str, show
 def starts(table: pd.DataFrame, trained_from: float, title: str) -> Drawn:
     """Training error at the end of the budget against the predicted size of the scores at the start.
 
-    `table` has a row a run: `condition`, `predicted` (scale of the scores), `error` in percent. Raises
+    `table` has a row a run: `start`, `predicted` (scale of the scores), `error` in percent. Raises
     `NothingToDraw` for an empty one.
     """
     if not len(table):
         raise NothingToDraw("There is no run to draw; `make runs` makes the missing records.")
     said = []
     with themed():
-        figure = Figure(figsize=(7.8, 4.4), layout="constrained")
+        figure = Figure(figsize=(7.8, 5.2), layout="constrained")
         axis = figure.subplots()
         axis.axhline(trained_from, color=GREY, linewidth=1, zorder=0)
         axis.annotate(
             "counts as trained below", (1, trained_from), (0, -4), xycoords=("axes fraction", "data"),
             textcoords="offset points", ha="right", va="top", fontsize=9, color=GREY,
         )  # fmt: skip
-        for place, (condition, rows) in enumerate(table.groupby("condition", sort=False)):
-            colour = PALETTE[place % len(PALETTE)]
-            axis.plot(rows["predicted"], rows["error"], "osD^v<>p"[place % 8], color=colour, markersize=7, alpha=0.8)
-            axis.annotate(
-                str(condition), (rows["predicted"].mean(), rows["error"].mean()), (8, -15 if place % 2 else 8),
-                textcoords="offset points", fontsize=8, color=colour,
-            )  # fmt: skip
-            said.append(f"{condition}: predicted {rows['predicted'].mean():.1e}, error {rows['error'].mean():.0f}%")
+        for place, (start, rows) in enumerate(table.groupby("start", sort=False)):
+            colour, marker = PALETTE[place % len(PALETTE)], "osD^v<>pXP*h"[place % 12]
+            axis.plot(rows["predicted"], rows["error"], marker, color=colour, markersize=7, alpha=0.8, label=str(start))
+            said.append(f"{start}: predicted {rows['predicted'].mean():.1e}, error {rows['error'].mean():.0f}%")
         axis.set_xscale("log")
-        axis.margins(x=0.18)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
         axis.set_ylim(0, 100)
         axis.set_xlabel("predicted size of the scores before training (logarithmic)")
         axis.set_ylabel("training error at the end (%)")

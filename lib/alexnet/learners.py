@@ -1,6 +1,7 @@
 """fastai Learners for the paper's recipe, and the small callbacks it is made of (section 5)."""
 
 import copy
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -570,6 +571,7 @@ def learner(
 
     `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
     """
+    importlib.import_module("fastai.vision.learner")  # teaches fastai how images with classes and losses are shown
     device = device or machine.default_device()
     recipe = spec.recipe
     precision = precision or machine.default_precision()

@@ -56,7 +56,7 @@ def table(rows: Sequence[Row], runs: Runs, store: Store) -> pd.DataFrame:
         over_seeds = f"{row.effect.low:.2f} to {row.effect.high:.2f}" if row.effect.has_interval else "–"
         lines.append(
             {
-                "claim": row.question.claim,
+                "claim": row.question.title,
                 "condition": row.question.condition_title,
                 "difference": noise.difference,
                 "over seeds": over_seeds,

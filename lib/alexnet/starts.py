@@ -1,5 +1,6 @@
 """Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,45 +18,59 @@ from .specs import CLASSES, RunSpec
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
 DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen silent
-PREFIXES = {"227": "", "32": "small-"}  # of conditions, by network
 NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
 WEIGHTS = {"paper": "as written", "as-run": "as run"}
 PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
+MADE_OF = ("network", "weights", "biases", "pixels", "outputs")  # what tells starts apart
 
 
 def specs(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, RunSpec]:
-    """Condition to the specification of its first seed, network by network in the order of the plan.
+    """Each start of the faithful and the narrow network in words, with the specification of its first run.
 
-    All combinations of weights and pixels are there: one that the profile does not train can be measured all the same.
+    All combinations of weights and pixels are there, and the same with biases of zero: one that the profile does not
+    train can be measured all the same.
     """
     networks: dict[str, RunSpec] = {}
     for planned, _ in runs:
         if planned.claim == CLAIM and planned.stage == "seeds":
             networks.setdefault(planned.spec.net.form, planned.spec)
-    return {
-        f"{PREFIXES[form]}{name}": spec.with_(**change)
-        for form, spec in networks.items()
-        for name, change in STARTS.items()
-    }
+    every = [
+        spec.with_(**change).with_(net={"bias_ones": ones, "classes": 10})
+        for spec in networks.values()
+        for change in STARTS.values()
+        for ones in (True, False)
+    ]
+    every += [spec.with_(**STARTS["written-255"]).with_(net={"classes": 1000}) for spec in networks.values()]
+    return {title(spec): spec for spec in every}
 
 
 def named(spec: RunSpec) -> dict[str, str]:
-    """What a condition is made of, in words: network, weights and pixels."""
+    """What a start is made of, in words: network, weights, biases, pixels and outputs."""
     return {
         "network": NETWORKS[spec.net.form],
         "weights": WEIGHTS[spec.net.init],
+        "biases": "one" if spec.net.bias_ones else "zero",
         "pixels": PIXELS[spec.images.scaling],
+        "outputs": f"{spec.net.classes:,}",
     }
 
 
+def title(spec: RunSpec) -> str:
+    """The same in one line."""
+    made = named(spec)
+    outputs = "" if spec.net.classes == 10 else f", {made['outputs']} outputs"
+    narrow = "" if spec.net.form == "227" else ", narrow"
+    return f"{made['weights']}, biases of {made['biases']}, {made['pixels']}{outputs}{narrow}"
+
+
 def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
-    """A row a condition: what it is made of, size of the pixels, product of all gains, predicted size of the scores."""
+    """A row a start: size of the pixels, product of all gains, predicted size of the scores (biases are left out)."""
     rows = []
-    for condition, spec in found.items():
+    for name, spec in found.items():
         size = batches.statistics(spec.dataset).spread if spec.images.scaling == "mean-image" else 1.0
         gain = anatomy.total_gain(spec.net, batches.side_of(spec))
-        rows.append({"condition": condition, **named(spec), "size": size, "gain": gain, "predicted": gain * size})
-    return pd.DataFrame(rows, columns=["condition", "network", "weights", "pixels", "size", "gain", "predicted"])
+        rows.append({"start": name, "size": size, "gain": gain, "predicted": gain * size})
+    return pd.DataFrame(rows, columns=["start", "size", "gain", "predicted"])
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,8 @@ def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTra
 
     Reach: a step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is
     what the last layer is given by all images. The cross-entropy of C classes that are about equally probable has the
-    curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m).
+    curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m): the last
+    column is the learning rate at which that begins.
     """
     differences, gradients, reach = {}, {}, []
     for name, spec in found.items():
@@ -83,11 +99,12 @@ def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTra
         recipe = spec.recipe
         moved = recipe.learning_rate * signals.common_input(model, images) / spec.net.classes
         limit = 2 * (1 + recipe.momentum)
-        reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit})
+        rate = recipe.learning_rate * limit / moved if moved else math.inf
+        reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit, "rate": rate})
     return BeforeTraining(
         _by_layer(differences),
         _by_layer(gradients),
-        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots"]),
+        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots", "rate"]),
     )
 
 
@@ -96,24 +113,26 @@ def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.Data
 
 
 def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
-    """A row a run: what it started from, its training error at the end in percent, whether it counts as trained, and
-    the steps until the end of the first epoch in which it did (none where it never did).
+    """A row a run of any start: what it started from, its learning rate, its training error at the end in percent,
+    whether it counts as trained, and the steps until the end of the first epoch in which it did (none where never).
 
     A network counts as trained once its running training error over an epoch is the margin below guessing.
     """
-    rows = []
+    found: dict[str, RunRecord] = {}
     for planned, record in runs:
-        if planned.claim != CLAIM or planned.stage != "seeds" or record is None:
-            continue
+        if record is not None and planned.claim in (CLAIM, "bias-ones", "starts-own-rates"):
+            found[record.hash] = record
+    rows = []
+    for record in found.values():
         spec = record.spec
         limit = 1 - 1 / CLASSES[spec.dataset] - (question.margin or 0.0) / 100
         first = next((epoch.epoch for epoch in record.history if epoch.train_error <= limit), None)
         steps = steps_an_epoch(spec)
         rows.append(
             {
-                "condition": planned.condition,
+                "start": title(spec),
                 **named(spec),
-                "seed": spec.seed,
+                "rate": spec.recipe.learning_rate,
                 "error": 100 * record.final.train_error,
                 "trained": record.final.train_error <= limit and record.final.outcome != "diverged",
                 "silent": dead(record),
@@ -121,7 +140,7 @@ def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Questio
                 "budget": spec.recipe.epochs * steps,
             }
         )
-    columns = ["condition", "network", "weights", "pixels", "seed", "error", "trained", "silent", "steps", "budget"]
+    columns = ["start", *MADE_OF, "rate", "error", "trained", "silent", "steps", "budget"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -147,113 +166,36 @@ def steps_an_epoch(spec: RunSpec) -> int:
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """A row a condition: runs that trained, of how many, the median of their steps, and the budget."""
+    """A row a start, rate and budget: runs that trained, of how many, the median of their steps, and in how many of
+    the others a layer has fallen silent."""
     rows = []
-    for condition, part in found.groupby("condition", sort=False):
-        steps = part["steps"].dropna()
+    for keys, part in found.groupby([*MADE_OF, "rate", "budget"], sort=False):
+        steps, failed = part["steps"].dropna(), part[~part["trained"]]
         rows.append(
             {
-                "condition": condition,
-                **part.iloc[0][["network", "weights", "pixels"]].to_dict(),
+                **dict(zip([*MADE_OF, "learning rate"], keys, strict=False)),
                 "trained": f"{part['trained'].sum()} of {len(part)}",
                 "steps until then": f"at most {steps.median():,.0f}" if len(steps) else None,
-                "budget": f"{part['budget'].iloc[0]:,} steps",
+                "budget": f"{keys[-1]:,} steps",
+                "fell silent": f"{failed['silent'].sum()} of {len(failed)}" if len(failed) else None,
             }
         )
-    columns = ["condition", "network", "weights", "pixels", "trained", "steps until then", "budget"]
+    columns = [*MADE_OF, "learning rate", "trained", "steps until then", "budget", "fell silent"]
     return pd.DataFrame(rows, columns=columns)
 
 
-Cells = dict[tuple[str, str], tuple[int, int]]  # weights and pixels -> runs that trained, runs
-
-
-def answers(runs: Sequence[tuple[Planned, RunRecord | None]], question: Question) -> list[str]:
-    """What came out, a paragraph a network, computed from the runs; says nothing of a network while a condition that
-    the profile plans is without a run."""
+def finding(found: pd.DataFrame) -> str:
+    """What the biases alone change in the faithful network as written, in words; nothing without runs of both."""
+    faithful = found[(found["network"] == NETWORKS["227"]) & (found["weights"] == "as written")]
+    faithful = faithful[(faithful["pixels"] == "0 to 255") & (faithful["outputs"] == "10")]
     said = []
-    found, prediction = outcomes(runs, question), predicted(specs(runs))
-    expected = dict(zip(prediction["condition"], prediction["predicted"], strict=True))
-    planned = {p.condition: named(p.spec)["network"] for p, _ in runs if p.claim == CLAIM and p.stage == "seeds"}
-    for network in dict.fromkeys(planned.values()):
-        part = found[found["network"] == network]
-        if {condition for condition, of in planned.items() if of == network} - set(part["condition"]):
-            continue
-        cells: Cells = {
-            (weights, pixels): (int(own["trained"].sum()), len(own))
-            for weights in WEIGHTS.values()
-            for pixels in PIXELS.values()
-            if len(own := part[(part["weights"] == weights) & (part["pixels"] == pixels)])
-        }
-        counts = "; ".join(
-            f"{weights} on {pixels}: {trained} of {every}" for (weights, pixels), (trained, every) in cells.items()
-        )
-        sizes = part["condition"].map(expected)
-        separated = _separates(list(sizes[part["trained"]]), list(sizes[~part["trained"]]))
-        said.append(
-            f"**{network[0].upper()}{network[1:]}.** Runs that trained, by weights and pixels: {counts}. "
-            f"{_why(cells)} {separated} {_how(part)}"
-        )
-    return said
-
-
-AT_THE_EDGE = "So the weights as written train in some of these runs and not in others: the start is at the edge."
-
-
-def _why(cells: Cells) -> str:
-    """What the four cells say about the reports that the paper's initialisation fails."""
-    trained, every = cells["as written", "0 to 255"]
-    if ("as written", "unit variance") not in cells:
-        if trained == every:
-            return "So the paper's initialisation trains on the paper's pixels."
-        if not trained:
-            return (
-                "So the weights as written do not train within this budget on the paper's own pixels, and those who "
-                "report that they fail report what happens here too."
+    for rate, part in faithful.groupby("rate", sort=False):
+        zeros, ones = (part[part["biases"] == biases] for biases in ("zero", "one"))
+        if len(zeros) and len(ones):
+            counts = [f"{int(arm['trained'].sum())} of {len(arm)}" for arm in (zeros, ones)]
+            said.append(
+                f"From the same weights as written, on the same pixels and at a learning rate of {rate:g}, "
+                f"{counts[0]} networks with biases of zero train within {part['budget'].max():,} steps, and "
+                f"{counts[1]} with biases of one."
             )
-        return AT_THE_EDGE
-    trained_scaled, every_scaled = cells["as written", "unit variance"]
-    if trained == every and not trained_scaled:
-        return (
-            "So the paper's initialisation trains on the paper's pixels, and fails once these are scaled to unit "
-            "variance, as nearly every reimplementation does: those who report that it fails changed the inputs."
-        )
-    if not trained and not trained_scaled:
-        return (
-            "So the weights as written do not train within this budget whatever the pixels, and those who report that "
-            "they fail report what happens here too."
-        )
-    if trained == every and trained_scaled == every_scaled:
-        return "So the weights as written train here whatever the pixels: the reports that they fail are not borne out."
-    return AT_THE_EDGE
-
-
-def _how(part: pd.DataFrame) -> str:
-    """Whether those that failed stood still or fell silent."""
-    failed = part[~part["trained"]]
-    if failed.empty:
-        return ""
-    share = f"{int(failed['silent'].sum())} of the {len(failed)} runs that did not train"
-    return f"In {share}, a layer has fallen silent by the end: {DEAD:.0%} of its outputs or more are zero."
-
-
-def _separates(trained: list[float], failed: list[float]) -> str:
-    """Whether a threshold on the predicted size of the scores tells which runs train."""
-    if not trained or not failed:
-        low, high = min(trained + failed), max(trained + failed)
-        return (
-            f"As {'no' if failed else 'every'} run trained, the predicted size of the scores ({low:.0e} to {high:.0e}) "
-            "has nothing to tell apart."
-        )
-    lowest, highest = min(trained), max(failed)
-    if lowest > highest:
-        return f"The arithmetic predicts it: all with scores from {lowest:.0e} on trained, none up to {highest:.0e}."
-    if lowest == highest:
-        above = " and all above" if max(trained) > lowest else ""
-        return (
-            f"The arithmetic predicts the order: at scores of {lowest:.0e} {trained.count(lowest)} of "
-            f"{trained.count(lowest) + failed.count(lowest)} runs trained, none below{above}."
-        )
-    return (
-        f"The arithmetic alone does not predict it: a network with scores of {lowest:.0e} trained, and one with "
-        f"{highest:.0e} did not."
-    )
+    return " ".join(said)
