@@ -1,4 +1,11 @@
-"""A pytest plugin for nbval: on a busy machine a kernel may need more than nbval's five seconds to hand over output."""
+"""A pytest plugin for nbval: forked kernels; on a busy machine one may need more than nbval's five seconds to hand over
+output."""
+
+from alexnet import warm_kernels
+
+
+def pytest_configure(config):
+    warm_kernels.use()
 
 
 def pytest_collection_modifyitems(items):

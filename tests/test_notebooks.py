@@ -96,7 +96,7 @@ def test_failure_names_notebook_and_cell_and_leaves_the_old_pair(tmp_path, code,
     assert notebooks.pair_of(source).read_bytes() == before
     assert sorted(path.name for path in source.parent.iterdir()) == ["01_plain.ipynb", "01_plain.py"]
     family = psutil.Process().children(recursive=True)
-    assert not [child for child in family if "ipykernel" in " ".join(child.cmdline())], "a kernel was left behind"
+    assert not [child for child in family if child.ppid() != os.getpid()], "a kernel was left behind"
 
 
 def test_source_without_a_parameters_cell_or_an_unknown_name_is_refused(tmp_path):
@@ -272,22 +272,23 @@ def test_a_column_of_sentences_is_marked_so_that_small_screens_keep_it_readable(
 # ---- strict comparison -----------------------------------------------------------------------------------------------
 
 
-def nbval(notebook: Path, folder: Path) -> dict[int, str]:
-    """Re-execute a notebook and compare every output: code cell number to "" or what differs."""
+def nbval(pairs: list[Path], folder: Path, *options: str) -> dict[str, dict[int, str]]:
+    """Re-execute notebooks and compare every output: notebook to code cell number to "" or what differs."""
     result = folder / "nbval.xml"
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(notebook), "-q", "--color=no"]
-    command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts="]
-    command += ["--rootdir", str(notebook.parent), f"--junitxml={result}"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *map(str, pairs), "-q", "--color=no"]
+    command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "junit_family=xunit1"]
+    command += ["--rootdir", str(pairs[0].parent), f"--junitxml={result}", *options]
     path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=notebook.parent, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=pairs[0].parent, env=environment)
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    cells = {}
+    found: dict[str, dict[int, str]] = {pair.stem: {} for pair in pairs}
     for case in xml.etree.ElementTree.parse(result).getroot().iter("testcase"):
         assert case.find("skipped") is None, "no cell may be skipped"
         failure = case.find("failure") if case.find("failure") is not None else case.find("error")
-        cells[int(case.attrib["name"].split()[-1]) + 1] = "" if failure is None else failure.text or "failed"
-    return cells
+        number = int(case.attrib["name"].split()[-1]) + 1
+        found[Path(case.attrib["file"]).stem][number] = "" if failure is None else failure.text or "failed"
+    return found
 
 
 def test_nbval_passes_an_honest_copy_and_catches_each_doctored_output(stubs, tmp_path):
@@ -297,14 +298,14 @@ def test_nbval_passes_an_honest_copy_and_catches_each_doctored_output(stubs, tmp
         text.outputs[0].text = text.outputs[0].text.replace("conv1", "conv9")
         value.outputs[0].data["text/plain"] = "123.35"
 
-    found = nbval(notebooks.pair_of(doctored(stubs[1], tmp_path, doctor)), tmp_path)
+    found = nbval([notebooks.pair_of(doctored(stubs[1], tmp_path, doctor))], tmp_path)["02_tables"]
     assert [number for number, failure in found.items() if failure] == [2, 3, 4] and found[1] == ""
 
     def redraw(notebook):  # as if the figure had been drawn from other data
         curves = codes(notebook)[1].outputs[0]
         curves.data["text/plain"] = curves.data["text/plain"][:-3] + "00]"
 
-    found = nbval(notebooks.pair_of(doctored(stubs[0], tmp_path, redraw)), tmp_path)
+    found = nbval([notebooks.pair_of(doctored(stubs[0], tmp_path, redraw))], tmp_path)["01_figures"]
     assert [number for number, failure in found.items() if failure] == [2], "a figure of other data is another output"
     assert found[1] == found[3] == ""
 
@@ -314,11 +315,19 @@ def test_committed_notebook_is_executed_in_step_and_clean(source):
     assert notebooks.faults(source) == []
 
 
+@pytest.fixture(scope="module")
+def compared(request, tmp_path_factory) -> dict[str, dict[int, str]]:
+    """What nbval finds in all committed notebooks that are to be compared, two at a time."""
+    wanted = {item.callspec.params["source"] for item in request.session.items if "compared" in item.fixturenames}
+    pairs = [notebooks.pair_of(source) for source in sorted(wanted)]
+    return nbval(pairs, tmp_path_factory.mktemp("nbval"), "--numprocesses", "2", "--dist", "loadfile")
+
+
 @pytest.mark.parametrize("source", COMMITTED, ids=lambda source: source.stem)
-def test_committed_notebook_repeats_every_output(source, tmp_path, counts):
-    compared = nbval(notebooks.pair_of(source), tmp_path)
+def test_committed_notebook_repeats_every_output(source, compared, counts):
+    found = compared[source.stem]
     committed = codes(notebooks.read_pair(source))
-    assert list(compared) == list(range(1, len(committed) + 1)), "every code cell is compared"
-    assert [f"cell {number}:\n{failure}" for number, failure in compared.items() if failure] == []
-    counts["notebook cells compared"] += len(compared)
+    assert list(found) == list(range(1, len(committed) + 1)), "every code cell is compared"
+    assert [f"cell {number}:\n{failure}" for number, failure in found.items() if failure] == []
+    counts["notebook cells compared"] += len(found)
     counts["notebook outputs compared"] += sum(len(cell.outputs) for cell in committed)

@@ -182,29 +182,29 @@ def execute(source: Path, parameters: Mapping[str, Any] | None = None, limit: fl
                 timeout_func=lambda cell: max(0.1, started + limit - time.monotonic()),  # what is left for a cell
                 resources={"metadata": {"path": str(source.parent)}},
             )
-        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
-            problem = {
-                CellTimeoutError: f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS.",
-                DeadKernelError: "the kernel died (often: out of memory); close other programs and try again.",
-            }.get(type(error)) or f"{error.ename}: {error.evalue}"
-            raise NotebookError(f"{source.name}{_failed_cell(result)}: {problem}") from error
+        except PapermillExecutionError as error:
+            raise _failure(source, result, f"{error.ename}: {error.evalue}") from error
+        except CellTimeoutError as error:
+            advice = f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS."
+            raise _failure(source, result, advice) from error
+        except DeadKernelError as error:
+            advice = "the kernel died (often: out of memory); close other programs and try again."
+            raise _failure(source, result, advice) from error
     return Executed(source, clean(executed, notebook), time.monotonic() - started)
 
 
-def _failed_cell(result: Path) -> str:
-    """`, code cell 3 (first line of it)`: the last cell that was started; empty when none was.
+def _failure(source: Path, result: Path, problem: str) -> NotebookError:
+    """The error that names the last cell that was started, as in `01_data.py, code cell 3 (first line of it): problem`.
 
     Its status would not do: after a dead kernel papermill marks every cell as completed.
     """
-    try:
-        cells = [cell for cell in nbformat.read(result, as_version=4).cells if cell.cell_type == "code"]
-    except Exception:
-        return ""
+    cells = [cell for cell in nbformat.read(result, as_version=4).cells if cell.cell_type == "code"]
     started = [n for n, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
-    if not started:
-        return ""
-    lines = [line.strip() for line in cells[started[-1]].source.splitlines() if line.strip()]
-    return f", code cell {started[-1] + 1} ({lines[0][:60] if lines else 'empty'})"
+    where = ""
+    if started:
+        lines = [line.strip() for line in cells[started[-1]].source.splitlines() if line.strip()]
+        where = f", code cell {started[-1] + 1} ({lines[0][:60] if lines else 'empty'})"
+    return NotebookError(f"{source.name}{where}: {problem}")
 
 
 def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:

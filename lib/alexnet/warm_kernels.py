@@ -5,40 +5,46 @@ forked by a process that does nothing else (Python's fork server), so no thread 
 `use()` papermill, nbval and whoever else starts kernels in this process get such ones.
 """
 
+import atexit
+import functools
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from typing import Any
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 
 
+@functools.cache
 def use() -> None:
     """From now on, fork the kernels that this process starts."""
-    if sys.platform == "linux":  # elsewhere system libraries may start threads when they are loaded
-        FORKSERVER.set_forkserver_preload([f"{__package__}.warm_imports"])
+    # On other systems, libraries of the system may start threads when they are loaded.
+    FORKSERVER.set_forkserver_preload([f"{__package__}.warm_imports"] if sys.platform == "linux" else [])
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:ForkedKernel", factory.GROUP_NAME)
     factory.default_provisioner_name = "forked"
+    atexit.register(stop)  # else Python would wait for a kernel that was left
 
 
 def stop() -> None:
     """Kill the kernels that this process has started."""
     for process in multiprocessing.active_children():
         if isinstance(process, KernelProcess):
-            process.send_signal(9)
+            process.send_signal(signal.SIGKILL)
 
 
-class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined, misc]
+class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined]
     """An IPython kernel, with the methods of `subprocess.Popen` that jupyter_client calls."""
 
     stdin = stdout = stderr = None
 
-    def __init__(self, connection_file: str, folder: str | None, environment: Mapping[str, str]):
+    def __init__(self, connection_file: str, folder: str, environment: Mapping[str, str]):
         super().__init__()
         self.connection_file, self.folder, self.environment = connection_file, folder, dict(environment)
 
@@ -49,7 +55,7 @@ class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined, misc]
         os.setsid()  # a process group of its own, as jupyter_client gives kernels
         os.environ.clear()
         os.environ.update(self.environment)
-        os.chdir(self.folder or os.getcwd())
+        os.chdir(self.folder)
         silence = os.open(os.devnull, os.O_RDWR)  # what cells print goes to the notebook
         for stream in range(3):
             os.dup2(silence, stream)
@@ -76,11 +82,10 @@ class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined, misc]
 class ForkedKernel(LocalProvisioner):
     """Forks a kernel where jupyter_client would start a new Python."""
 
-    async def launch_kernel(self, cmd: list[str], **options: Any) -> dict[str, Any]:
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         """Fork it; of the command only the connection file matters."""
-        folder = options.get("cwd")
-        self.process = KernelProcess(self.parent.connection_file, folder and str(folder), options["env"])
-        self.process.daemon = True  # ended with this process, whatever happens
+        folder = str(options.get("cwd") or os.getcwd())
+        self.process = KernelProcess(cmd[cmd.index("-f") + 1], folder, options["env"])
         self.process.start()
-        self.pid, self.cwd = self.process.pid, folder or os.getcwd()
+        self.pid, self.cwd = self.process.pid, folder
         return self.connection_info
