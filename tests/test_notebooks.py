@@ -278,8 +278,10 @@ def nbval(notebook: Path, folder: Path) -> dict[int, str]:
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(notebook), "-q", "--color=no"]
     command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts="]
     command += ["--rootdir", str(notebook.parent), f"--junitxml={result}"]
-    path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path}
+    own = folder / "settings"
+    own.mkdir(exist_ok=True)
+    environment = notebooks.environment(own)
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), environment["PYTHONPATH"]])
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=notebook.parent, env=environment)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     cells = {}

@@ -37,6 +37,7 @@ LANGUAGE = {
     "nbconvert_exporter": "python",
     "pygments_lexer": "ipython3",
 }
+UNWRITTEN = "-jupytext.text_representation,-jupytext.notebook_metadata_filter"  # in a source; as in pyproject.toml
 MACHINE_TRACES = {
     "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "a path of the machine": re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|usr/lib)/\S+"),
@@ -81,9 +82,12 @@ def read_source(source: Path) -> NotebookNode:
     import jupytext
 
     try:
-        notebook = jupytext.read(source, fmt="py:percent")
+        text = source.read_text(encoding="utf-8")
+        notebook = jupytext.reads(text, fmt="py:percent")
     except Exception as error:
         raise ReportError(f"{source.name} cannot be read as a notebook: {error}") from error
+    if text.startswith("\ufeff"):
+        raise ReportError(f"{source.name} begins with a byte-order mark; save it as UTF-8 without one.")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or "parameters" not in code[0].metadata.get("tags", []):
         raise ReportError(f'{source.name}: tag the first code cell as parameters (`# %% tags=["parameters"]`).')
@@ -175,7 +179,7 @@ def execute(source: Path, parameters: Mapping[str, Any] | None = None, limit: fl
         command += ["--cwd", str(source.parent), "--no-progress-bar", "--start-timeout", "120"]
         if parameters:
             command += ["--parameters_file", str(settings)]
-        problem = _run(command, limit)
+        problem = _run(command, limit, environment(Path(folder)))
         if problem is not None:
             raise NotebookError(f"{source.name}{_failed_cell(result)}: {_explain(problem, result, limit)}")
         executed = nbformat.read(result, as_version=4)
@@ -186,17 +190,30 @@ class _TookTooLong(Exception):
     """The notebook was stopped at its time limit."""
 
 
-def _run(command: Sequence[str], limit: float) -> str | _TookTooLong | None:
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a kernel that sees this library and none of the user's own settings of IPython, Jupyter,
+    matplotlib and Python; `folder`, an empty one, is where it finds its settings instead."""
+    theirs = ("IPYTHON", "JUPYTER", "MPLBACKEND", "PAPERMILL", "COLUMNS", "LINES")
+    theirs += ("PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    (folder / "matplotlibrc").touch()
+    own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), str(folder))
+    return kept | own | {
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel named python3 is this Python
+        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns on stderr with frozen modules
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH")])),
+        "PYTHONUTF8": "1",
+    }  # fmt: skip
+
+
+def _run(command: Sequence[str], limit: float, environment: Mapping[str, str]) -> str | _TookTooLong | None:
     """Run papermill; None when it went well, else what it wrote to stderr, or that it took too long.
 
     The kernel is a child in a process group of its own, so after a failure the whole family is stopped by id.
     """
     import psutil
 
-    environment = dict(os.environ)
-    library = str(paths.PACKAGE.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [library, environment.get("PYTHONPATH")]))
-    environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr with frozen modules
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         try:
@@ -249,15 +266,20 @@ def _explain(problem: str | _TookTooLong, result: Path, limit: float) -> str:
 
 
 def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:
-    """Keep of an executed notebook only what the next execution repeats: text, outputs, counts, ids and tags."""
+    """Keep of an executed notebook only what the next execution repeats: text, outputs, counts, ids and tags.
+
+    Beside them stands what JupyterLab writes when it saves a pair, so that saving an unedited one changes neither file.
+    """
     cells = []
     for cell in executed.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith("papermill")]
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        blank_lines = {name: value for name, value in cell.metadata.items() if name == "lines_to_next_cell"}
+        cell.metadata = NotebookNode(blank_lines | ({"tags": tags} if tags else {}))
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
         cells.append(cell)
-    jupytext = {"formats": source.metadata.get("jupytext", {}).get("formats", "ipynb,py:percent")}
+    formats = source.metadata.get("jupytext", {}).get("formats", "ipynb,py:percent")
+    jupytext = {"formats": formats, "notebook_metadata_filter": UNWRITTEN}
     metadata = {"jupytext": jupytext, "kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)}
     taken: set[str] = set()
     ids = {cell.id for cell in source.cells}
