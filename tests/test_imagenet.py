@@ -488,10 +488,10 @@ def unchanged(folder: Path) -> None:
         (unchanged, ["--batch-size", "20", "--processes", "20"], "20 processes cannot share the 18 images"),
         (unchanged, ["--batch-size", "49"], "fewer than a batch of 49"),
         (unchanged, ["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
-        (unchanged, ["--epochs", "0"], "--epochs 0 makes no sense"),
-        (unchanged, ["--learning-rate", "nan"], "--learning-rate nan makes no sense"),
-        (unchanged, ["--dropout", "1"], "--dropout 1 is no share"),
-        (unchanged, ["--workers", "-1"], "--workers -1 makes no sense"),
+        (unchanged, ["--epochs", "0"], "--epochs: '0' is not"),
+        (unchanged, ["--learning-rate", "nan"], "--learning-rate: 'nan' is not"),
+        (unchanged, ["--dropout", "1"], "--dropout: '1' is not"),
+        (unchanged, ["--workers", "-1"], "--workers: '-1' is not"),
     ],
 )
 def test_bad_input_is_named_before_any_training(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import stub_notebooks
 
-from alexnet import figures_display, notebooks, paths, prose, tables
+from alexnet import figures_display, notebooks, paths, prose, tables, warm_kernels
 from alexnet.errors import ReportError
 
 COMMITTED = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.py"))
@@ -65,6 +65,64 @@ def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_t
     old = [cell["id"] for cell in json.loads(before)["cells"]]
     assert len(ids) == len(old) + 1 and [identity for identity in ids if identity in old] == old
     assert notebooks.faults(source) == []
+
+
+def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
+    """Start-up files of IPython and Python, matplotlib's settings, another kernel of that name, warnings as errors."""
+    home = tmp_path / "home"
+    start = home / ".ipython" / "profile_default" / "startup" / "00.py"
+    kernel = home / "jupyter" / "kernels" / "python3" / "kernel.json"
+    for file in (start, kernel, home / ".config" / "matplotlib" / "matplotlibrc"):
+        file.parent.mkdir(parents=True)
+    start.write_text("import pandas\npandas.options.display.precision = 1\nprint('theirs')\n")
+    kernel.write_text(json.dumps({"argv": ["false"], "display_name": "theirs", "language": "python"}))
+    (home / ".config" / "matplotlib" / "matplotlibrc").write_text("text.usetex: True\nno.such.key: 1\n")
+    monkeypatch.setenv("HOME", str(home))
+    for name, value in {
+        "IPYTHONDIR": str(home / ".ipython"), "JUPYTER_PATH": str(home / "jupyter"), "MPLBACKEND": "nonsense",
+        "PYTHONSTARTUP": str(start), "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
+        "JUPYTER_CONFIG_DIR": str(home), "LC_ALL": "C", "TZ": "Asia/Tokyo",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    code = """import pandas
+import matplotlib.pyplot as pyplot
+pyplot.figure()
+print(pandas.DataFrame({"width": [0.123456], "a longer name of a column": [2]}), pyplot.rcParams["text.usetex"], "é")
+"""
+    executed = notebooks.execute(plain(tmp_path, code))
+    first, *others = executed.notebook.cells[-1].outputs
+    assert " ".join(first.text.split()) == "width a longer name of a column 0 0.123456 2 False é"
+    assert [output.output_type for output in others] == ["display_data"]
+
+
+def test_saving_an_unedited_pair_in_jupyterlab_changes_neither_file(tmp_path):
+    """Through jupytext's contents manager, which is what JupyterLab opens and saves a pair with."""
+    from jupyter_server.services.contents.largefilemanager import LargeFileManager
+    from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
+
+    shutil.copy(paths.ROOT / "pyproject.toml", tmp_path)
+    for source in COMMITTED:
+        shutil.copy(source, tmp_path)
+        shutil.copy(notebooks.pair_of(source), tmp_path)
+    manager = build_sync_jupytext_contents_manager_class(LargeFileManager)(root_dir=str(tmp_path))
+    for source in COMMITTED:
+        pair = notebooks.pair_of(source)
+        for opened in (source.name, pair.name):
+            content = manager.get(opened, type="notebook")["content"]
+            manager.save({"type": "notebook", "format": "json", "content": content}, opened)
+            assert (tmp_path / source.name).read_bytes() == source.read_bytes()
+            assert (tmp_path / pair.name).read_bytes() == pair.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-8-sig", "begins with a byte-order mark; save it as UTF-8 without one"), ("utf-16", "cannot be read")],
+)
+def test_a_source_in_another_encoding_is_told(tmp_path, encoding, message):
+    source = plain(tmp_path, "1 + 1\n")
+    source.write_text(source.read_text(), encoding=encoding)
+    with pytest.raises(ReportError, match=message):
+        notebooks.read_source(source)
 
 
 def test_parameters_reach_the_notebook_and_an_unknown_one_is_an_error(tmp_path):
@@ -278,8 +336,10 @@ def nbval(pairs: list[Path], folder: Path, *options: str) -> dict[str, dict[int,
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *map(str, pairs), "-q", "--color=no"]
     command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "junit_family=xunit1"]
     command += ["--rootdir", str(pairs[0].parent), f"--junitxml={result}", *options]
-    path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path}
+    own = folder / "settings"
+    own.mkdir(exist_ok=True)
+    environment = warm_kernels.environment(own)
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), environment["PYTHONPATH"]])
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=pairs[0].parent, env=environment)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found: dict[str, dict[int, str]] = {pair.stem: {} for pair in pairs}
