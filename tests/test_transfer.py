@@ -10,6 +10,7 @@ import torch
 from fabricate import record
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastai.interpret import ClassificationInterpretation
 from test_features import make_weights
 
 from alexnet import batches, checks, data, experiments, features, learners, paths, pretrained, runs, transfer, weights
@@ -317,3 +318,28 @@ def test_nobody_has_to_make_runs_of_the_first_plan(tmp_path: Path) -> None:
 def test_the_runs_are_among_the_experiments(tmp_path: Path) -> None:
     planned = list(experiments.plan("cpu", Store(tmp_path), claim=transfer.CLAIM))
     assert {one.claim for one in planned} == {transfer.CLAIM}
+
+
+# --- fastai's ways -------------------------------------------------------------------------------------------
+
+
+def test_a_classifier_on_features_takes_no_images(few_data: None) -> None:
+    learn = learners.learner(PROBE, precision="float32", progress=False)
+    found = ClassificationInterpretation.from_learner(learn)
+    assert found.confusion_matrix().sum() == VALIDATION
+    for ask in (lambda: learn.predict(WHOLE.test_images[0]), lambda: found.plot_top_losses(3), learn.show_results):
+        with pytest.raises(SpecError, match="features of frozen layers"):
+            ask()
+
+
+def test_who_freezes_by_hand_does_it_instead_of_the_recipe(few_data: None) -> None:
+    learn = learners.learner(THAWING, precision="float32", progress=False)
+    weights = {name: p.detach().clone() for name, p in learn.model.named_parameters()}
+    learn.freeze()
+    learn.fit_one_cycle(1, slice(1e-5, 1e-3))
+    moved = {name.split(".")[0] for name, p in learn.model.named_parameters() if not torch.equal(p, weights[name])}
+    assert moved == {"fc8"}
+    learn.fine_tune(1)
+    moved = {name.split(".")[0] for name, p in learn.model.named_parameters() if not torch.equal(p, weights[name])}
+    assert moved == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc8"}
+    assert [row["epoch"] for row in learn.history.rows] == [1, 2, 3]
