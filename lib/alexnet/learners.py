@@ -431,6 +431,7 @@ def learner(
 
     `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
     """
+    machine.keep_freed_memory()
     device = device or machine.default_device()
     recipe = spec.recipe
     precision = precision or machine.default_precision()
