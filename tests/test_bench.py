@@ -95,19 +95,20 @@ def test_the_share_of_the_peak_is_of_the_right_precision():
 
 def test_the_arms_take_turns(quick):
     with bench.CASES["quick-one"].prepare() as arms:
-        baseline, ours = bench.measure(arms, repeats=4)
+        baseline, ours, peaks = bench.measure(arms, repeats=4)
     calls = bench.MOST_WARM_UPS
     warmed_up, turns = quick[: 2 * calls], quick[2 * calls : -1]
     assert warmed_up == ["baseline"] * calls + ["ours"] * calls
     assert turns == ["baseline", "ours", "ours", "baseline"] * 2
     assert quick[-1] == "cleaned up"
     assert len(baseline) == len(ours) == 4
+    assert peaks == [], "no arithmetic is counted"
 
 
 def test_short_calls_are_repeated_and_averaged(quick, monkeypatch):
     monkeypatch.setattr(bench, "LEAST_SECONDS", 0.01)
     with bench.CASES["quick-one"].prepare() as arms:
-        _, ours = bench.measure(arms, repeats=1)
+        _, ours, _ = bench.measure(arms, repeats=1)
     assert quick.count("ours") > 10
     assert ours[0] < 0.01
 
@@ -159,9 +160,33 @@ def test_records_that_cannot_be_read_are_refused(tmp_path):
 def test_the_peak_is_measured_for_the_precisions_the_machine_has(monkeypatch):
     monkeypatch.setattr(bench.machine, "has_fast_bfloat16", lambda: False)
     monkeypatch.setattr(bench.machine, "default_device", lambda: torch.device("cpu"))
-    found = bench.peaks(repeats=1)
+    found = bench.peaks()
     assert list(found) == ["float32"]
     assert found["float32"] > 1e8
+
+
+def test_the_peak_is_measured_in_turn_with_the_calls(monkeypatch):
+    calls = []
+    monkeypatch.setattr(bench, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(bench, "peak", lambda precision: calls.append(precision) or 1e9 * len(calls))
+    arms = Arms(lambda: calls.append("baseline"), lambda: calls.append("ours"), flop=1.0)
+    times = bench.measure(arms, repeats=2)
+    assert calls[2 * bench.MOST_WARM_UPS :] == ["baseline", "ours", "float32", "ours", "baseline", "float32"]
+    assert times.peaks == [9e9, 12e9]
+
+
+def test_the_share_of_the_peak_is_of_the_peaks_measured_in_turn():
+    """A machine that slows down in the second repeat slows both; the median over the repeats, 4e9 / 2 / peak each."""
+    held = record(result(ours_seconds=[2.0, 4.0, 2.0], peak_flop_per_second=[4e9, 2e9, 8e9]))
+    assert held.share_of_peak(held.results[0]) == pytest.approx(0.5)
+
+
+def test_a_record_from_before_peaks_were_measured_in_turn_is_read(tmp_path):
+    fields = json.loads(record(result()).model_dump_json())
+    del fields["results"][0]["peak_flop_per_second"]
+    (tmp_path / "old.json").write_text(json.dumps(fields))
+    held = load(tmp_path / "old.json")
+    assert held.share_of_peak(held.results[0]) == pytest.approx(0.5)
 
 
 def test_every_case_asks_something_and_is_listed(capsys):

@@ -17,6 +17,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatch
+from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -41,7 +43,7 @@ class Arms:
     ours: Callable[[], object]
     images: int | None = None  # images one call works through
     flop: float | None = None  # multiplications and additions of one call, a multiply-add counting as two
-    precision: str = "float32"  # ours; its share of the peak is of this precision's
+    precision: str = "float32"  # ours; the peak is measured in it as well
     errors: dict[str, float] = field(default_factory=dict)  # of ours against float64
     error_goal: float | None = None
     memory: Callable[[], tuple[int, int] | None] = lambda: None  # most bytes held by baseline and ours; asked last
@@ -82,15 +84,25 @@ def machine_name() -> str:
     return re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-")
 
 
-def measure(arms: Arms, repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of one call of baseline and ours, `repeats` times each, taking turns at going first."""
+class Times(NamedTuple):
+    """What `measure` took, one number a repeat."""
+
+    baseline: list[float]  # seconds of one call
+    ours: list[float]
+    peaks: list[float]  # multiplications and additions a second, see `peak`; none where a case counts no arithmetic
+
+
+def measure(arms: Arms, repeats: int) -> Times:
+    """Time baseline and ours `repeats` times each, taking turns at going first, and the machine's peak after both."""
     pair = (arms.baseline, arms.ours)
     calls = [max(1, math.ceil(LEAST_SECONDS / max(_warmed_up(call), 1e-9))) for call in pair]
-    times: tuple[list[float], list[float]] = ([], [])
+    times = Times([], [], [])
     for repeat in range(repeats):
         gc.collect()
         for arm in (0, 1) if repeat % 2 == 0 else (1, 0):
             times[arm].append(_seconds(pair[arm], calls[arm]))
+        if arms.flop is not None and arms.precision in precisions():
+            times.peaks.append(peak(arms.precision))
     return times
 
 
@@ -118,26 +130,34 @@ def _seconds(call: Callable[[], object], calls: int) -> float:
         gc.enable()
 
 
-def peaks(repeats: int = 5) -> dict[str, float]:
-    """Multiplications and additions a second in matrix products, the best of several: the machine's limit here."""
-    device = machine.default_device()
-    sides = (1024, 2048) if device.type == "cpu" else (4096, 8192)
-    found = {}
-    for precision in ("float32", "bfloat16"):
-        if precision == "bfloat16" and not machine.has_fast_bfloat16():
-            continue
-        dtype, best = getattr(torch, precision), 0.0
-        for side in sides:
-            left, right = torch.ones(2, side, side, device=device, dtype=dtype)
-            result = torch.empty_like(left)
+def precisions() -> list[str]:
+    """Those that the machine is fast at."""
+    return ["float32", "bfloat16"] if machine.has_fast_bfloat16() else ["float32"]
 
-            def product(left: torch.Tensor = left, right: torch.Tensor = right, out: torch.Tensor = result) -> None:
-                torch.mm(left, right, out=out)
 
-            product()
-            best = max(best, *(2 * side**3 / _seconds(product, 1) for _ in range(repeats)))
-        found[precision] = best
-    return found
+def peak(precision: str, repeats: int = 2) -> float:
+    """Multiplications and additions a second: the machine's limit here, the best of several.
+
+    Of a large matrix product and a large convolution, since the two may come from different libraries, of which one
+    may know the processor better.
+    """
+    device, dtype = machine.default_device(), getattr(torch, precision)
+    side = 2048 if device.type == "cpu" else 8192
+    square = torch.ones(side, side, device=device, dtype=dtype)
+    maps, kernels = torch.ones(16, 256, 28, 28), torch.ones(256, 256, 3, 3)
+    images, weights = (one.to(device, dtype, memory_format=torch.channels_last) for one in (maps, kernels))
+    probes = {
+        partial(torch.mm, square, square): 2 * side**3,
+        partial(torch.nn.functional.conv2d, images, weights): 2 * 16 * 26**2 * weights.numel(),
+    }
+    for probe in probes:
+        probe()
+    return max(flop / _seconds(probe, 1) for probe, flop in probes.items() for _ in range(repeats))
+
+
+def peaks() -> dict[str, float]:
+    """The peak of each precision."""
+    return {precision: peak(precision) for precision in precisions()}
 
 
 def run_cases(
@@ -151,15 +171,15 @@ def run_cases(
     load = machine.busy_cores()
     if load > 0.5:
         say(f"Other processes keep {load:.1f} cores busy: these times are rough, though the arms take turns.")
-    peak, results = peaks(), []
+    before, results = peaks(), []
     for one in cases:
         say(f"{one.name}: {one.question}")
         start = time.perf_counter()
         with one.prepare() as arms:
-            baseline, ours = measure(arms, min(one.repeats, repeats or one.repeats))
+            times = measure(arms, min(one.repeats, repeats or one.repeats))
             memory = arms.memory()
         say(
-            f"  {statistics.median(baseline):.3g} s and {statistics.median(ours):.3g} s a call; "
+            f"  {statistics.median(times.baseline):.3g} s and {statistics.median(times.ours):.3g} s a call; "
             f"{time.perf_counter() - start:.0f} s in all"
         )
         results.append(
@@ -167,8 +187,9 @@ def run_cases(
                 case=one.name,
                 question=one.question,
                 goal=one.goal,
-                baseline_seconds=baseline,
-                ours_seconds=ours,
+                baseline_seconds=times.baseline,
+                ours_seconds=times.ours,
+                peak_flop_per_second=times.peaks,
                 images=arms.images,
                 flop=arms.flop,
                 precision=arms.precision,
@@ -180,14 +201,13 @@ def run_cases(
         )
         gc.collect()
     after = peaks()  # something else may have been going on when the first were taken
-    peak = {name: max(best, after[name]) for name, best in peak.items()}
     return BenchRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine.describe(),
         threads=torch.get_num_threads(),
         freed_memory_kept=kept,
         other_load=load,
-        peak_flop_per_second=peak,
+        peak_flop_per_second={name: max(best, after[name]) for name, best in before.items()},
         results=results,
         layers=layers(),
     )
@@ -212,7 +232,7 @@ def table(record: BenchRecord) -> str:
         )
     heads = ["case", "baseline ms", "ours ms", "ratio", "images/s", "of peak", "goals"]
     peak = ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in record.peak_flop_per_second.items())
-    where = f"{record.machine['cpu']}, {record.threads} threads; matrix products: {peak}"
+    where = f"{record.machine['cpu']}, {record.threads} threads; at most {peak}"
     return f"{where}\n{pd.DataFrame(rows, columns=heads).to_string(index=False)}"
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import batches, bench_layers, data, features, learners, machine, models, weights
+from . import batches, bench_layers, data, features, learners, machine, models, reimplementations, weights
+from .ablations import ALEXNET_32
 from .batches import WEIGHTS_STREAM, seed_of
 from .bench import Arms, case
 from .bench_processes import elsewhere, side_by_side
@@ -109,10 +110,7 @@ class OneByOne(Dataset):
 def reference_loop(images: int) -> Callable[[], object]:
     """One pass over `images` images with the plain loop of public code: DataLoader with two workers, float32, torch's
     response normalisation, no memory format, the C library's own way with memory."""
-    model = models.build(NetSpec(), 227)
-    for name, layer in model.named_children():
-        if isinstance(layer, LocalResponseNorm):
-            setattr(model, name, nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
+    model = _with_torchs_norm(models.build(NetSpec(), 227))
     model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
     loader = DataLoader(OneByOne(images), batch_size=128, shuffle=True, num_workers=2)
@@ -130,9 +128,15 @@ def reference_loop(images: int) -> Callable[[], object]:
     return epoch
 
 
+def _with_torchs_norm(model: nn.Sequential) -> nn.Sequential:
+    for name, layer in model.named_children():
+        if isinstance(layer, LocalResponseNorm):
+            setattr(model, name, nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
+    return model
+
+
 def training(spec: RunSpec, precision: str | None = None) -> Callable[[], object]:
-    """One epoch of our training, in a process that keeps its freed memory."""
-    machine.keep_freed_memory()
+    """One epoch of our training."""
     return partial(_learner(spec, precision).fit, 1)
 
 
@@ -162,6 +166,24 @@ def _training_float32() -> Iterator[Arms]:
 def _preparation_227() -> Iterator[Arms]:
     """A training step at 227 pixels against the preparation of its batch: at most 3% of it"""
     yield from _preparation_arms(_spec_227(), FEW)
+
+
+def _protocol(name: str) -> None:
+    """A case for a published protocol at 224 or 227 pixels; what it looks at after each epoch is left out."""
+    protocol = reimplementations.PROTOCOLS[name]
+
+    def arms() -> Iterator[Arms]:
+        batch = protocol.recipe.batch_size
+        images = -(-FEW // batch) * batch
+        yield from _overhead_arms(protocol.with_(images={"train_size": images}, measured="errors"), images)
+
+    arms.__doc__ = f"A bare loop against the Learner: {name} by its published protocol, all threads: at most 5% more"
+    case(f"protocol-{name}", goal=1 / 1.05, repeats=3)(arms)
+
+
+for _name, _spec in reimplementations.PROTOCOLS.items():
+    if _spec.images.resize is not None:
+        _protocol(_name)
 
 
 # Transfer
@@ -216,18 +238,38 @@ def _features() -> Iterator[Arms]:
 # The four-layer net
 
 
+def _overhead_arms(spec: RunSpec, images: int) -> Iterator[Arms]:
+    fit = partial(_learner(spec).fit, 1)
+    yield Arms(_bare_loop(spec), fit, images, images * flop_an_image(spec), machine.default_precision())
+
+
 @case("learner-overhead", goal=1 / 1.05, repeats=21)  # machines are noisier than the difference that is looked for
 def _learner_overhead() -> Iterator[Arms]:
     """A bare loop against the Learner with all its callbacks, the same steps of the four-layer net: at most 5% more"""
-    spec = _spec_32(ImageSpec(train_size=MANY))
-    learn = _learner(spec)
-    yield Arms(_bare_loop(spec), partial(learn.fit, 1), MANY, MANY * flop_an_image(spec), machine.default_precision())
+    yield from _overhead_arms(_spec_32(ImageSpec(train_size=MANY)), MANY)
 
 
 @case("preparation-32", goal=1 / 0.1)
 def _preparation_32() -> Iterator[Arms]:
     """A training step of the four-layer net against the preparation of its batch, all augmentation on: at most 10%"""
     yield from _preparation_arms(_spec_32(ImageSpec(train_size=MANY, padding=4, crop=32, flip=True, colour=0.1)), MANY)
+
+
+# The network of the ablations
+
+
+def plain_training(spec: RunSpec) -> Callable[[], object]:
+    """One epoch of the bare loop with torch's own response normalisation."""
+    machine.keep_freed_memory()
+    return _bare_loop(spec, torchs_norm=True)
+
+
+@case("training-32", goal=1.8, repeats=3)
+def _training_32() -> Iterator[Arms]:
+    """torch's response normalisation against ours: training the ablations' network on one thread"""
+    spec = _spec_alexnet_32()
+    with elsewhere(plain_training, spec, threads=1) as plain, elsewhere(training, spec, threads=1) as ours:
+        yield Arms(plain, ours, MANY)
 
 
 # Runs side by side
@@ -280,13 +322,13 @@ def layer_times() -> list[LayerTime]:
     return [one for found in times for one in found]
 
 
-def _bare_loop(spec: RunSpec) -> Callable[[], object]:
+def _bare_loop(spec: RunSpec, torchs_norm: bool = False) -> Callable[[], object]:
     """The same batches, network and step without fastai and callbacks."""
     device, recipe = machine.default_device(), spec.recipe
     loader = batches.loaders(spec, device).train
-    model = models.build(spec.net, loader.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
-    rate, momentum, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay
-    optimiser = torch.optim.SGD(model.parameters(), rate, momentum, weight_decay=decay, fused=True)
+    model = models.build(spec.net, loader.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed))
+    model = (_with_torchs_norm(model) if torchs_norm else model).to(device)
+    optimiser = learners.optimiser(recipe)(list(model.parameters()), lr=recipe.learning_rate).opt
     fast = machine.default_precision() == "bfloat16"
 
     def epoch() -> None:
@@ -314,8 +356,7 @@ def _spec_32(images: ImageSpec) -> RunSpec:
 
 
 def _spec_alexnet_32() -> RunSpec:
-    images = ImageSpec(train_size=MANY, crop=27, flip=True, colour=0.1)
-    return RunSpec(images=images, net=NetSpec(form="32", width=0.25), recipe=RecipeSpec(learning_rate=0.02))
+    return ALEXNET_32.with_(images={"train_size": MANY}, measured="errors")
 
 
 def _learner(spec: RunSpec, precision: str | None = None) -> CoupledLearner:

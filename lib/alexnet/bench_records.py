@@ -44,6 +44,7 @@ class Result(Part):
     share_goal: float | None = None  # the least share of the peak
     errors: dict[str, float] = {}  # ours against float64: largest absolute error over the largest absolute value
     error_goal: float | None = None  # the largest of these that is exact enough
+    peak_flop_per_second: list[float] = []  # of the machine in this precision, measured in turn with the calls
     memory_bytes: tuple[int, int] | None = None  # most that the processes of baseline and ours held, one arm each
 
     @property
@@ -104,15 +105,23 @@ class BenchRecord(Part):
     threads: int
     freed_memory_kept: bool  # whether the C library was told to keep freed memory, for baseline and ours alike
     other_load: float  # cores that other processes kept busy in the second before the first case
-    peak_flop_per_second: dict[str, float]  # of matrix products, by precision
+    peak_flop_per_second: dict[str, float]  # the best seen, by precision; see `bench.peak`
     results: list[Result]
     layers: list[LayerTime] = []
 
     def share_of_peak(self, part: Result | LayerTime) -> float | None:
-        """Arithmetic of ours over what the machine's matrix products reach; None where it is not known."""
+        """Arithmetic of ours over what the machine reached beside it; None where it is not known.
+
+        A layer's is over the record's peak. So is a result's in records made before the peak was measured in turn.
+        """
+        if part.flop is None:
+            return None
+        if isinstance(part, Result) and part.peak_flop_per_second:
+            pairs = zip(part.ours_seconds, part.peak_flop_per_second, strict=True)
+            return statistics.median(part.flop / seconds / peak for seconds, peak in pairs)
         peak = self.peak_flop_per_second.get(part.precision)
         seconds = part.seconds[1] if isinstance(part, Result) else part.seconds
-        return None if part.flop is None or peak is None else part.flop / seconds / peak
+        return None if peak is None else part.flop / seconds / peak
 
     def goals(self, result: Result) -> list[Goal]:
         """Everything the case had to show on this machine."""

@@ -572,6 +572,7 @@ def learner(
     `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
     """
     importlib.import_module("fastai.vision.learner")  # teaches fastai how images with classes and losses are shown
+    machine.keep_freed_memory()
     device = device or machine.default_device()
     recipe = spec.recipe
     precision = precision or machine.default_precision()
