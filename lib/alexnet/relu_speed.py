@@ -1,7 +1,7 @@
 """ReLU against tanh (section 3.1, figure 1): epochs to 25% training error, each with its own best learning rate."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .errors import SpecError
 from .planning import A_FIRST_LOOK, GRID_SEED, Planned
