@@ -11,7 +11,7 @@ import pytest
 import stub_notebooks
 from bs4 import BeautifulSoup
 
-from alexnet import __main__, anatomy, board, claims, effects, experiments, grid, notebooks, paths, report
+from alexnet import __main__, anatomy, audit, board, claims, effects, experiments, grid, notebooks, paths, report
 from alexnet.errors import RecordError, ReportError, SpecError
 from alexnet.pages import api, assemble, check, convert, front
 from alexnet.records import Store
@@ -183,13 +183,31 @@ def test_first_page_without_any_record_says_what_to_do(sources, tmp_path):
 
 
 def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
-    assert report._audit(tmp_path) == [("Last audit", "None is recorded yet.")]
-    (tmp_path / "a.json").write_text('{"created": "2026-01-02T00:00:00Z", "summary": "22 of 22 sound"}')
-    (tmp_path / "b.json").write_text('{"created": "2026-01-01T00:00:00Z", "summary": "older"}')
-    assert report._audit(tmp_path) == [("Last audit", "2026-01-02"), ("It found", "22 of 22 sound")]
-    (tmp_path / "c.json").write_text("{")
-    with pytest.raises(ReportError, match=r"audit record c\.json cannot be read"):
-        report._audit(tmp_path)
+    assert report._audit([], tmp_path) == [("Last audit", "None is recorded yet.")]
+    committed = audit.latest()
+    assert committed is not None
+    one, other = (fabricate.planned("relu", seed, 5.0)[1] for seed in (0, 1))
+    made = {"created": "2026-01-02T00:00:00Z", "summary": "2 of 2 sound"}
+    made |= {"audited": {record.hash: record.sha256 for record in (one, other)}}
+    path = tmp_path / audit.FILE
+    path.write_text(committed.model_copy(update=made).model_dump_json())
+    found = [("Last audit", "2026-01-02"), ("It found", "2 of 2 sound")]
+    assert report._audit([one, other], tmp_path) == [*found, ("It covers", "all 2 runs shown here")]
+    path.write_text("{")
+    with pytest.raises(RecordError, match=r"latest\.json is not an audit record"):
+        report._audit([], tmp_path)
+
+
+def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, sources, tmp_path, monkeypatch):
+    rows, runs = tested
+    records = [record for _, record in runs]
+    committed = audit.latest()
+    assert committed is not None
+    audited = {record.hash: record.sha256 for record in records[1:]}
+    audited[records[1].hash] = records[2].sha256  # as if it had been changed since
+    monkeypatch.setattr(audit, "latest", lambda *_: committed.model_copy(update={"audited": audited}))
+    page = text_of(front.article(report.front_content(rows, runs, sources)).body)
+    assert "It covers 10 of the 12 runs shown here; the others were made or changed after it" in page
 
 
 # ---- the committed report --------------------------------------------------------------------------------------------

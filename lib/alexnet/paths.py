@@ -1,5 +1,9 @@
 """Where things are: every path of the project in one place."""
 
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -26,8 +30,9 @@ def data_folder() -> Path:
 
 
 def runs_folder(profile: str, fresh: bool = False) -> Path:
-    """Where the records of a profile lie. Smoke runs and fresh ones are made anew and never committed."""
-    return _temporary(profile, fresh) / "runs" if fresh or profile == "smoke" else RUNS
+    """Where the records of a profile lie. Smoke runs and fresh ones are made anew by each state of the training code,
+    and never committed."""
+    return _temporary(profile, fresh) / training_code() / "runs" if fresh or profile == "smoke" else RUNS
 
 
 def pages_folder(profile: str, fresh: bool = False) -> Path:
@@ -37,3 +42,25 @@ def pages_folder(profile: str, fresh: bool = False) -> Path:
 
 def _temporary(profile: str, fresh: bool) -> Path:
     return BUILD / "fresh" / profile if fresh else SMOKE
+
+
+@functools.cache
+def training_code() -> str:
+    """16 hexadecimal digits that name the state of the code which trains: `alexnet.runs` and all it imports of us."""
+    found, waiting = set(), [PACKAGE / "runs.py"]
+    while waiting:
+        found.add(path := waiting.pop())
+        waiting += [imported for imported in _imports(path) if imported not in found]
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _imports(path: Path) -> Iterator[Path]:
+    """The package's modules that a module imports, inside its functions too."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            origin = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            named = [origin, *(origin / alias.name for alias in node.names)]
+            yield from (place for name in named if (place := name.with_suffix(".py")).exists())

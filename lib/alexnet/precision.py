@@ -35,7 +35,7 @@ class Pair:
 
 def folder(profile: str) -> Path:
     """Where the repetitions lie."""
-    return paths.SMOKE / "runs-float32" if profile == "smoke" else paths.FLOAT32_RUNS
+    return paths.runs_folder(profile).with_name("runs-float32") if profile == "smoke" else paths.FLOAT32_RUNS
 
 
 def pairs(profile: str, store: Store, repetitions: Store, seeds: int | None = None) -> list[Pair]:

@@ -6,6 +6,7 @@ written to a temporary name and renamed; the JSON comes last, so a record that e
 
 import hashlib
 import io
+import json
 import math
 import os
 import re
@@ -122,6 +123,7 @@ class Environment(Part):
     system: str
     python: str
     torch: str
+    code: str | None = None  # `paths.training_code()` of what made a run; None in records made before this field
 
     @property
     def place(self) -> str:
@@ -173,6 +175,12 @@ class RunRecord(Part):
     signals: list[Signal] | None = None  # after training, on the probe's batch; None in records made before this field
     weights_sha256: str
     created: str  # UTC, ISO 8601
+
+    @property
+    def sha256(self) -> str:
+        """Of all it says; fields at their defaults are left out, so that one added later does not change it."""
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def epochs_to(target: float, errors: list[float]) -> float | None:

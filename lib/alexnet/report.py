@@ -1,7 +1,6 @@
 """The report: runs that are missing, notebooks executed, pages built, and only then the last good report replaced."""
 
 import contextlib
-import json
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from . import (
     anatomy,
+    audit,
     board,
     experiments,
     figures,
@@ -219,7 +219,7 @@ def front_content(
         rule=list(words.items()),
         forest=_forest(tested),
         surprises=[_minus(surprise) for surprise in surprises(tested)],
-        audit=_audit(),
+        audit=_audit(records),
         cost=_cost(records, runs),
         made=_made(records),
         data=_data(records),
@@ -435,18 +435,16 @@ def _data(records: Sequence[RunRecord]) -> list[tuple[str, str, list[tuple[str, 
     ]
 
 
-def _audit(folder: Path = paths.AUDITS) -> list[tuple[str, str]]:
-    """The newest audit record, as far as it says when and what it found."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise ReportError(f"The audit record {path.name} cannot be read ({error}); delete it.") from error
-    if not found:
+def _audit(records: Sequence[RunRecord], folder: Path = paths.AUDITS) -> list[tuple[str, str]]:
+    """When the last audit was, what it found, and how many of the records shown it speaks of."""
+    found = audit.latest(folder)
+    if found is None:
         return [("Last audit", "None is recorded yet.")]
-    newest = max(found, key=lambda audit: str(audit.get("created", "")))
-    return [("Last audit", str(newest.get("created", ""))[:10]), ("It found", str(newest.get("summary", "")))]
+    covered = sum(map(found.covers, records))
+    shown = f"all {covered} runs shown here"
+    if covered < len(records):
+        shown = f"{covered} of the {len(records)} runs shown here; the others were made or changed after it"
+    return [("Last audit", found.created[:10]), ("It found", found.summary), ("It covers", shown)]
 
 
 def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from torch import nn
 
-from . import batches, evaluation, learners, machine, models, pretrained, signals
+from . import batches, evaluation, learners, machine, models, paths, pretrained, signals
 from .errors import RecordError
 from .records import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, Store, epochs_to, write_atomically
 from .specs import RunSpec
@@ -175,7 +175,9 @@ def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None)
         ),
         wall_seconds=sum(seconds),
         images_per_second=images / sum(seconds),
-        environment=Environment(device=device.type, precision=precision, threads=threads, **machine.describe()),
+        environment=Environment(
+            device=device.type, precision=precision, threads=threads, code=paths.training_code(), **machine.describe()
+        ),
         data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes | pretrained.hashes(spec)),
         probe=fresh,
         predictions=predictions,
