@@ -218,10 +218,11 @@ def run(arguments: Namespace) -> int:
             else:
                 train(arguments, train_images, valid_images, workers)
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        # torch tells of a worker's death in a signal handler, whatever this process does just then
-        raise imagenet_images.worker_failure(error) from error
+        if "DataLoader worker" in str(error):  # of a signal handler, whatever this process does just then
+            raise imagenet_images.worker_failure(error) from error
+        if "by peer" in str(error):  # a connection closed or reset
+            raise SpecError("Another process of this training has ended; what it printed says why.") from error
+        raise
     except KeyboardInterrupt:
         if processes.first():
             print("\nStopped. The same command goes on from the last epoch.", file=sys.stderr)

@@ -129,7 +129,7 @@ def decode(file: str) -> np.ndarray:
     Bilinear, as torchvision's presets have it. Raises `DataError` when the file cannot be read.
     """
     found = photograph.read(file)
-    image = found.image.convert("RGB")
+    image = found.image if found.image.mode == "RGB" else found.image.convert("RGB")
     width, height = image.size
     shorter = min(width, height)
     size = (SIDE * width // shorter, SIDE * height // shorter)
@@ -187,7 +187,7 @@ class Photographs(Dataset):
 
 def worker_failure(error: Exception) -> DataError:
     """The error for a worker that failed, died or cannot start: what torch says of it last, and a remedy."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip().rstrip(".")
     return DataError(
         f"A process that decodes images failed: {reason}. Give a container more shared memory "
         "(docker run --shm-size=8g), or decode without such processes: --workers 0."
