@@ -42,7 +42,7 @@ def collapsed(record: RunRecord) -> bool:
     return record.final.outcome == "diverged" or 100.0 * record.final.valid_error > guessing(record) - COLLAPSE
 
 
-def _epochs_to(record: RunRecord, level: float, values: Sequence[float]) -> Reading:
+def _epochs_to(record: RunRecord, level: float, values: list[float]) -> Reading:
     reached = epochs_to(level, values)
     return Reading(float(record.spec.recipe.epochs), True) if reached is None else Reading(reached, False)
 

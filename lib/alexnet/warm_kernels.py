@@ -37,8 +37,10 @@ def settings() -> Path:
 def environment(folder: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of a kernel that sees this library and none of the user's own settings of IPython, Jupyter,
     matplotlib and Python; `folder`, an empty one, is where it finds its settings instead."""
-    theirs = ("IPYTHON", "JUPYTER", "MPLBACKEND", "PAPERMILL", "COLUMNS", "LINES")
-    theirs += ("PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONWARNINGS")
+    theirs = (
+        "IPYTHON", "JUPYTER", "MPLBACKEND", "PAPERMILL", "COLUMNS", "LINES",
+        "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONWARNINGS",
+    )  # fmt: skip
     kept = {name: value for name, value in given.items() if not name.startswith(theirs)}
     (folder / "matplotlibrc").touch()
     own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), str(folder))
