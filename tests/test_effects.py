@@ -208,11 +208,11 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
 @pytest.mark.parametrize(
     ("question", "values", "label", "said"),
     [
-        (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "At least the factor of 2.45"),
-        (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "whether it comes to the factor of 2.45"),
-        (ORIGINAL, [1.4, 1.5, 1.45], "weaker than claimed", "below the factor of 2.45"),
-        (ORIGINAL, [0.3, 3.5, 1.1], "inconclusive", "pairs to find factor of 2.45"),
-        (ORIGINAL, [0.95, 1.05, 1.1], "no effect of that size", "ruled out on both sides"),
+        (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "at least a factor of 2.45"),
+        (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "whether it comes to a factor of 2.45"),
+        (ORIGINAL, [1.4, 1.5, 1.45], "weaker than claimed", "below a factor of 2.45"),
+        (ORIGINAL, [0.3, 3.5, 1.1], "inconclusive", "pairs to find a factor of 2.45"),
+        (ORIGINAL, [0.95, 1.05, 1.1], "no effect of that size", "ruled out, on either side"),
         (ORIGINAL, [0.5, 0.6, 0.55], "contradicted", "other side"),
     ],
 )
@@ -230,7 +230,7 @@ def test_the_rule_for_ratios(question, values, label, said):
         ("dropout-overfit", [-4.0, -5.0, -4.5], "contradicted", "other side"),
         ("dropout-overfit", [-0.4, 0.5, 0.1], "no effect of that size", "5 points"),
         ("two-towers", [1.6, 1.7, 1.8], "reproduced", "0.85 points"),
-        ("lrn-cifar/full-length", [1.9, 2.0, 2.1], "reproduced", "1 points"),
+        ("lrn-cifar/full-length", [1.9, 2.0, 2.1], "reproduced", "at least 1 point,"),
         ("init-as-written", [50.0, 60.0, 55.0], "reproduced", "10 points"),
         ("init-as-written", [1.0, 2.0, 0.5], "no effect of that size", "10 points"),
         ("neighbours", [5.0, 6.0, 5.5], "reproduced", "claimed side"),

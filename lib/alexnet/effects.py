@@ -51,6 +51,7 @@ Label = Literal[
 Noise = Literal["normal", "heavy", "skewed", "two-point"]
 LABELS: tuple[Label, ...] = get_args(Label)  # in the order of the rule
 REPRODUCED, WEAKER, DIRECTION_REPRODUCED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_TESTED = range(len(LABELS))
+LEAST = "the least that the claim's words take"
 POWER = 0.8  # with which an effect shall be found, where a number of seeds is asked for
 
 
@@ -465,15 +466,15 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
         return f"There is no interval{':' + after.lower() if after else ': every pair gave the same value.'}"
     margin = size(question, effect)
     if label == "reproduced":
-        return f"At least the {margin} that the claim's words take." if question.margin else "On the claimed side."
+        return f"The effect is at least {margin}, {LEAST}." if question.margin else "The effect is on the claimed side."
     if label == "weaker than claimed":
-        return f"There is an effect, and it is below the {margin} that the claim's words take.{after}"
+        return f"There is an effect, and it is below {margin}, {LEAST}.{after}"
     if label == "direction reproduced":
-        return f"There is an effect; whether it comes to the {margin} that the claim's words take is open.{after}"
+        return f"There is an effect; whether it comes to {margin}, {LEAST}, is open.{after}"
     if label == "contradicted":
         return f"The effect is on the other side.{after}"
     if label == "no effect of that size":
-        return f"An effect of {margin} is ruled out on both sides.{after}"
+        return f"Anything as large as {margin} is ruled out, on either side.{after}"
     needed = seeds_needed(question, effect)
     more = f"At this spread it takes {needed} pairs to find {margin} in four tries of five." if needed else ""
     return f"{more}{after}".strip() or "The interval holds both sides."
@@ -482,7 +483,9 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
 def size(question: Question, effect: Effect) -> str:
     """The margin of a question in words: "0.5 points", "a factor of 1.41"."""
     margin = question.margin or 0.0
-    return f"factor of {margin:.3g}" if effect.kind == "ratio" else f"{margin:g} {_unit(effect)}"
+    if effect.kind == "ratio":
+        return f"a factor of {margin:.3g}"
+    return "1 point" if (margin, _unit(effect)) == (1.0, "points") else f"{margin:g} {_unit(effect)}"
 
 
 def seeds_needed(question: Question, effect: Effect) -> int | None:
