@@ -323,6 +323,12 @@ def test_the_runs_are_among_the_experiments(tmp_path: Path) -> None:
 # --- fastai's ways -------------------------------------------------------------------------------------------
 
 
+def test_too_few_images_are_told_before_any_features(few_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "of_part", lambda *_: pytest.fail("worked before it looked"))
+    with pytest.raises(SpecError, match="40 training images do not fill a batch of 41"):
+        learners.learner(PROBE.with_(recipe={"batch_size": 41}))
+
+
 def test_a_classifier_on_features_takes_no_images(few_data: None) -> None:
     learn = learners.learner(PROBE, precision="float32", progress=False)
     found = ClassificationInterpretation.from_learner(learn)

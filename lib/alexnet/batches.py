@@ -65,10 +65,8 @@ def split_of(
 
 
 def split_for(spec: RunSpec) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    """The same for the images of a run. Raises `SpecError` when they do not fill a batch."""
-    dataset, train, valid = split_of(*_split_key(spec))
-    check_filled(len(train), spec.recipe.batch_size)
-    return dataset, train, valid
+    """The same for the images of a run."""
+    return split_of(*_split_key(spec))
 
 
 def check_filled(images: int, batch_size: int) -> None:
@@ -468,6 +466,7 @@ def loaders(
 ) -> DataLoaders:
     """Training and validation batches of a run; training drops the last, incomplete batch."""
     _, train, valid = split_for(spec)
+    check_filled(len(train), spec.recipe.batch_size)
     if images is None:
         images = _in_memory(spec.dataset, "train", device)
     prepare = preparation(spec, device) if prepare is None else prepare

@@ -128,6 +128,7 @@ def loaders(spec: RunSpec, device: torch.device, precision: str) -> DataLoaders:
     """Training and validation batches of a run: features where its layers are frozen, else images."""
     if not spec.frozen:
         return batches.loaders(spec, device)
+    batches.check_filled(len(batches.split_for(spec)[1]), spec.recipe.batch_size)  # before features take minutes
     return batches.loaders(spec, device, *_feature_rows(spec, "train", precision, device))
 
 
