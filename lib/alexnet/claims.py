@@ -127,6 +127,7 @@ class Question(Entry):
 
     claim: str
     condition: str
+    page: str  # the notebook that tells of it
     section: str
     title: Prose
     condition_title: Prose
@@ -193,6 +194,7 @@ class Claim(Entry):
     """A claim of the paper and the conditions under which it is tested."""
 
     id: str
+    page: str
     section: str
     title: Prose
     statement: Prose
@@ -249,6 +251,7 @@ class Claim(Entry):
             **{name: getattr(self, name) for name in inherited} | own,
             claim=self.id,
             condition=found.id,
+            page=self.page,
             section=self.section,
             title=self.title,
             condition_title=found.title,
@@ -359,6 +362,7 @@ class Reimplementation(Entry):
     """One published reimplementation."""
 
     id: str
+    page: str  # the notebook that tells of it
     title: Prose
     dataset: Literal["cifar10", "mnist"]
     network: Prose

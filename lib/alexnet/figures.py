@@ -30,7 +30,7 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE)
 
 NAMES = {"relu": "ReLU", "tanh": "tanh"}  # arms as they are written
 ARMS = {"relu": (BLUE, "solid"), "tanh": (VERMILION, "dashed")}  # figure 1 of the paper: solid ReLU, dashed tanh
-VERDICT_COLOURS = dict(zip(LABELS, (GREEN, BLUE, GREY, VERMILION, GREY), strict=True))
+VERDICT_COLOURS = dict(zip(LABELS, (GREEN, BLUE, BLUE, VERMILION, GREY, GREY, GREY), strict=True))
 
 Drawn = tuple[Figure, str]
 
