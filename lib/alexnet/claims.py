@@ -424,6 +424,23 @@ class Published(Entry):
         return _find(self.row, row, "published reimplementation")
 
 
+class Event(Entry):
+    """A commit that planned, showed or changed something."""
+
+    commit: str
+    date: datetime.datetime
+    subject: str
+    kind: Literal["planned", "seen", "changed"]
+    what: Prose
+    after: bool = False  # a plan was changed when results which it concerns had been seen
+
+
+class History(Entry):
+    """All of `history.toml`."""
+
+    event: tuple[Event, ...]
+
+
 def _unique(ids: list[str], what: str) -> None:
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
@@ -457,3 +474,9 @@ def claims(path: Path = paths.PACKAGE / "claims.toml") -> Claims:
 def published(path: Path = paths.PACKAGE / "published.toml") -> Published:
     """The published reimplementations. Raises `SpecError` naming each wrong entry."""
     return _read(Published, path)
+
+
+@functools.cache
+def history(path: Path = paths.PACKAGE / "history.toml") -> History:
+    """What was planned, seen and changed, in order of time. Raises `SpecError` naming each wrong entry."""
+    return _read(History, path)

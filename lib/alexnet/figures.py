@@ -8,7 +8,7 @@ changes no global state.
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from .board import Row, epochs_to_target
 from .effects import LABELS, Effect, relative
 from .errors import NothingToDraw, SpecError
 from .records import RunRecord
+from .tables import counted, listed
 
 # Okabe and Ito's colour-blind safe hues, dark enough to be read as text on white (contrast of at least 4.5)
 BLUE, VERMILION, GREEN, PURPLE, GREY, BLACK = "#0067a6", "#b84a00", "#00785a", "#9a3d77", "#5f5f5f", "#1a1a1a"
@@ -82,15 +83,6 @@ def arm_style(arm: str, place: int = 0) -> tuple[str, str]:
 def arm_name(arm: str) -> str:
     """An arm as it is written in figures and sentences."""
     return NAMES.get(arm, arm)
-
-
-def _and(parts: Iterable[str]) -> str:
-    *before, last = parts
-    return f"{', '.join(before)} and {last}" if before else last
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # ---- forest plot -----------------------------------------------------------------------------------------------------
@@ -197,13 +189,13 @@ def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> 
 def _forest_alt(rows: Sequence[Row], names: Sequence[str]) -> str:
     """How many rows got which verdict, and each row's numbers."""
     counts = [(label, sum(row.verdict.label == label for row in rows)) for label in LABELS]
-    tally = _and(f"{count} {label}" for label, count in counts if count)
+    tally = listed(f"{count} {label}" for label, count in counts if count)
     each = []
     for row, name in zip(rows, names, strict=True):
         paper = f"; the paper has {row.question.figure.text}" if row.question.comparable and row.question.figure else ""
         if isinstance(row.effect, Effect):
             each.append(f"{name}: {row.effect.text} ({row.effect.unit}{paper}), {row.verdict.label}.")
-    return f"Forest plot of {_counted(len(rows), 'effect')} in margins of their claims: {tally}. {' '.join(each)}"
+    return f"Forest plot of {counted(len(rows), 'effect')} in margins of their claims: {tally}. {' '.join(each)}"
 
 
 # ---- learning curves -------------------------------------------------------------------------------------------------
@@ -297,16 +289,16 @@ def _curves_alt(arms: Mapping[str, Sequence[RunRecord]], target: float) -> str:
         if arrived:
             spread = f", from {min(arrived):.1f} to {max(arrived):.1f}" if len(arrived) > 1 else ""
             mean = f"{np.mean(arrived):.1f} epochs on average{spread}"
-            said.append(f"comes to {target:.0%} after {mean} ({_counted(len(arrived), 'run')})")
+            said.append(f"comes to {target:.0%} after {mean} ({counted(len(arrived), 'run')})")
         diverged = sum(record.final.outcome == "diverged" for record in late)
         if len(late) > diverged:
             cap = max(record.spec.recipe.epochs for record in late)
             ends = [record.final.train_error for record in late if record.final.outcome != "diverged"]
             stood = f"{min(ends):.1%}" if len(ends) == 1 else f"{min(ends):.1%} to {max(ends):.1%}"
-            said.append(f"stands at {stood} after {cap} epochs in {_counted(len(late) - diverged, 'run')}")
+            said.append(f"stands at {stood} after {cap} epochs in {counted(len(late) - diverged, 'run')}")
         if diverged:
-            said.append(f"diverges in {_counted(diverged, 'run')}")
-        parts.append(f"{arm_name(arm)} {_and(said)}.")
+            said.append(f"diverges in {counted(diverged, 'run')}")
+        parts.append(f"{arm_name(arm)} {listed(said)}.")
     return f"Training error against epochs, as in the paper's figure 1. {' '.join(parts)}"
 
 
@@ -394,6 +386,6 @@ def _rates_alt(arms: Mapping[str, Sequence[RunRecord]], chosen: Mapping[str, flo
         how = f"not there after {best.value:.0f} epochs" if best.censored else f"there after {best.value:.1f} epochs"
         late = sum(reading.censored for reading in readings.values())
         edge = ", at the edge of the grid" if chosen[arm] in (min(readings), max(readings)) else ""
-        missed = f"; {late} of {_counted(len(readings), 'rate')} missed the target" if late else ""
+        missed = f"; {late} of {counted(len(readings), 'rate')} missed the target" if late else ""
         parts.append(f"{arm_name(arm)} does best at {chosen[arm]:g}{edge}, {how}{missed}.")
     return f"Epochs to the target against the learning rate. {' '.join(parts)}"
