@@ -11,12 +11,13 @@ from . import board, effects
 from .board import Row, Runs
 from .claims import Question, claims, history
 from .effects import LABELS, Effect, Label
+from .figures import arm_name
 from .measures import WITHIN, collapsed
 from .records import RunRecord, Store
 from .specs import NAMES
 from .tables import counted, listed
 
-NAMED = 4  # claims that a sentence names at most
+NAMED = 3  # claims that a sentence names at most
 
 
 # ---- the answer ------------------------------------------------------------------------------------------------------
@@ -108,52 +109,52 @@ def _how_sure(primary: Sequence[Row]) -> str:
     )
 
 
-def corrections(found: Sequence[Row]) -> dict[str, str]:
-    """Link of a claim's row -> what the corrections for many claims make of its label, where they change it."""
+def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
+    """Link of a claim's row -> a mark and a sentence, where a correction for many claims changes its label."""
     primary = [row for row in found if row.question.primary]
-    said: dict[str, str] = {}
+    said: dict[str, tuple[str, str]] = {}
     for row, kept, strict in zip(primary, *board.corrected(primary), strict=True):
-        was = row.verdict.label
-        if kept != was:
-            said[row.link] = f"corrected: {kept}"
-        elif strict != was:
-            said[row.link] = f"by Holm: {strict}"
+        if kept != row.verdict.label:
+            said[row.link] = "†", f"After the correction of Benjamini and Hochberg it is “{kept}”."
+        elif strict != row.verdict.label:
+            said[row.link] = "‡", f"After Holm's correction, the stricter one, it is “{strict}”."
     return said
 
 
 def notes(row: Row, runs: Runs) -> list[str]:
-    """What else a row has to say: the size beside the paper's, collapses, and the test errors of its arms."""
+    """What else a row has to say: its margin, the size beside the paper's, collapses, the test errors of its arms."""
     found = []
-    if isinstance(row.effect, Effect) and (agreement := effects.agreement(row.question, row.effect)):
+    question, effect = row.question, row.effect
+    if not isinstance(effect, Effect):
+        return found
+    if question.primary:
         found.append(
-            "The interval meets the paper's figure."
-            if agreement == "agrees"
-            else f"The whole interval is {agreement} than the paper's figure."
+            f"The margin is {'a ' * (effect.kind == 'ratio')}{effects.size(question, effect)}: {question.margin_why}."
         )
-    counts = set(row.collapses.values()) if row.question.measure in WITHIN else row.collapses.values()
-    for lost, n in counts:
+    if agreement := effects.agreement(question, effect):
+        met = "The interval meets the paper's figure"
+        found.append(
+            f"{met}." if agreement == "agrees" else f"The whole interval is {agreement} than the paper's figure."
+        )
+    for lost, n in dict.fromkeys(row.collapses.values()) if question.primary else ():
         low, high = effects.proportion(lost, n)
-        found.append(
-            f"{lost} of {counted(n, 'run')} ended at guessing, a probability of {low:.0%} to {high:.0%} "
-            "(exact 95% interval)."
-        )
-    if errors := test_errors(row.question, runs):
+        found.append(f"A run collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
+    if errors := test_errors(question, runs):
         found.append(f"Mean test error: {errors}.")
     return found
 
 
 def test_errors(question: Question, runs: Runs) -> str:
-    """The mean test error of each arm over its runs, collapsed ones included: "25.1% without, 22.6% with"."""
+    """The mean test error of each arm over its runs, collapsed ones included: "without 25.1%, with 22.6%"."""
     pairs = board.paired_records(question, runs).values()
     means = []
     for place, arm in enumerate(question.arms or ()):
         found = {record.hash: record for pair in pairs for record in pair[place] if record is not None}
         known = [record.final.test_error for record in found.values() if record.final.test_error is not None]
         if known:
-            means.append(f"{statistics.fmean(known):.1%} {arm}")
-    if question.measure in WITHIN:
-        return means[0].split(" ")[0] if means else ""
-    return ", ".join(means)
+            name = "" if question.measure in WITHIN else f"{arm_name(arm)} "
+            means.append(f"{name}{statistics.fmean(known):.1%}")
+    return ", ".join(dict.fromkeys(means))
 
 
 # ---- surprises -------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
     titles = [row.question.title for row in drawn]
     names = [row.question.title if titles.count(row.question.title) == 1 else row_name(row) for row in drawn]
     labels = [textwrap.fill(name, 70) for name in names]
-    heights = [0.113 + 0.1 * label.count("\n") for label in labels]  # half of a row's, inches
+    heights = [0.104 + 0.1 * label.count("\n") for label in labels]  # half of a row's, inches
     places = np.cumsum([0.0, *(one + other for one, other in itertools.pairwise(heights))])
     with themed():
         figure = Figure(figsize=(10.8, 1.0 + 2 * sum(heights)), layout="constrained")

@@ -30,8 +30,8 @@ from . import (
     tables,
     transfer_results,
 )
-from .claims import Reimplementation, claims, history, published
-from .effects import LABELS, Effect, relative, size
+from .claims import Question, Reimplementation, claims, history, published
+from .effects import LABELS, Effect, relative
 from .errors import NothingToDraw, RecordError, ReportError
 from .experiments import Planned
 from .measures import WITHIN
@@ -241,10 +241,12 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
     for row in found:
         if row.question.primary:
             others = [other for other in found if other.question.claim == row.question.claim and other is not row]
+            mark, words = corrected.get(row.link, ("", ""))
             rows.append(
                 dataclasses.replace(
                     _row(row, runs, sources),
-                    corrected=corrected.get(row.link, ""),
+                    mark=mark,
+                    corrected=words,
                     others=[_row(other, runs, sources) for other in others],
                 )
             )
@@ -258,21 +260,18 @@ def _row(row: board.Row, runs: Runs, sources: Sequence[Path]) -> front.Row:
         estimate, interval = _ours(effect)
         losses = [lost for lost, _ in row.collapses.values()]
         lost = max(losses, default=0) if question.measure in WITHIN else sum(losses)  # there both arms are one run
-        count = f"n = {effect.n}" + f", {lost} collapsed" * bool(lost)
+        count = f"{effect.n}" + f" ({lost} ✗)" * bool(lost)
         figure = question.figure
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
         if not math.isnan(effect.estimate):
             drawing = front.Drawing.of(*figures.in_margins(row), paper, question.comparable is not None)
     reason = "" if answers.waits(row) and effect is None else row.verdict.reason
-    if question.seen:
-        reason = f"By the rule it would be “{row.verdict.label}”."
-    margin = [f"Margin: {size(question, effect)}, {question.margin_why}."] if isinstance(effect, Effect) else []
     return front.Row(
         id=row.link,
         title=question.title,
         condition=question.condition_title,
         section=question.section,
-        paper=board.paper(question),
+        paper=_paper(question),
         ours=estimate,
         interval=interval,
         verdict="first look" if question.seen else answers.label(row),
@@ -282,9 +281,20 @@ def _row(row: board.Row, runs: Runs, sources: Sequence[Path]) -> front.Row:
         statement=question.statement,
         run=question.run,
         count=count,
-        notes=[_minus(note) for note in margin + answers.notes(row, runs)],
+        would=row.verdict.label * question.seen,
+        notes=[_minus(note) for note in answers.notes(row, runs)],
         drawing=drawing,
     )
+
+
+def _paper(question: Question) -> str:
+    """The paper's figure in few words, with a star where it was measured on another scale."""
+    figure = question.figure
+    if figure is None or figure.value is None:
+        return "no figure"
+    if figure.kind == "exact":
+        return f"{figure.value:,.0f}"
+    return figure.text.replace("about", "≈").replace("at least", "≥") + "*" * (question.scale == "other")
 
 
 def _ours(effect: Effect) -> tuple[str, str]:

@@ -28,8 +28,10 @@ class Row:
     sort: float | None = None  # the estimate as a number
     statement: str = ""  # the claim in full
     run: str = ""  # what is run in place of the paper's experiment
-    count: str = ""  # "n = 6, 1 collapsed"
-    corrected: str = ""  # what is left of the verdict after the correction for many claims, where that changes it
+    count: str = ""  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
+    mark: str = ""  # beside a verdict that does not stand after a correction for many claims
+    would: str = ""  # what the rule would say of a first look
+    corrected: str = ""  # what is left of it, in a sentence
     notes: Sequence[str] = ()  # what else there is to say, in sentences
     drawing: "Drawing | None" = None
     others: Sequence["Row"] = ()  # the claim under its other conditions
