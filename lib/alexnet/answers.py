@@ -49,10 +49,10 @@ def sentences(found: Sequence[Row], records: Iterable[RunRecord]) -> list[str]:
     waiting = [row for row in by_label["not tested"] if waits(row)]
     barred = [row for row in by_label["not tested"] if not waits(row)]
     runs = list(records)
-    data = listed(sorted({NAMES[record.data.name] for record in runs})) if runs else "no data yet"
+    made = f"{counted(len(runs), 'recorded training')} on {listed(sorted({NAMES[run.data.name] for run in runs}))}"
     asked = (
         f"We put {len(primary)} claims of the 2012 paper on AlexNet to the test, with "
-        f"{counted(len(runs), 'recorded training')} on {data} and a rule that was fixed before the runs it judges."
+        f"{made if runs else 'no recorded training so far'} and a rule that was fixed before the runs it judges."
     )
     so_far = " so far" if waiting else ""
     held = _having(by_label, ("reproduced", "direction reproduced")) or f"none is reproduced{so_far}"
@@ -92,10 +92,7 @@ def _how_sure(primary: Sequence[Row]) -> str:
     """What the corrections for many claims leave, or that nothing rests on runs yet."""
     tests = sum(not math.isnan(value) for value in board.decisive(primary))
     if not tests:
-        return (
-            "No verdict rests on trainings yet: first looks, at runs made before the rule was fixed, are folded under "
-            "the rows and never counted."
-        )
+        return "No verdict rests on trainings yet: runs made before the rule are first looks and decide nothing."
     kept, strict = board.corrected(primary)
     said = [row for row in primary if isinstance(row.effect, Effect) and row.verdict.label != "inconclusive"]
     said = [row for row in said if row.verdict.label != "not tested"]
@@ -278,20 +275,22 @@ def _depth(rows: dict[str, Row]) -> Surprise | None:
 # ---- the checklist ---------------------------------------------------------------------------------------------------
 
 
-def too_early(runs: Runs) -> list[RunRecord]:
-    """Records that decide a primary condition though they are older than the rule: there must be none."""
-    deciding = set()
+def deciding(runs: Runs) -> list[RunRecord]:
+    """The records that give primary conditions their verdicts, each once."""
+    places = set()
     for question in claims().questions(primary_only=True):
-        deciding |= {(question.claim, part) for part in question.smallest_of or (question.condition,)}
-    fixed = claims().rule.fixed.isoformat()
-    return [
+        places |= {(question.claim, part) for part in question.smallest_of or (question.condition,)}
+    found = [
         record
         for planned, record in runs
-        if record is not None
-        and planned.stage == "seeds"
-        and (planned.claim, planned.condition) in deciding
-        and record.created[:10] < fixed
+        if record is not None and planned.stage == "seeds" and (planned.claim, planned.condition) in places
     ]
+    return list({record.hash: record for record in found}.values())
+
+
+def too_early(runs: Runs) -> list[RunRecord]:
+    """Records that decide a primary condition though they are older than the rule: there must be none."""
+    return [record for record in deciding(runs) if record.created[:10] < claims().rule.fixed.isoformat()]
 
 
 def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> list[tuple[str, str]]:

@@ -93,7 +93,8 @@ class PaperFigure(Entry):
         """The figure as it is shown: "6 times", "about 2 times", "qualitative"."""
         if self.value is None:
             return "qualitative"
-        unit = {"percentage points": " points", "percent": "%"}.get(self.unit, f" {self.unit}")
+        points = " point" if self.value == 1 else " points"
+        unit = {"percentage points": points, "percent": "%"}.get(self.unit, f" {self.unit}")
         return f"{f'{self.bound} ' if self.bound else ''}{self.value:,.10g}{unit}"
 
 

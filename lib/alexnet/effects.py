@@ -482,8 +482,10 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
 
 def size(question: Question, effect: Effect) -> str:
     """The margin of a question in words: "0.5 points", "a factor of 1.41"."""
-    margin = question.margin or 0.0
-    return f"factor of {margin:.3g}" if effect.kind == "ratio" else f"{margin:g} {_unit(effect)}"
+    margin, unit = question.margin or 0.0, _unit(effect)
+    if effect.kind == "ratio":
+        return f"factor of {margin:.3g}"
+    return f"{margin:g} {unit.removesuffix('s') if margin == 1 else unit}"
 
 
 def relative(question: Question, effect: Effect, value: float) -> float:
