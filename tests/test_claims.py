@@ -1,10 +1,15 @@
+import dataclasses
+import datetime
+import subprocess
 import tomllib
 
 import pytest
+from fabricate import planned
 
-from alexnet import paths
-from alexnet.claims import claims, published
+from alexnet import answers, experiments, paths
+from alexnet.claims import claims, history, published
 from alexnet.errors import SpecError
+from alexnet.records import Store
 
 IDS = [
     "relu-speed",
@@ -48,8 +53,9 @@ def test_every_claim_says_what_decides_its_verdict():
             assert question.not_tested
 
 
-def test_the_paper_figure_of_relu_speed_is_compared_under_the_paper_s_own_conditions_only():
+def test_the_paper_figure_of_relu_speed_is_compared_with_the_paper_s_own_start_only():
     assert claims().question("relu-speed").id == "relu-speed/arrived"
+    assert claims().question("relu-speed").comparable == 6.0
     assert claims().question("relu-speed", "original").comparable == 6.0
     assert claims().question("relu-speed", "modern").comparable is None
     assert claims().question("relu-speed", "original").arms == ("tanh", "relu")
@@ -182,3 +188,88 @@ def test_tables_hold_plain_text_and_numbers_only():
     for name in ("claims.toml", "published.toml"):
         text = (paths.PACKAGE / name).read_text(encoding="utf-8")
         assert tomllib.loads(text) and text.isascii() and "http" not in text
+
+
+def test_every_claim_and_reimplementation_has_a_page_that_names_it():
+    for entry in (*claims().claim, *published().row):
+        assert (paths.ROOT / "notebooks" / f"{entry.page}.py").exists(), entry.id
+    for page in {claim.page for claim in claims().claim}:
+        mine = [claim.id for claim in claims().claim if claim.page == page]
+        text = (paths.ROOT / "notebooks" / f"{page}.py").read_text(encoding="utf-8")
+        assert page == "10_results" or any(f'"{name}"' in text for name in mine), page
+
+
+# ---- what was planned, seen and changed ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def git():
+    """What git says of this project; the test is skipped where its history is not there."""
+
+    def said(*words: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        said("cat-file", "-e", history().event[-1].commit)
+        shallow = said("rev-parse", "--is-shallow-repository") == "true"
+    except (OSError, subprocess.CalledProcessError):
+        shallow = True
+    if shallow:
+        pytest.skip("the history is not here: no git, no repository, another history or a shallow clone")
+    return said
+
+
+def test_the_list_of_changes_agrees_with_the_history(git):
+    events = history().event
+    assert [event.date for event in events] == sorted(event.date for event in events)
+    for event in events:
+        date, subject = git("show", "-s", "--format=%cI%n%s", event.commit).split("\n")
+        assert datetime.datetime.fromisoformat(date) == event.date and subject == event.subject, event.commit
+    touched = git("log", "--format=%H", events[-1].commit, "--", "lib/alexnet/claims.toml").split()
+    assert set(touched) <= {event.commit for event in events}, "every change of the claims is in the list"
+
+
+def test_nothing_that_decides_a_verdict_was_changed_since_the_last_entry(git):
+    """What was fixed stays fixed: a change of a margin, a measure or a primary condition needs an entry of its own."""
+    then = tomllib.loads(git("show", f"{history().event[-1].commit}:lib/alexnet/claims.toml"))
+    now = tomllib.loads((paths.PACKAGE / "claims.toml").read_text(encoding="utf-8"))
+    deciding = ("effect", "measure", "levels", "arms", "null", "margin", "also", "direction", "smallest_of", "figures")
+    deciding += ("id", "primary", "seen", "scale", "profile")
+
+    def decides(entry):
+        kept = {name: entry[name] for name in deciding if name in entry}
+        return kept | {"conditions": [decides(one) for one in entry.get("conditions", [])]}
+
+    assert [decides(claim) for claim in now["claim"]] == [decides(claim) for claim in then["claim"]]
+    rule = ("confidence", "fixed", "false_discoveries", "reproduced", "weaker_than_claimed", "contradicted")
+    assert {name: now["rule"][name] for name in rule} == {name: then["rule"][name] for name in rule}
+
+
+def test_the_rule_precedes_every_record_that_decides_a_claim(git):
+    fixed = claims().rule.fixed
+    runs = experiments.records("cpu", Store(paths.RUNS))
+    assert answers.too_early(runs) == [], "no record is older than the day of the rule"
+    dates = git("log", "--reverse", "--format=%cI", f"-Sfixed = {fixed}", "--", "lib/alexnet/claims.toml").split("\n")
+    committed = datetime.datetime.fromisoformat(dates[0])
+    assert committed.date() == fixed
+    for record in answers.deciding(runs):
+        assert datetime.datetime.fromisoformat(record.created) > committed, f"{record.hash} is older than the rule"
+
+
+def test_a_record_older_than_the_rule_is_found():
+    early = planned("tanh", 0, 20, "arrived")  # made up in January
+    assert answers.too_early([early]) == [early[1]]
+    late = early[1].model_copy(update={"created": "2026-12-01T00:00:00+00:00"})
+    first_look = planned("tanh", 0, 20, "original")
+    choosing = planned("tanh", 0, 20, "arrived", stage="grid")
+    assert answers.too_early([(early[0], late), first_look, choosing, (early[0], None)]) == []
+    part = (dataclasses.replace(early[0], claim="depth", condition="long-conv3"), early[1])
+    assert answers.too_early([part]) == [early[1]], "the parts of a smallest effect decide as well"
+
+
+def test_no_primary_condition_was_seen_before_the_rule():
+    for claim in claims().claim:
+        parts = {part for one in claim.conditions if one.primary for part in one.smallest_of}
+        for condition in claim.conditions:
+            assert not (condition.seen and (condition.primary or condition.id in parts)), f"{claim.id}/{condition.id}"

@@ -1,7 +1,9 @@
 import base64
 import dataclasses
 import io
+import itertools
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -13,6 +15,7 @@ from alexnet import board, effects, figures, figures_ablations
 from alexnet.claims import claims
 from alexnet.errors import SpecError
 from alexnet.figures_display import bundle, describe
+from alexnet.pages import assemble
 
 
 def by_arm(runs):
@@ -32,7 +35,7 @@ def row(claim, values, condition=None):
 @pytest.fixture
 def rows():
     runs = speed_runs([90, 100, 80], [7.2, 6.8, 7.9]) + speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9], "modern")
-    found = board.rows(runs, {"parameters": 60_965_224})
+    found = [entry for entry in board.rows(runs, {"parameters": 60_965_224}) if entry.effect is not None]
     return [*found, row("two-towers", [1.2, 1.9, 1.6]), row("overlap-pool", [-0.5, 0.4, 0.3])]
 
 
@@ -50,8 +53,24 @@ def test_colours_can_be_read_as_text_on_white(colour):
     assert contrast >= 4.5
 
 
+@pytest.mark.parametrize("colour", figures.VERDICT_COLOURS.values())
+def test_verdicts_can_be_read_as_text_on_white(colour):
+    assert 1.05 / (luminance(matplotlib.colors.to_rgb(colour)) + 0.05) >= 4.5
+
+
+def test_verdicts_have_the_same_colours_in_figures_and_on_pages():
+    assert tuple(figures.VERDICT_COLOURS) == effects.LABELS
+    style = assemble.asset("style.css")
+    names = ["good", "weaker", "partly", "against", "absent", "open", "none"]
+    light = style.split(":root {")[1].split("}")[0]
+    assert [re.search(rf"--{name}: (#\w+);", light)[1] for name in names] == list(figures.VERDICT_COLOURS.values())
+    for label, name in zip(effects.LABELS[:-1], names, strict=False):
+        rule = f"{{ --label: var(--{name}); --label-back: var(--{name}-back); }}"
+        assert f".verdict-{label.replace(' ', '-')} {rule}" in style
+
+
 @pytest.mark.parametrize("blind", ["none", "protan", "deutan", "tritan"])
-def test_arms_differ_for_every_kind_of_colour_vision(blind):
+def test_colours_differ_for_every_kind_of_colour_vision(blind):
     """Machado's matrices for full deficiency, applied to linear light; the distance is in CIE Lab."""
     matrices = {
         "none": np.eye(3),
@@ -70,6 +89,12 @@ def test_arms_differ_for_every_kind_of_colour_vision(blind):
 
     relu, tanh = (lab(figures.ARMS[arm][0]) for arm in ("relu", "tanh"))
     assert np.linalg.norm(relu - tanh) > 25
+    style = assemble.asset("style.css")
+    for scheme in (":root {", ':root[data-theme="dark"] {'):
+        block = style.split(scheme)[1].split("}")[0]
+        names = ("good", "weaker", "partly", "against", "absent", "open", "none")
+        found = [lab(re.search(rf"--{name}: (#\w+);", block)[1]) for name in names]
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(found, 2)) > 10, scheme
 
 
 def test_drawing_leaves_the_global_settings_alone(rows):
@@ -96,56 +121,105 @@ def test_the_users_own_settings_of_matplotlib_change_no_figure(rows):
         assert matplotlib.rcParams["font.size"] == 30, "left as it was"
 
 
+def lines_at(figure, place):
+    """What is drawn on a row of the forest plot."""
+    (axis,) = figure.axes
+    height = axis.get_yticks()[place]
+    return [line for line in axis.lines if set(line.get_ydata()) == {height}]
+
+
 def test_the_forest_plot_says_what_it_shows(rows):
     figure, alt = figures.forest_plot(rows)
     drawn = [entry for entry in rows if isinstance(entry.effect, effects.Effect)]
-    assert alt.startswith("Forest plot of 4 effects: 3 direction reproduced and 1 inconclusive.")
+    tally = "1 weaker than claimed, 2 direction reproduced and 1 inconclusive"
+    assert alt.startswith(f"Forest plot of 4 effects in margins of their claims: {tally}. ")
     for entry in drawn:
         assert entry.effect.text in alt
-        assert f"{entry.effect.text}\n{entry.verdict.label}" in words(figure)
+    assert [word for word in words(figure) if word in effects.LABELS] == [entry.verdict.label for entry in drawn]
     assert "the paper has 6 times" in alt and alt.count("the paper has") == 1
-
-
-def test_the_forest_plot_has_a_panel_a_unit_and_a_null_line_in_each(rows):
-    figure, _ = figures.forest_plot(rows)
-    ratios, points = figure.axes
-    assert (ratios.get_xscale(), points.get_xscale()) == ("log", "linear")
-    assert "times" in ratios.get_xlabel() and "percentage points" in points.get_xlabel()
-    assert list(ratios.lines[0].get_xdata()) == [1, 1] and list(points.lines[0].get_xdata()) == [0, 0]
-    assert words(figure).count("no effect") == 2
     assert figure.get_suptitle().endswith("?")
 
 
-def test_the_papers_figure_is_marked_only_where_scales_match(rows):
+def test_units_share_one_axis_in_margins_of_their_claims(rows):
     figure, _ = figures.forest_plot(rows)
-    diamonds = [line for axis in figure.axes for line in axis.lines if line.get_marker() == "D"]
-    assert [list(line.get_xdata()) for line in diamonds] == [[6.0]]
-    assert words(figure).count("paper") == 1
+    (axis,) = figure.axes
+    assert axis.get_xscale() == "linear"
+    marks = [line.get_xdata()[0] for line in axis.lines if list(line.get_ydata()) == [0, 1]]
+    assert marks == [0, 1] and {"no effect ", " the margin"} <= set(words(figure))
+    towers = lines_at(figure, 2)
+    effect, margin = rows[-2].effect, 0.85
+    assert [effect.low / margin, effect.high / margin] in [list(line.get_xdata()) for line in towers]
+    dots = next(line for line in towers if line.get_markerfacecolor() == "white" and line.get_marker() == "o")
+    assert list(dots.get_xdata()) == pytest.approx([1.2 / margin, 1.9 / margin, 1.6 / margin]), "every pair has its dot"
+    modern = rows[1].effect
+    estimate = [line for line in lines_at(figure, 1) if line.get_marker() == "o"][-1]
+    assert estimate.get_xdata()[0] == pytest.approx(math.log(modern.estimate) / math.log(math.sqrt(6)))
+
+
+def test_the_papers_figure_is_dark_only_where_scales_match(rows):
+    figure, _ = figures.forest_plot(rows)
+    diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([2, 2, 2, 2]), "a margin is half of the figure"
+    assert [line.get_markeredgecolor() == figures.BLACK for line in diamonds] == [True, False, False, False]
 
 
 def test_a_lower_bound_is_an_arrow_to_the_edge(rows):
     figure, _ = figures.forest_plot(rows)
-    axis = figure.axes[0]
-    arrows = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == ">"]
+    (axis,) = figure.axes
+    bound = lines_at(figure, 0)
+    arrows = [line.get_xdata()[0] for line in bound if line.get_marker() == ">"]
     assert max(arrows) == pytest.approx(axis.get_xlim()[1])
-    assert any(math.isclose(arrow, rows[0].effect.estimate) for arrow in arrows)
+    assert any(math.isclose(arrow, figures.in_margins(rows[0])[1]) for arrow in arrows)
 
 
-def test_intervals_are_drawn_from_limit_to_limit(rows):
-    figure, _ = figures.forest_plot(rows)
-    drawn = [list(line.get_xdata()) for line in figure.axes[1].lines if len(line.get_xdata()) == 2]
-    for entry in rows[-2:]:
-        assert [entry.effect.low, entry.effect.high] in drawn
+def test_what_lies_beyond_the_axis_is_an_arrow_and_has_no_dot():
+    far = row("overlap-pool", [9.0, 9.4, 0.1])
+    figure, _ = figures.forest_plot([far, row("two-towers", [1.2, 1.9, 1.6])])
+    left, right = figure.axes[0].get_xlim()
+    assert (left, right) == (max(figures.FARTHEST[0], left), figures.FARTHEST[1])
+    drawn = lines_at(figure, 0)
+    ends = sorted(line.get_xdata()[0] for line in drawn if line.get_marker() in ("<", ">"))
+    assert ends[0] == left and ends[-1] == right
+    dots = next(line for line in drawn if line.get_markerfacecolor() == "white" and line.get_marker() == "o")
+    assert list(dots.get_xdata()) == pytest.approx([0.5])
 
 
-def test_labels_stay_inside_the_picture(rows):
-    figure, _ = figures.forest_plot(rows)
+def test_the_claimed_side_is_to_the_right_and_a_margin_of_nothing_is_ten_points(rows):
+    question = claims().question("two-towers").model_copy(update={"direction": "below"})
+    effect = rows[-2].effect
+    assert effects.relative(question, effect, 1.7) == pytest.approx(-2)
+    most = claims().question("neighbours")
+    assert most.margin == 0 and effects.relative(most, effect, 5.0) == pytest.approx(0.5)
+    ratio = rows[0].effect
+    assert effects.relative(rows[0].question, ratio, 6.0) == pytest.approx(2)
+    assert effects.relative(rows[0].question, ratio, math.inf) == math.inf
+
+
+def overlaps(figure):
+    """Pairs of texts whose boxes meet."""
     figure.savefig(io.BytesIO(), format="png")
-    width, height = figure.bbox.width, figure.bbox.height
-    for axis in figure.axes:
-        for text in [*axis.texts, *axis.get_yticklabels()]:
-            box = text.get_window_extent()
-            assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1, text.get_text()
+    texts = [text for axis in figure.axes for text in [*axis.texts, *axis.get_yticklabels(), *axis.get_xticklabels()]]
+    texts += [axis.xaxis.label for axis in figure.axes] + [figure._suptitle]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    return [(a, b) for place, (a, one) in enumerate(boxes) for b, other in boxes[:place] if one.overlaps(other)]
+
+
+def test_labels_stay_inside_the_picture_and_do_not_overlap(rows):
+    many = [row(claim.id, [1.2, 1.9, 1.6]) for claim in claims().claim if claim.effect == "difference"]
+    for drawn in (rows, many, [*many, *rows]):
+        figure, _ = figures.forest_plot(drawn)
+        assert overlaps(figure) == []
+        width, height = figure.bbox.width, figure.bbox.height
+        for axis in figure.axes:
+            for text in [*axis.texts, *axis.get_yticklabels(), axis.xaxis.label]:
+                box = text.get_window_extent()
+                assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1, text.get_text()
+
+
+def test_a_claim_s_conditions_are_named_where_there_are_several(rows):
+    figure, _ = figures.forest_plot(rows)
+    names = [label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels()]
+    assert names[0] == figures.row_name(rows[0]) and names[2] == rows[-2].question.title
 
 
 def test_a_forest_plot_of_nothing_is_refused():
@@ -265,19 +339,6 @@ def test_figures_can_be_shown_in_a_notebook():
     for name in ("#FFFFFF", figures.BLUE, figures.VERMILION):  # the palette keeps them, or what the eye takes for them
         wanted = [int(name[start : start + 2], 16) for start in (1, 3, 5)]
         assert np.abs(colours - wanted).max(1).min() <= 6
-
-
-def test_differences_of_very_different_sizes_share_an_axis(rows):
-    def panel(*estimates):
-        effect = [effects.paired_difference([value, value + 1], [0, 0.5], unit="points") for value in estimates]
-        found = [dataclasses.replace(rows[0], effect=one) for one in effect]
-        return figures.forest_plot(found)[0].axes[0]
-
-    alike, different = panel(1.0, 2.0), panel(0.2, 2.0, 80.0)
-    assert alike.get_xscale() == "linear" and "logarithmic" not in alike.get_xlabel()
-    assert different.get_xscale() == "symlog" and "(logarithmic beyond 1)" in different.get_xlabel()
-    left, right = different.get_xlim()
-    assert left < 0 < 80 < right
 
 
 def test_a_row_with_an_unknown_size_is_left_out(rows):

@@ -2,7 +2,8 @@ import pytest
 from fabricate import record, speed_runs
 
 from alexnet import __main__ as command_line
-from alexnet import board, readme
+from alexnet import answers, board, readme
+from alexnet.effects import LABELS
 from alexnet.errors import ReportError
 from alexnet.published_results import ArmResult
 from alexnet.published_runs import published_runs
@@ -13,7 +14,7 @@ TEXT = f"# Title\n\nBefore.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter | with
 
 @pytest.fixture
 def rows():
-    return board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5]), {"parameters": 60_965_224})
+    return board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5], "arrived"), {"parameters": 60_965_224})
 
 
 @pytest.fixture
@@ -31,22 +32,39 @@ def test_the_board_is_written_between_its_marks(page, rows):
     assert "old" not in inside and "**reproduced**" in inside and "60,965,224" in inside
     result, seeds = rows[0].effect.text.replace("[", r"\[").replace("]", r"\]").split(", n = ")
     assert f"| {result} times, n = {seeds} |" in inside
-    assert "Of the paper's 23 claims: 2 reproduced, 21 not tested." in inside
-    assert "`imagenet-2012`" in inside.split("Not tested yet:")[1]
+    assert " ".join(answers.sentences(rows, [])) in inside
+    lines = [line for line in inside.splitlines() if line.endswith("** |") and "%" not in line.split("|")[2]]
+    assert sum("**waits for its runs**" in line for line in lines) == 19 - 1 + 1, "the neurons were not counted"
+    assert "ImageNet 2012" in inside and inside.count("**not tested** |") == 2 + 5
 
 
 def test_every_table_row_has_as_many_cells_as_the_head(page, rows):
     readme.update(page, Content(rows))
     table = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     cells = [line.replace(r"\|", "").count("|") for line in table]
-    assert cells == [6] * (2 + 2) + [7] * (2 + 5)
+    assert cells == [6] * (2 + 23) + [7] * (2 + 5)
+
+
+def test_a_label_that_a_correction_takes_away_is_marked(page, rows):
+    unclear = board.rows(speed_runs([18.0, 45.0, 10.5], [7.0, 7.5, 6.5], "arrived"))
+    marked = Content(unclear)
+    _, strict = board.corrected([row for row in unclear if row.question.primary])
+    readme.update(page, marked)
+    text = page.read_text(encoding="utf-8")
+    assert answers.corrections(unclear) == {} and "†" not in text and "‡" not in text, "one test needs no correction"
+    assert strict[0] == unclear[0].verdict.label
+
+
+def test_the_readme_explains_every_verdict():
+    text = readme.README.read_text(encoding="utf-8").split("## How to read a verdict")[1].split("## ")[0]
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:] == list(LABELS)
 
 
 def test_the_forest_plot_lies_beside_it_with_its_alt_text(page, rows):
     readme.update(page, Content(rows))
     text = page.read_text(encoding="utf-8")
     picture = page.parent / readme.FOREST
-    assert f"]({readme.FOREST.as_posix()})" in text and "![Forest plot of 1 effect: 1 reproduced." in text
+    assert f"]({readme.FOREST.as_posix()})" in text and "![Forest plot of 1 effect in margins of their claims: 1 reproduced.]" in text
     assert picture.read_text(encoding="utf-8").startswith("<?xml")
 
 
@@ -57,7 +75,7 @@ def test_reimplementations_stand_beside_what_they_published(page, rows):
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     mine = next(line for line in lines if "batch normalisation" in line)
     assert "| 76.75% (the test set, after the last epoch) | 80.00% " in mine and mine.endswith("**reproduced** |")
-    assert sum(line.endswith("**not tested** |") for line in lines) == 4
+    assert sum(line.endswith("**not tested** |") for line in lines) == 4 + 2
 
 
 def test_writing_twice_changes_nothing(page, rows):
@@ -87,7 +105,7 @@ def test_a_picture_of_other_numbers_is_out_of_step(page, rows):
 def test_without_a_verdict_the_board_says_so(page):
     readme.update(page, Content(board.rows([])))
     text = page.read_text(encoding="utf-8")
-    assert "No claim has been tested yet" in text and "reproduced" not in text
+    assert "No verdict rests on trainings yet" in text and "**reproduced**" not in text and "![" not in text
 
 
 @pytest.mark.parametrize("text", ["no marks", f"{readme.END}\n{readme.BEGIN}", TEXT + readme.BEGIN])

@@ -11,7 +11,20 @@ import pytest
 import stub_notebooks
 from bs4 import BeautifulSoup
 
-from alexnet import __main__, anatomy, audit, board, claims, effects, experiments, grid, notebooks, paths, report
+from alexnet import (
+    __main__,
+    anatomy,
+    answers,
+    audit,
+    board,
+    claims,
+    effects,
+    experiments,
+    grid,
+    notebooks,
+    paths,
+    report,
+)
 from alexnet.errors import RecordError, ReportError, SpecError
 from alexnet.pages import api, assemble, check, convert, front
 from alexnet.records import Store
@@ -118,53 +131,251 @@ def test_only_what_differs_from_the_defaults_is_given_to_the_notebooks():
 
 @pytest.fixture
 def tested():
-    """A board with a bound, a plain interval, and counts; and the runs behind it."""
-    slow = fabricate.speed_runs([70, 70, 70], [7.0, 7.5, 8.0])
+    """A board with a bound that decides, a first look with a plain interval, and counts; and the runs behind it."""
+    slow = fabricate.speed_runs([70, 70, 70], [7.0, 7.5, 8.0], "arrived")
     quick = fabricate.speed_runs([12.0, 12.5, 13.0], [7.0, 7.5, 7.9], "modern", rate=0.02)
     runs = slow + quick
     return board.rows(runs, anatomy.exact_counts()), runs
 
 
-def test_first_page_shows_each_verdict_with_figure_interval_and_command(tested, sources):
+def judged(claim: str, values: list[float], condition: str | None = None, **more) -> board.Row:
+    """A row of the board with the effect that pairs of these values give."""
+    question = claims.claims().question(claim, condition)
+    if question.effect == "ratio":
+        effect = effects.paired_ratio(values, [1.0] * len(values))
+    else:
+        effect = effects.paired_difference(values, 0.0, unit=question.unit)
+    return board.Row(question, effect, effects.verdict(question, effect), len(values), "", **more)
+
+
+def replaced(rows: list[board.Row], *others: board.Row) -> list[board.Row]:
+    """The board with some of its rows in place of those of the same questions."""
+    by_question = {row.question.id: row for row in others}
+    return [by_question.get(row.question.id, row) for row in rows]
+
+
+def page_of(*arguments, **more) -> BeautifulSoup:
+    return BeautifulSoup(front.article(report.front_content(*arguments, **more)).body, "html.parser")
+
+
+def test_first_page_has_a_row_a_claim_with_figure_interval_page_and_command(tested, sources):
     rows, runs = tested
-    sources[0].write_text(sources[0].read_text() + '\nclaim = "relu-speed"\n')
-    page = front.article(report.front_content(rows, runs, sources))
-    soup = BeautifulSoup(page.body, "html.parser")
-    row = soup.select_one("#row-relu-speed-modern")
-    assert row is not None
-    said = text_of(str(row))
-    effect = next(entry.effect for entry in rows if entry.link == "relu-speed-modern")
-    assert isinstance(effect, effects.Effect)
-    assert f"{effect.number(effect.estimate)} times" in said
-    assert f"95% interval {effect.number(effect.low)} to {effect.number(effect.high)}; 3 pairs of seeds" in said
-    assert "6 times (another scale)" in said and "direction reproduced" in said
+    soup = page_of(rows, runs, [*sources, Path("03_relu_vs_tanh.py")])
+    lines = soup.select(".claims > ul > li")
+    assert [line["id"] for line in lines] == [f"row-{row.link}" for row in rows if row.question.primary]
+    assert len(lines) == len(claims.claims().claim)
+    row = soup.select_one("#row-relu-speed-arrived")
+    said = text_of(str(row.select_one("summary")))
+    effect = next(entry.effect for entry in rows if entry.link == "relu-speed-arrived")
+    low = effect.number(effect.low)
+    assert f"≥ {effect.number(effect.estimate)} times from {low}" in said and "6 times" in said
+    assert "direction reproduced" in said and "Pairs of runs: 3" in said
     assert row.select_one("code.command").get_text() == "make runs CLAIM=relu-speed FRESH=1"
-    assert row.select_one("a")["href"] == "01_figures.html"
-    bound = text_of(str(soup.select_one("#row-relu-speed-original")))
-    assert re.search(r"≥ [\d.]+ times 95% interval from [\d.]+ upwards", bound)
-    assert "60,965,224" in text_of(str(soup.select_one("#row-arch-params-counted") or soup))
-    figure = soup.select_one("#forest ~ figure img")
-    assert figure is not None and "Forest plot of 2 effects" in str(figure["alt"])
+    assert row.select_one("a")["href"] == "03_relu_vs_tanh.html" and len(row.select("code.command")) == 1
+    assert soup.select_one("#row-two-towers-long a") is None, "a page that the report does not have is not linked"
+    assert "60,965,224" in text_of(str(soup.select_one("#row-arch-params-count summary")))
+    figure = soup.select_one("figure#forest img")
+    assert figure is not None and "Forest plot of 1 effect in margins" in str(figure["alt"])
 
 
-def test_every_claim_is_on_the_first_page_and_counted_once(tested, sources):
+def test_other_conditions_are_folded_and_a_first_look_is_no_verdict(tested, sources):
     rows, runs = tested
+    soup = page_of(rows, runs, sources)
+    modern = soup.select_one("#row-relu-speed-arrived details #row-relu-speed-modern")
+    entry = next(entry for entry in rows if entry.link == "relu-speed-modern")
+    effect = entry.effect
+    said = text_of(str(modern))
+    assert f"{effect.number(effect.estimate)} times {effect.number(effect.low)} to {effect.number(effect.high)}" in said
+    assert "6 times*" in said, "the paper's figure is on another scale"
+    assert modern.select_one(".verdict").get_text() == "first look"
+    assert modern.select_one(".would").get_text() == entry.verdict.label
+    assert "Mean test error: tanh 30.0%, ReLU 30.0%." in said
+    assert soup.select_one("#row-relu-speed-original .verdict").get_text() == "first look"
+
+
+def test_a_claim_without_runs_waits_for_them(tested, sources):
+    soup = page_of(*tested, sources)
+    for row in tested[0]:
+        chip = soup.select_one(f"#row-{row.link} .verdict").get_text()
+        if row.question.not_tested:
+            assert chip == "not tested" and row.question.not_tested in text_of(str(soup.select_one(f"#row-{row.link}")))
+        elif row.effect is None and not row.question.seen:
+            assert chip == ("waits for a GPU" if row.question.profile == "gpu" else "waits for its runs")
+    assert "None of its runs" not in soup.get_text()
+
+
+def test_the_line_of_a_row_shows_interval_margin_and_the_papers_figure():
+    plain = front.Drawing.of(-0.5, 1.0, 3.0, 2.0, True)
+    assert (plain.null, plain.margin, plain.low, plain.high, plain.estimate) == (33.3, 50.0, 25.0, 83.3, 50.0)
+    assert plain.paper == 66.7 and plain.comparable and plain.open == (False, False)
+    far = front.Drawing.of(-9.0, 7.0, float("inf"), 8.0, False)
+    assert (far.low, far.high, far.estimate) == (0.0, 100.0, 100.0) and far.open == (True, True) and far.paper is None
+    row = judged("two-towers", [1.2, 1.9, 1.6])
+    drawn = report._row(row, [], []).drawing
+    low, estimate, high = (value / 0.85 for value in (row.effect.low, row.effect.estimate, row.effect.high))
+    assert drawn == front.Drawing.of(low, estimate, high, 2.0, False)
+
+
+def test_five_sentences_count_every_claim_once(tested, sources):
+    rows, runs = tested
+    waiting = answers.sentences(rows, [record for _, record in runs])
+    assert len(waiting) == 5 and waiting[0].startswith("We put 23 claims") and "12 recorded trainings" in waiting[0]
+    assert "2 are reproduced (“60 million parameters”; “650,000 neurons”)" in waiting[1]
+    assert "1 is reproduced in direction (“ReLU reaches 25% training error faster than tanh”)" in waiting[1]
+    assert waiting[2] == (
+        "Of the others, none is contradicted, weaker than claimed or without an effect of that size so far."
+    )
+    assert waiting[3] == "Open are 18 waiting for runs and 2 that cannot be tested here."
+    assert "The 1 verdict" in waiting[4] or "1 verdict" in waiting[4]
+    few = answers.sentences(board.rows([], anatomy.exact_counts()), [])
+    assert "no recorded training so far" in few[0] and few[4].startswith("No verdict rests on trainings yet")
+    assert "19 waiting for runs" in few[3]
     page = text_of(front.article(report.front_content(rows, runs, sources)).body)
-    for claim in claims.claims().claim:
-        assert claim.title in page
+    assert report._minus(" ".join(waiting)) in page
     counts = report.tally(rows)
-    assert sum(counts.values()) == len(claims.claims().claim)
-    for label, count in counts.items():
-        assert f"{count} {label}" in page or not count
+    assert sum(counts.values()) == len(claims.claims().claim) and counts["reproduced"] == 2
     for row in claims.published().row:
         assert row.title in page
 
 
-def test_surprises_are_computed(tested):
-    said = " ".join(report.surprises([row for row in tested[0] if row.verdict.label != "not tested"]))
-    assert "the size depends on the setting" in said and "the intervals do not meet" in said
-    assert "by more than the paper says" in said, "the bound lies beyond the paper's figure"
-    assert report.surprises([]) == []
+def full_board() -> list[board.Row]:
+    """Every claim that rests on runs has some: most clear, one only just, one on the other side, one unclear."""
+    found = board.rows([], anatomy.exact_counts())
+    made = []
+    for row in found:
+        question = row.question
+        if question.primary and question.effect in ("ratio", "difference"):
+            away = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
+            if question.claim == "lr-drops":
+                away = [2.0, 0.1, 4.0, 0.3, 3.9, 1.0]  # p = .04
+            elif question.claim == "depth":
+                away = [-2.0, -2.1, -1.9, -2.05, -1.95, -2.0]
+            elif question.claim == "aug-colour":
+                away = [2.0, -1.0, 3.0, -2.5, 1.0, -0.5]
+            margin = question.margin or 10.0
+            values = [margin**one if question.effect == "ratio" else margin * one for one in away]
+            made.append(judged(question.claim, values))
+    return replaced(found, *made)
+
+
+def test_the_headline_counts_what_is_left_after_the_correction():
+    rows = full_board()
+    primary = {row.question.claim: row.verdict.label for row in rows if row.question.primary}
+    assert primary["lr-drops"] == "direction reproduced" and primary["depth"] == "contradicted"
+    said = answers.sentences(rows, [])
+    counts = report.tally(rows)
+    assert f"{counts['reproduced']} are reproduced (" in said[1] and f"; {counts['reproduced'] - 3} more)" in said[1]
+    assert "1 is contradicted (“Removing any middle layer costs accuracy”)" in said[2]
+    assert said[3].startswith(f"Open are {counts['inconclusive']} inconclusive and 2 that cannot be tested here")
+    assert said[4].startswith("The 19 verdicts that rest on trainings are corrected") and "so far" not in " ".join(said)
+
+
+def test_a_row_says_which_correction_takes_its_label_away(sources):
+    rows = full_board()
+    primary = [row for row in rows if row.question.primary]
+    kept, strict = board.corrected(primary)
+    marks = answers.corrections(rows)
+    for row, left, holm in zip(primary, kept, strict, strict=True):
+        if left != row.verdict.label:
+            assert marks[row.link] == ("†", f"After the correction of Benjamini and Hochberg it is “{left}”.")
+        elif holm != row.verdict.label:
+            assert marks[row.link] == ("‡", f"After Holm's correction, the stricter one, it is “{holm}”.")
+        else:
+            assert row.link not in marks
+    assert marks["lr-drops-long"][0] in "†‡" and len(marks) < 4
+    row = page_of(rows, [], sources).select_one("#row-lr-drops-long")
+    assert marks["lr-drops-long"][0] in row.select_one(".says").get_text()
+    assert marks["lr-drops-long"][1] in text_of(str(row))
+
+
+def test_collapses_are_counted_in_their_row(sources):
+    row = judged("lrn-alexnet", [4.5, 5.1], collapses={"without": (1, 3)})
+    soup = page_of(replaced(board.rows([]), row), [], sources)
+    said = text_of(str(soup.select_one("#row-lrn-alexnet-long")))
+    assert "Pairs of runs: 2 (1 ✗)" in said
+    low, high = effects.proportion(1, 3)
+    assert f"A run collapses with a probability of {low:.0%} to {high:.0%} (1 of 3 did)." in said
+    both = judged("init-as-written", [-0.5, -0.6, -0.7], collapses={"guessing": (3, 3), "trained": (3, 3)})
+    soup = page_of(replaced(board.rows([]), both), [], sources)
+    said = text_of(str(soup.select_one("#row-init-as-written-own-rate")))
+    assert "3 (3 ✗)" in said and said.count("A run collapses with") == 1, "both arms are the same runs"
+
+
+# ---- surprises: each only where it is true -----------------------------------------------------------------------------
+
+
+def test_neurons_that_do_not_add_up_are_a_surprise():
+    (surprise,) = answers.surprises(board.rows([], anatomy.exact_counts()), [])
+    assert not surprise.first_look
+    assert surprise.text.endswith(
+        "it prints 253,440 for the first layer and 650,000 in all. The network as written has 290,400 and 659,272; "
+        "with the printed first layer it would be 622,312 in all."
+    )
+    agreeing = anatomy.exact_counts() | {"first-layer-neurons": 253_440}
+    assert answers.surprises(board.rows([], agreeing), []) == []
+    assert answers.surprises(board.rows([], {"neurons": 659_272, "first-layer-neurons": 245_000}), []) != []
+    assert answers.surprises([], []) == []
+
+
+def test_biases_that_stop_the_network_are_a_surprise_only_where_every_run_shows_it():
+    nothing = board.rows([])
+    all_of_one = judged("bias-ones", [-0.7, -0.72, -0.71], "faithful", collapses={"ones": (3, 3)})
+    (surprise,) = answers.surprises(replaced(nothing, all_of_one), [])
+    assert "all 3 runs" in surprise.text and surprise.first_look
+    for collapses in ({}, {"ones": (2, 3)}, {"ones": (3, 3), "zeros": (1, 3)}):
+        some = judged("bias-ones", [-0.7, -0.72, -0.71], "faithful", collapses=collapses)
+        assert answers.surprises(replaced(nothing, some), []) == []
+
+
+def test_a_faster_relu_than_with_a_modern_start_is_a_surprise_only_where_intervals_part():
+    nothing = board.rows([])
+    paper, modern = judged("relu-speed", [6.0, 6.5, 7.0]), judged("relu-speed", [1.4, 1.5, 1.45], "modern")
+    (surprise,) = answers.surprises(replaced(nothing, paper, modern), [])
+    assert "6.49 times as many epochs with the original inputs" in surprise.text and surprise.first_look
+    assert "1.45 times as many with inputs of unit variance" in surprise.text
+    close = judged("relu-speed", [5.0, 6.5, 7.5], "modern")
+    slower = judged("relu-speed", [0.8, 0.9, 0.85], "modern")
+    for other in (close, slower):
+        assert answers.surprises(replaced(nothing, paper, other), []) == []
+
+
+def test_a_layer_better_taken_out_is_a_surprise_only_where_all_layers_were_tried():
+    nothing = board.rows([])
+    layers = [judged("depth", [2.0, 2.2, 2.1], f"long-conv{layer}") for layer in (2, 3, 4)]
+    worse = judged("depth", [-1.5, -1.6, -1.4], "long-conv5")
+    (surprise,) = answers.surprises(replaced(nothing, *layers, worse), [])
+    assert "without layer 5 the test error is 1.50 [1.25, 1.75] points lower" in surprise.text
+    assert not surprise.first_look
+    assert answers.surprises(replaced(nothing, *layers), []) == []
+    needed = judged("depth", [1.5, 1.6, 1.4], "long-conv5")
+    assert answers.surprises(replaced(nothing, *layers, needed), []) == []
+
+
+def dropout_runs(test_with: float) -> list:
+    """Three pairs in which dropout narrows the gap, with some test error."""
+    found = []
+    for seed in range(3):
+        for arm, train, test in (("without", 0.10, 0.30), ("with", 0.25, test_with)):
+            of = fabricate.spec(seed=seed, rate=0.01 if arm == "with" else 0.02)
+            made = fabricate.record(of, [0.3], test + 0.001 * seed)
+            shift = 0.002 * seed if arm == "with" else 0.0
+            final = made.final.model_copy(update={"clean_train_error": train + shift, "test_error": test + shift})
+            if arm == "with":
+                final = final.model_copy(update={"test_error": test_with + 0.5 * shift})
+            record = made.model_copy(update={"final": final})
+            found.append((experiments.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
+    return found
+
+
+def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does():
+    costly = dropout_runs(0.35)
+    said = [surprise.text for surprise in answers.surprises(board.rows(costly), costly)]
+    assert len(said) == 1 and "makes the test error worse, by 5.10 [" in said[0]
+    better = dropout_runs(0.28)
+    assert answers.surprises(board.rows(better), better) == []
+
+
+# ---- cost and checklist ------------------------------------------------------------------------------------------------
 
 
 def test_cost_and_places_come_from_the_records(tested, sources):
@@ -174,12 +385,59 @@ def test_cost_and_places_come_from_the_records(tested, sources):
     assert facts["Runs"].startswith(f"{len(records)},")
     assert facts["Epochs"].startswith(f"{sum(record.final.epochs for record in records)} in all")
     assert dict(content.made)["Trained"] == "2026-01-01"
-    assert "6 reached" in dict(content.checklist)["Were runs left out?"] or "9 reached" in str(content.checklist)
 
 
-def test_first_page_without_any_record_says_what_to_do(sources, tmp_path):
-    page = text_of(front.article(report.front_content(board.rows([]), [], sources)).body)
-    assert "No claim has been tested in this profile yet" in page and "make runs" in page
+def test_the_checklist_is_computed(tested, tmp_path):
+    rows, runs = tested
+    said = dict(answers.checklist(rows, runs))
+    assert said["Which data?"] == "CIFAR-10, public; the digests of the arrays stand above."
+    assert said["What was searched?"] == "Nothing."
+    assert said["How many seeds?"] == "Pairs of runs, or runs where one gives both figures: 3 in 2 effects."
+    assert said["Were runs left out?"].startswith("3 censored and 9 reached; ")
+    assert "12 in all" not in said["Were runs left out?"] and "nowhere" not in said["Were runs left out?"]
+    assert said["Was the rule there first?"].startswith("No: 6 runs that decide a claim are older than the rule.")
+    after = sum(event.after for event in claims.history().event)
+    assert f"{after} times" in said["Was a plan changed after results were seen?"]
+
+    grid = fabricate.planned("relu", 1000, 5, stage="grid", rate=0.004)
+    grid = (grid[0], fabricate.record(grid[1].spec, fabricate.curve(5), test_error=None))
+    part = fabricate.planned("relu", 7, 5, "original", rate=0.008, train_size=100)
+    store = Store(tmp_path)
+    for _, record in (*runs, grid, part):
+        store.put(record)
+    unused = fabricate.record(fabricate.spec(seed=99), [0.5])
+    store.put(unused)
+    said = dict(answers.checklist(rows, [*runs, grid, part], store))
+    assert "1 of 14 runs train on a part" in said["Which data?"]
+    assert said["What was searched?"].startswith("Learning rates only: 1 run over 1 rate, 0.004 to 0.004")
+    assert said["Was the test set used to choose?"] == "None of the 1 runs that choose a rate has a test error on record."
+    assert f"1 record ({unused.hash[:8]}) counts nowhere" in said["Were runs left out?"]
+    watching = (grid[0], grid[1].model_copy(update={"final": grid[1].final.model_copy(update={"test_error": 0.2})}))
+    said = dict(answers.checklist(rows, [*runs, watching], store))
+    assert said["Was the test set used to choose?"].startswith("1 of the 1 runs that choose a rate have a test error")
+    assert answers.checklist(rows, []) == []
+
+
+def test_no_run_that_chooses_has_seen_the_test_set_in_the_committed_records():
+    store = Store(paths.RUNS)
+    runs = experiments.records("cpu", store)
+    said = dict(answers.checklist(board.rows(runs), runs, store))
+    assert said["Was the test set used to choose?"].startswith("None of the ")
+    assert said["Was the rule there first?"].startswith("Yes: ")
+
+
+def test_what_was_planned_seen_and_changed_is_listed_in_order(tested, sources):
+    soup = page_of(*tested, sources)
+    said = [text_of(str(entry)) for entry in soup.select("ol.history li")]
+    assert len(said) == len(claims.history().event)
+    for line, event in zip(said, claims.history().event, strict=True):
+        assert event.what in line and event.kind in line and f"{event.date:%Y}" in line
+
+
+def test_first_page_without_any_record_says_what_is_missing(sources):
+    soup = page_of(board.rows([]), [], sources)
+    assert "No verdict rests on trainings yet" in text_of(str(soup)) and soup.select_one("#forest") is None
+    assert soup.select_one("#row-relu-speed-arrived code.command").get_text() == "make runs CLAIM=relu-speed FRESH=1"
 
 
 def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
@@ -219,7 +477,7 @@ def test_committed_report_says_what_records_and_notebooks_say():
     runs = experiments.records("cpu", store)
     rows = board.rows(runs, anatomy.exact_counts())
     reimplementations = report._reimplementations("cpu", store, None, sources)
-    articles = [front.article(report.front_content(rows, runs, sources, reimplementations))]
+    articles = [front.article(report.front_content(rows, runs, sources, reimplementations, store))]
     for source in sources:
         notebook = notebooks.read_pair(source)
         assert notebook is not None

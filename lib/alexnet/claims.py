@@ -93,7 +93,8 @@ class PaperFigure(Entry):
         """The figure as it is shown: "6 times", "about 2 times", "qualitative"."""
         if self.value is None:
             return "qualitative"
-        unit = {"percentage points": " points", "percent": "%"}.get(self.unit, f" {self.unit}")
+        points = " point" if self.value == 1 else " points"
+        unit = {"percentage points": points, "percent": "%"}.get(self.unit, f" {self.unit}")
         return f"{f'{self.bound} ' if self.bound else ''}{self.value:,.10g}{unit}"
 
 
@@ -127,6 +128,7 @@ class Question(Entry):
 
     claim: str
     condition: str
+    page: str  # the notebook that tells of it
     section: str
     title: Prose
     condition_title: Prose
@@ -193,6 +195,7 @@ class Claim(Entry):
     """A claim of the paper and the conditions under which it is tested."""
 
     id: str
+    page: str
     section: str
     title: Prose
     statement: Prose
@@ -249,6 +252,7 @@ class Claim(Entry):
             **{name: getattr(self, name) for name in inherited} | own,
             claim=self.id,
             condition=found.id,
+            page=self.page,
             section=self.section,
             title=self.title,
             condition_title=found.title,
@@ -359,6 +363,7 @@ class Reimplementation(Entry):
     """One published reimplementation."""
 
     id: str
+    page: str  # the notebook that tells of it
     title: Prose
     dataset: Literal["cifar10", "mnist"]
     network: Prose
@@ -420,6 +425,23 @@ class Published(Entry):
         return _find(self.row, row, "published reimplementation")
 
 
+class Event(Entry):
+    """A commit that planned, showed or changed something."""
+
+    commit: str
+    date: datetime.datetime
+    subject: str
+    kind: Literal["planned", "seen", "changed"]
+    what: Prose
+    after: bool = False  # a plan was changed when results which it concerns had been seen
+
+
+class History(Entry):
+    """All of `history.toml`."""
+
+    event: tuple[Event, ...]
+
+
 def _unique(ids: list[str], what: str) -> None:
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
@@ -453,3 +475,9 @@ def claims(path: Path = paths.PACKAGE / "claims.toml") -> Claims:
 def published(path: Path = paths.PACKAGE / "published.toml") -> Published:
     """The published reimplementations. Raises `SpecError` naming each wrong entry."""
     return _read(Published, path)
+
+
+@functools.cache
+def history(path: Path = paths.PACKAGE / "history.toml") -> History:
+    """What was planned, seen and changed, in order of time. Raises `SpecError` naming each wrong entry."""
+    return _read(History, path)

@@ -53,6 +53,7 @@ LABELS: tuple[Label, ...] = get_args(Label)  # in the order of the rule
 REPRODUCED, WEAKER, DIRECTION_REPRODUCED, CONTRADICTED, NO_EFFECT, INCONCLUSIVE, NOT_TESTED = range(len(LABELS))
 LEAST = "the least that the claim's words take"
 POWER = 0.8  # with which an effect shall be found, where a number of seeds is asked for
+STEP = 10.0  # points that a margin is drawn as where it is the null itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -482,10 +483,18 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
 
 def size(question: Question, effect: Effect) -> str:
     """The margin of a question in words: "0.5 points", "a factor of 1.41"."""
-    margin = question.margin or 0.0
+    margin, unit = question.margin or 0.0, _unit(effect)
     if effect.kind == "ratio":
         return f"a factor of {margin:.3g}"
-    return "1 point" if (margin, _unit(effect)) == (1.0, "points") else f"{margin:g} {_unit(effect)}"
+    return f"{margin:g} {unit.removesuffix('s') if margin == 1 else unit}"
+
+
+def relative(question: Question, effect: Effect, value: float) -> float:
+    """A value of an effect in margins of its claim, so that units can be compared: 0 is no effect, 1 the margin, on the
+    claimed side; ratios by their logarithms. Where the margin is the null itself, 1 stands for ten points."""
+    null, margin, here = (float(_scaled(one, effect.kind)) for one in (effect.null, question.margin or 0.0, value))
+    away = (here - null) / (margin if margin > 0 else STEP)
+    return away if question.direction == "above" else -away
 
 
 def seeds_needed(question: Question, effect: Effect) -> int | None:

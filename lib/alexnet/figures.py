@@ -5,9 +5,10 @@ figure shows in numbers computed from what is drawn. Figures are matplotlib `Fig
 changes no global state.
 """
 
+import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +18,13 @@ import seaborn
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from .board import Row, epochs_to_target
-from .effects import LABELS, Effect, smallest_detectable
+from .effects import LABELS, Effect, relative, smallest_detectable
 from .errors import NothingToDraw, SpecError
 from .records import RunRecord
+from .tables import counted, listed
 
 # Okabe and Ito's colour-blind safe hues, dark enough to be read as text on white (contrast of at least 4.5)
 BLUE, VERMILION, GREEN, PURPLE, GREY, BLACK = "#0067a6", "#b84a00", "#00785a", "#9a3d77", "#5f5f5f", "#1a1a1a"
@@ -30,7 +32,16 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE)
 
 NAMES = {"relu": "ReLU", "tanh": "tanh"}  # arms as they are written
 ARMS = {"relu": (BLUE, "solid"), "tanh": (VERMILION, "dashed")}  # figure 1 of the paper: solid ReLU, dashed tanh
-VERDICT_COLOURS = dict(zip(LABELS, (GREEN, BLUE, BLUE, VERMILION, PURPLE, GREY, GREY), strict=True))
+# As on the pages (style.css), where each label has a sign as well; told apart with every kind of colour vision.
+VERDICT_COLOURS: dict[str, str] = {
+    "reproduced": "#00694f",
+    "weaker than claimed": "#5a2382",
+    "direction reproduced": "#1a6fbf",
+    "contradicted": "#8f1d00",
+    "no effect of that size": "#14181d",
+    "inconclusive": "#846400",
+    "not tested": "#666d76",
+}
 
 Drawn = tuple[Figure, str]
 
@@ -77,141 +88,117 @@ def arm_name(arm: str) -> str:
     return NAMES.get(arm, arm)
 
 
-def _and(parts: Iterable[str]) -> str:
-    *before, last = parts
-    return f"{', '.join(before)} and {last}" if before else last
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 # ---- forest plot -----------------------------------------------------------------------------------------------------
 
+FARTHEST = (-3.0, 6.0)  # margins from no effect that a forest plot shows at most; what lies beyond is an arrow
 
-def forest_plot(rows: Sequence[Row], title: str = "On which side of no effect does each interval lie?") -> Drawn:
-    """All effects with their intervals, one panel a unit, ratios on a logarithmic axis.
 
-    Differences of very different sizes share an axis that is linear around nothing and logarithmic beyond.
-    A line marks the null; a hollow diamond the paper's figure, where it may be compared; an arrow an interval without
-    a limit. Exact counts and rows without runs are left out. Raises `SpecError` when no row has an effect.
+def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the margin of their claim?") -> Drawn:
+    """All effects with their intervals and every pair's dot on one axis, in margins of their claims.
+
+    0 is no effect and 1 the margin, on the claimed side; ratios count by their logarithms. A diamond marks the paper's
+    figure, a grey one where it was measured on another scale; an arrow leads to what lies beyond the axis or has no
+    limit. Exact counts and rows without runs are left out. Raises `NothingToDraw` when no row has an effect.
     """
-    panels: dict[tuple[str, str, float], list[Row]] = {}
-    for row in rows:
-        if isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate):
-            panels.setdefault((row.effect.kind, row.effect.unit, row.effect.null), []).append(row)
-    if not panels:
+    drawn = [row for row in rows if isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate)]
+    if not drawn:
         raise NothingToDraw(
             "No row has an effect to draw; `make runs` makes the records that effects are computed from."
         )
-    sizes = [len(found) for found in panels.values()]
+    titles = [row.question.title for row in drawn]
+    names = [row.question.title if titles.count(row.question.title) == 1 else row_name(row) for row in drawn]
+    labels = [textwrap.fill(name, 70) for name in names]
+    heights = [0.104 + 0.1 * label.count("\n") for label in labels]  # half of a row's, inches
+    places = np.cumsum([0.0, *(one + other for one, other in itertools.pairwise(heights))])
     with themed():
-        # fixed room for titles and axis labels, so that a panel of one row is not squeezed
-        figure = Figure(figsize=(9.0, 0.7 + sum(0.52 * size + 1.0 for size in sizes)), layout="constrained")
-        ratios = [0.52 * size + 0.25 for size in sizes]
-        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for axis, ((kind, unit, null), found) in zip(axes, panels.items(), strict=True):
-            _forest_panel(axis, found, kind, unit, null)
+        figure = Figure(figsize=(10.8, 1.0 + 2 * sum(heights)), layout="constrained")
+        axis = figure.subplots()
+        left, right = _edges(drawn)
+        axis.set_xlim(left, right)
+        axis.set_ylim(places[-1] + heights[-1], -heights[0])
+        for mark, name, side, line in ((0, "no effect ", "right", "solid"), (1, " the margin", "left", "dashed")):
+            axis.axvline(mark, color=BLACK, linewidth=1.1, linestyle=line, zorder=0)
+            axis.text(mark, 1.0, name, transform=axis.get_xaxis_transform(), ha=side, va="bottom", fontsize=9)
+        for place, row in zip(places, drawn, strict=True):
+            _interval(axis, float(place), row, left, right)
+        axis.set_yticks(places, labels, fontsize=10)
+        axis.tick_params(axis="y", length=0, pad=9)
+        axis.spines["left"].set_visible(False)
+        axis.set_xlabel(
+            "effect in margins of its claim (ratios by their logarithms); the claimed side is to the right\n"
+            "○ one pair of runs   ● their mean   ◇ the paper's figure, grey where it was measured on another scale",
+            fontsize=9,
+        )
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    return figure, _forest_alt([row for found in panels.values() for row in found])
+    return figure, _forest_alt(drawn, names)
 
 
-def _row_name(row: Row) -> str:
+def row_name(row: Row) -> str:
+    """A claim and its condition in words."""
     return f"{row.question.title} ({row.question.condition_title})"
 
 
-def _forest_panel(axis: Axes, rows: Sequence[Row], kind: str, unit: str, null: float) -> None:
-    effects = [row.effect for row in rows if isinstance(row.effect, Effect)]
-    left, right = _range_of(rows, effects, null, ratio=kind == "ratio")
-    if kind == "ratio":
-        axis.set_xscale("log")
-        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100) if left <= tick <= right]
-        axis.xaxis.set_major_locator(FixedLocator(ticks))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_minor_formatter(NullFormatter())
-    scale = " (logarithmic)" if kind == "ratio" else ""
-    linear = None if kind == "ratio" else _linear_part([effect.estimate for effect in effects], left, right)
-    if linear is not None:
-        axis.set_xscale("symlog", linthresh=linear)
-        left, right = _to_decades(left, linear), _to_decades(right, linear)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        scale = f" (logarithmic beyond {linear:g})"
-    axis.set_xlim(left, right)
-    axis.set_ylim(len(rows) - 0.45, -0.65)
-    axis.axvline(null, color=BLACK, linewidth=1.2)
-    axis.text(null, 1.0, "no effect", transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=8)
-    for place, (row, effect) in enumerate(zip(rows, effects, strict=True)):
-        _interval(axis, place, row, effect, left, right)
-    axis.set_yticks(range(len(rows)), [textwrap.fill(_row_name(row), 46) for row in rows], fontsize=9)
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
-    directions = {row.question.direction for row in rows}
-    claimed = {"above": "; the claimed side is to the right", "below": "; the claimed side is to the left"}
-    side = claimed[directions.pop() or "above"] if len(directions) == 1 else ""
-    axis.set_xlabel(f"{unit}{scale}{side}")
+def in_margins(row: Row) -> tuple[float, float, float]:
+    """The lower limit, the estimate and the upper limit of a row's effect, in margins of its claim."""
+    effect = row.effect
+    if not isinstance(effect, Effect):
+        return math.nan, math.nan, math.nan
+    low, high = sorted(relative(row.question, effect, limit) for limit in (effect.low, effect.high))
+    return low, relative(row.question, effect, effect.estimate), high
 
 
-def _linear_part(estimates: Sequence[float], left: float, right: float) -> float | None:
-    """Where an axis from `left` to `right` shall become logarithmic, or None where a linear one shows all effects."""
-    middle = float(np.median(np.abs(estimates)))
-    if middle == 0 or max(abs(left), abs(right)) <= 10 * middle:
-        return None
-    return 10.0 ** math.floor(math.log10(middle))
+def _edges(rows: Sequence[Row]) -> tuple[float, float]:
+    """Limits of the axis: around all intervals, as far as it goes."""
+    finite = [value for row in rows for value in in_margins(row) if math.isfinite(value)]
+    least, most = FARTHEST
+    return max(least, min([-1.0, *finite]) - 0.3), min(most, max([2.0, *finite]) + 0.3)
 
 
-def _to_decades(limit: float, linear: float) -> float:
-    """A limit of the axis moved outwards, to where a label stands."""
-    size = max(abs(limit) / linear, 1.0)
-    decade = 10.0 ** math.floor(math.log10(size))
-    return math.copysign(linear * next(step * decade for step in (1, 2, 5, 10) if size <= step * decade * 1.001), limit)
-
-
-def _range_of(rows: Sequence[Row], effects: Sequence[Effect], null: float, ratio: bool) -> tuple[float, float]:
-    """Limits of the axis around all that is finite, with room for arrows."""
-    ends = [null, *(value for effect in effects for value in (effect.low, effect.high, effect.estimate))]
-    ends += [row.question.comparable for row in rows if row.question.comparable is not None]
-    finite = [value for value in ends if math.isfinite(value) and (value > 0 or not ratio)]
-    low, high = min(finite), max(finite)
-    if ratio:
-        margin = max((high / low) ** 0.12, 1.15)
-        return low / margin, high * margin
-    margin = max(0.12 * (high - low), 0.05)
-    return low - margin, high + margin
-
-
-def _interval(axis: Axes, place: int, row: Row, effect: Effect, left: float, right: float) -> None:
+def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> None:
+    effect = row.effect
+    assert isinstance(effect, Effect)
     colour = VERDICT_COLOURS[row.verdict.label]
-    lowest = 0.0 if effect.kind == "ratio" else -math.inf
+    low, estimate, high = in_margins(row)
     if effect.has_interval:
-        ends = [left if effect.low == lowest else effect.low, right if effect.high == math.inf else effect.high]
+        ends = [float(end) for end in np.clip([low, high], left, right)]
         axis.plot(ends, [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
-        for end, is_open, arrow in ((ends[0], effect.low == lowest, "<"), (ends[1], effect.high == math.inf, ">")):
-            axis.plot([end], [place], marker=arrow if is_open else "|", color=colour, markersize=9, clip_on=False)
-    sign = ">" if effect.lower_bound else "<" if effect.upper_bound else "o"
-    axis.plot([effect.estimate], [place], marker=sign, color=colour, markersize=7)
-    figure = row.question.comparable
-    if figure is not None:
-        axis.plot([figure], [place], marker="D", color=BLACK, markerfacecolor="white", markersize=7, linestyle="none")
-        axis.annotate("paper", (figure, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
-    text = f"{effect.text}\n{row.verdict.label}"
+        for end, cut, arrow in ((ends[0], low < left, "<"), (ends[1], high > right, ">")):
+            axis.plot([end], [place], marker=arrow if cut else "|", color=colour, markersize=8, clip_on=False)
+    pairs = [relative(row.question, effect, value) for value in effect.values if not math.isnan(value)]
+    inside = [pair for pair in pairs if left <= pair <= right]
+    axis.plot(
+        inside, [place] * len(inside), "o", markersize=4, markerfacecolor="white",
+        markeredgecolor=colour, markeredgewidth=1.0, linestyle="none", zorder=3, clip_on=False,
+    )  # fmt: skip
+    above = effect.lower_bound if row.question.direction == "above" else effect.upper_bound
+    bounded = effect.lower_bound or effect.upper_bound
+    sign = (">" if above else "<") if bounded else ">" if estimate > right else "<" if estimate < left else "o"
+    axis.plot([min(max(estimate, left), right)], [place], marker=sign, color=colour, markersize=7, zorder=4)
+    figure = row.question.figure
+    if figure is not None and figure.value is not None:
+        there = relative(row.question, effect, figure.value)
+        edge = BLACK if row.question.comparable is not None else "#9a9a9a"
+        if left <= there <= right:
+            axis.plot(
+                [there], [place], marker="D", markeredgecolor=edge, markerfacecolor="none", markersize=7,
+                linestyle="none", zorder=2,
+            )  # fmt: skip
     axis.annotate(
-        text, (1.0, place), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-        fontsize=9, color=colour,
+        row.verdict.label, (1.0, place), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        va="center", fontsize=10, color=colour,
     )  # fmt: skip
 
 
-def _forest_alt(rows: Sequence[Row]) -> str:
+def _forest_alt(rows: Sequence[Row], names: Sequence[str]) -> str:
     """How many rows got which verdict, and each row's numbers."""
     counts = [(label, sum(row.verdict.label == label for row in rows)) for label in LABELS]
-    tally = _and(f"{count} {label}" for label, count in counts if count)
+    tally = listed(f"{count} {label}" for label, count in counts if count)
     each = []
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         paper = f"; the paper has {row.question.figure.text}" if row.question.comparable and row.question.figure else ""
-        effect = row.effect
-        if isinstance(effect, Effect):
-            each.append(f"{_row_name(row)}: {effect.text} ({effect.unit}{paper}), {row.verdict.label}.")
-    return f"Forest plot of {_counted(len(rows), 'effect')}: {tally}. {' '.join(each)}"
+        if isinstance(row.effect, Effect):
+            each.append(f"{name}: {row.effect.text} ({row.effect.unit}{paper}), {row.verdict.label}.")
+    return f"Forest plot of {counted(len(rows), 'effect')} in margins of their claims: {tally}. {' '.join(each)}"
 
 
 def power_curve(title: str) -> Drawn:
@@ -324,16 +311,16 @@ def _curves_alt(arms: Mapping[str, Sequence[RunRecord]], target: float) -> str:
         if arrived:
             spread = f", from {min(arrived):.1f} to {max(arrived):.1f}" if len(arrived) > 1 else ""
             mean = f"{np.mean(arrived):.1f} epochs on average{spread}"
-            said.append(f"comes to {target:.0%} after {mean} ({_counted(len(arrived), 'run')})")
+            said.append(f"comes to {target:.0%} after {mean} ({counted(len(arrived), 'run')})")
         diverged = sum(record.final.outcome == "diverged" for record in late)
         if len(late) > diverged:
             cap = max(record.spec.recipe.epochs for record in late)
             ends = [record.final.train_error for record in late if record.final.outcome != "diverged"]
             stood = f"{min(ends):.1%}" if len(ends) == 1 else f"{min(ends):.1%} to {max(ends):.1%}"
-            said.append(f"stands at {stood} after {cap} epochs in {_counted(len(late) - diverged, 'run')}")
+            said.append(f"stands at {stood} after {cap} epochs in {counted(len(late) - diverged, 'run')}")
         if diverged:
-            said.append(f"diverges in {_counted(diverged, 'run')}")
-        parts.append(f"{arm_name(arm)} {_and(said)}.")
+            said.append(f"diverges in {counted(diverged, 'run')}")
+        parts.append(f"{arm_name(arm)} {listed(said)}.")
     return f"Training error against epochs, as in the paper's figure 1. {' '.join(parts)}"
 
 
@@ -421,6 +408,6 @@ def _rates_alt(arms: Mapping[str, Sequence[RunRecord]], chosen: Mapping[str, flo
         how = f"not there after {best.value:.0f} epochs" if best.censored else f"there after {best.value:.1f} epochs"
         late = sum(reading.censored for reading in readings.values())
         edge = ", at the edge of the grid" if chosen[arm] in (min(readings), max(readings)) else ""
-        missed = f"; {late} of {_counted(len(readings), 'rate')} missed the target" if late else ""
+        missed = f"; {late} of {counted(len(readings), 'rate')} missed the target" if late else ""
         parts.append(f"{arm_name(arm)} does best at {chosen[arm]:g}{edge}, {how}{missed}.")
     return f"Epochs to the target against the learning rate. {' '.join(parts)}"

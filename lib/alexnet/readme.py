@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import board, experiments, figures, paths, published_results, transfer_results
+from . import answers, board, experiments, figures, paths, published_results, transfer_results
 from .anatomy import exact_counts
 from .board import Row
 from .claims import published
-from .effects import LABELS
-from .errors import ReportError
+from .errors import NothingToDraw, ReportError
 from .figures_display import describe
 from .published_results import Found
 from .published_runs import published_runs
@@ -44,50 +43,45 @@ def committed() -> Content:
 
 def block(content: Content) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
-    rows = content.rows
-    primary = [row for row in rows if row.question.primary]  # what decides; the report has the other conditions
-    tested = [row for row in primary if row.verdict.label != "not tested"]
-    parts = (
-        [_tally(rows), _table(tested)] if tested else ["No claim has been tested yet; `make runs` makes the records."]
-    )
+    primary = [row for row in content.rows if row.question.primary]  # what decides; the report has the other conditions
+    records = {record.hash: record for _, record in content.transfer if record is not None}
+    parts = [" ".join(answers.sentences(content.rows, records.values()))] if primary else []
     picture = None
-    if any(isinstance(row.effect, board.Effect) for row in tested):
-        picture, alt, digest = _forest(tested)
+    try:
+        picture, alt, digest = _forest(primary)
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
-    untested = _claims_in([row for row in primary if row not in tested])
-    if untested:
-        parts.append(f"Not tested yet: {untested}. The [report](reports/index.html) says why.")
+    except NothingToDraw:
+        pass
+    parts += [_table(primary)] * bool(primary)
     parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
     accuracies = transfer_results.lines(content.transfer)
     if accuracies:
-        parts.append("Layers trained on ImageNet, put to CIFAR-10: test accuracy by number of labelled images.")
+        parts.append("Layers trained on ImageNet, used on CIFAR-10: test accuracy by number of labelled images.")
         parts.append(_markdown(accuracies[0], accuracies[1:]))
     return "\n\n".join(parts), picture
 
 
-def _tally(rows: Sequence[Row]) -> str:
-    found = [row.verdict.label for row in rows if row.question.primary]
-    counts = [f"{found.count(label)} {label}" for label in LABELS if label in found]
-    return f"Of the paper's {len(found)} claims: {', '.join(counts)}."
-
-
-def _claims_in(rows: Sequence[Row]) -> str:
-    return ", ".join(f"`{row.question.claim}`" for row in rows)
-
-
 def _table(rows: Sequence[Row]) -> str:
-    table = board.verdict_board(rows)
+    """A line a claim, and below it what the marks beside the verdicts mean."""
+    table, corrected = board.verdict_board(rows), answers.corrections(rows)
     cells = [
         [
-            f"{row.question.title}: {row.question.condition_title}",
+            row.question.title,
             row.question.section,
             board.paper(row.question),
             _with_unit(ours, unit),
-            f"**{row.verdict.label}**",
+            f"**{answers.label(row)}**{corrected.get(row.link, ('', ''))[0]}",
         ]
         for row, ours, unit in zip(rows, table["ours"], table["unit"], strict=True)
     ]
-    return _markdown(["claim", "section", "the paper", "ours, with 95% interval", "verdict"], cells)
+    below = [
+        f"{mark} does not stand after {words}."
+        for mark, words in (("†", "the correction of Benjamini and Hochberg"), ("‡", "Holm's correction"))
+        if any(mark == found for found, _ in corrected.values())
+    ]
+    return "\n\n".join(
+        [_markdown(["claim", "section", "the paper", "ours, with 95% interval", "verdict"], cells), *below]
+    )
 
 
 def _reimplementations(others: Found) -> str:
@@ -121,6 +115,7 @@ def _cell(text: str) -> str:
 def _forest(rows: Sequence[Row]) -> tuple[bytes, str, str]:
     """The forest plot as SVG, its alt text, and a digest of what it draws, which the SVG holds as well."""
     figure, alt = figures.forest_plot(rows)
+    alt = alt.partition(". ")[0] + "."  # the table below has the numbers
     digest = describe(figure)
     content = io.BytesIO()
     with figures.themed():

@@ -1,6 +1,7 @@
 """The report: runs that are missing, notebooks executed, pages built, and only then the last good report replaced."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
@@ -9,15 +10,14 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from . import (
     anatomy,
+    answers,
     audit,
     board,
     experiments,
@@ -29,22 +29,25 @@ from . import (
     published_results,
     transfer_results,
 )
-from .claims import Reimplementation, claims, published
-from .effects import LABELS, Effect
-from .errors import ReportError
+from .claims import Question, Reimplementation, claims, history, published
+from .effects import LABELS, Effect, relative
+from .errors import NothingToDraw, ReportError
 from .experiments import Planned
+from .measures import WITHIN
 from .pages import api, assemble, check, convert, front
 from .published_runs import published_runs
 from .records import RunRecord, Store
+from .specs import NAMES
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]
 Say = Callable[[str], None]
 LONGEST_WAIT = 900.0  # seconds of training that a report makes up for by itself where it has other records to show
 SECONDS_A_NOTEBOOK = 15  # of one notebook on a two-core machine, mostly the start of its kernel
+TRANSFER_PAGE = "07_transfer_learning"
 TEMPORARY = ".new-"  # start of the name of the folder in which pages wait until all are sound
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Built:
     """A finished report."""
 
@@ -86,7 +89,7 @@ def build(
         runs = experiments.records(profile, store, seeds)
         found = board.rows(runs, anatomy.exact_counts())
         reimplementations = _reimplementations(profile, store, seeds, sources)
-        pages = _pages(executed, found, runs, reimplementations, profile, out)
+        pages = _pages(executed, found, runs, reimplementations, store, profile, out)
         _replace(pages, room, out)
     return Built(out / "index.html", len(pages), tally(found), time.monotonic() - started)
 
@@ -158,12 +161,14 @@ def _pages(
     found: Sequence[board.Row],
     runs: Runs,
     reimplementations: Sequence[front.Row],
+    store: Store,
     profile: str,
     out: Path,
 ) -> dict[str, str]:
     """File name to HTML. Raises ReportError for a broken link, a picture without words, or anything to fetch."""
     exporter = convert.exporter()
-    articles = [front.article(front_content(found, runs, [entry.source for entry in executed], reimplementations))]
+    sources = [entry.source for entry in executed]
+    articles = [front.article(front_content(found, runs, sources, reimplementations, store))]
     for entry in executed:
         articles.append(convert.article(entry.source.stem, entry.notebook, entry.source.parent, out, exporter))
     articles.append(api.article())
@@ -195,9 +200,8 @@ def _replace(pages: Mapping[str, str], room: Path, out: Path) -> None:
 
 
 def tally(found: Iterable[board.Row]) -> dict[str, int]:
-    """Verdict to number of claims; a claim's verdict is that of its primary condition."""
-    counts = Counter(row.verdict.label for row in found if row.question.primary)
-    return {label: counts[label] for label in LABELS}
+    """Verdict to number of claims, as the headline counts them: by primary conditions, corrected for their number."""
+    return {label: len(rows) for label, rows in answers.headline(list(found)).items()}
 
 
 def front_content(
@@ -205,70 +209,109 @@ def front_content(
     runs: Runs,
     sources: Sequence[Path],
     reimplementations: Sequence[front.Row] | None = None,
+    store: Store | None = None,
 ) -> front.Front:
     """Everything the first page shows, from the board, the records and the files."""
     records = list({record.hash: record for _, record in runs if record is not None}.values())
-    tested = [row for row in found if row.verdict.label != "not tested"]
     rule = claims().rule
     words = {label: getattr(rule, label.replace(" ", "_")) for label in LABELS}
     return front.Front(
-        rows=[_row(row, sources) for row in tested],
-        untested=[_row(row, sources) for row in found if row not in tested and row.question.primary],
+        answer=[_minus(sentence) for sentence in answers.sentences(found, records)],
+        rows=_claims(found, runs, sources),
         reimplementations=reimplementations or [_reimplementation(row, [], sources) for row in published().row],
-        tally=[(label, count) for label, count in tally(found).items() if count],
         rule=list(words.items()),
-        forest=_forest(tested),
-        surprises=[_minus(surprise) for surprise in surprises(tested)],
+        forest=_forest([row for row in found if row.question.primary]),
+        surprises=[(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
         audit=_audit(records),
         cost=_cost(records, runs),
         made=_made(records),
         data=_data(records),
-        checklist=_checklist(records, runs),
+        checklist=answers.checklist(found, runs, store),
+        history=[(f"{event.date:%-d %B %Y, %H:%M}", event.kind, event.what) for event in history().event],
         transfer=transfer_results.lines(runs),
-        transfer_href=next((f"{s.stem}.html" for s in sources if "transfer_results" in s.read_text("utf-8")), ""),
+        transfer_href=_href(TRANSFER_PAGE, sources),
     )
 
 
-def _row(row: board.Row, sources: Sequence[Path]) -> front.Row:
-    estimate, interval = _ours(row)
-    effect = row.effect
-    number = effect.estimate if isinstance(effect, Effect) else effect
+def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> list[front.Row]:
+    """One row a claim, its other conditions inside."""
+    corrected = answers.corrections(found)
+    rows = []
+    for row in found:
+        if row.question.primary:
+            others = [other for other in found if other.question.claim == row.question.claim and other is not row]
+            mark, words = corrected.get(row.link, ("", ""))
+            rows.append(
+                dataclasses.replace(
+                    _row(row, runs, sources),
+                    mark=mark,
+                    corrected=words,
+                    others=[_row(other, runs, sources) for other in others],
+                )
+            )
+    return rows
+
+
+def _row(row: board.Row, runs: Runs, sources: Sequence[Path]) -> front.Row:
+    question, effect = row.question, row.effect
+    estimate, interval, drawing, count = board.ours(row), "", None, ""
+    if isinstance(effect, Effect):
+        estimate, interval = _ours(effect)
+        losses = [lost for lost, _ in row.collapses.values()]
+        lost = max(losses, default=0) if question.measure in WITHIN else sum(losses)  # there both arms are one run
+        count = f"{effect.n}" + f" ({lost} ✗)" * bool(lost)
+        figure = question.figure
+        paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
+        if not math.isnan(effect.estimate):
+            drawing = front.Drawing.of(*figures.in_margins(row), paper, question.comparable is not None)
+    reason = "" if answers.waits(row) and effect is None else row.verdict.reason
     return front.Row(
         id=row.link,
-        title=row.question.title,
-        condition=row.question.condition_title,
-        section=row.question.section,
-        paper=board.paper(row.question),
+        title=question.title,
+        condition=question.condition_title,
+        section=question.section,
+        paper=_paper(question),
         ours=estimate,
         interval=interval,
-        verdict=row.verdict.label,
-        reason=_minus(row.verdict.reason),
-        href=_page_of(row.question.claim, sources),
+        verdict="first look" if question.seen else answers.label(row),
+        reason=_minus(reason),
+        href=_href(question.page, sources),
         command=row.command,
-        sort=None if number is None or math.isnan(number) else number,
+        statement=question.statement,
+        run=question.run,
+        count=count,
+        would=row.verdict.label * question.seen,
+        notes=[_minus(note) for note in answers.notes(row, runs)],
+        drawing=drawing,
     )
 
 
-def _ours(row: board.Row) -> tuple[str, str]:
-    """What came out, as ("4.9 times", "95% interval 3.8 to 6.3; 5 pairs of seeds")."""
-    effect = row.effect
-    if not isinstance(effect, Effect):
-        return board.ours(row), ""
-    unit = {"percentage points": "points"}.get(effect.unit, effect.unit)
+def _paper(question: Question) -> str:
+    """The paper's figure in few words, with a star where it was measured on another scale."""
+    figure = question.figure
+    if figure is None or figure.value is None:
+        return "no figure"
+    if figure.kind == "exact":
+        return f"{figure.value:,.0f}"
+    return figure.text.replace("about", "≈").replace("at least", "≥") + "*" * (question.scale == "other")
+
+
+def _ours(effect: Effect) -> tuple[str, str]:
+    """What came out, as ("4.9 times", "3.8 to 6.3")."""
+    unit = {"percentage points": "points", "colour selectivity": ""}.get(effect.unit, effect.unit)
     sign = "≥ " if effect.lower_bound else "≤ " if effect.upper_bound else ""
-    estimate = "unknown" if math.isnan(effect.estimate) else f"{sign}{effect.number(effect.estimate)} {unit}"
+    estimate = "unknown" if math.isnan(effect.estimate) else f"{sign}{effect.number(effect.estimate)} {unit}".strip()
     lowest = 0.0 if effect.kind == "ratio" else -math.inf
     below, above = effect.low > lowest, effect.high < math.inf
     if below and above:
         limits = f"{effect.number(effect.low)} to {effect.number(effect.high)}"
     elif below:
-        limits = f"from {effect.number(effect.low)} upwards"
+        limits = f"from {effect.number(effect.low)}"
     elif above:
         limits = f"up to {effect.number(effect.high)}"
     else:
-        limits = "without limits"
-    pairs = "1 pair of seeds" if effect.n == 1 else f"{effect.n} pairs of seeds"
-    return _minus(estimate), _minus(f"{effect.confidence:.0%} interval {limits}; {pairs}")
+        limits = ""
+    return _minus(estimate), _minus(limits)
 
 
 def _minus(text: str) -> str:
@@ -276,61 +319,18 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
 
 
-def _page_of(claim: str, sources: Sequence[Path]) -> str:
-    """The page of the first notebook whose code names the claim."""
-    for source in sources:
-        if f'"{claim}"' in source.read_text(encoding="utf-8"):
-            return f"{source.stem}.html"
-    return ""
+def _href(page: str, sources: Sequence[Path]) -> str:
+    """A link to a notebook's page, where the report has it."""
+    return f"{page}.html" if any(source.stem == page for source in sources) else ""
 
 
-def _forest(tested: Sequence[board.Row]) -> front.Picture | None:
-    if not any(isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate) for row in tested):
+def _forest(rows: Sequence[board.Row]) -> front.Picture | None:
+    try:
+        data, metadata = figures_display.bundle(*figures.forest_plot(rows))
+    except NothingToDraw:
         return None
-    data, metadata = figures_display.bundle(*figures.forest_plot(tested))
     details = metadata["image/png"]
     return front.Picture(data["image/png"], details["width"], details["height"], details["alt"])
-
-
-def surprises(tested: Sequence[board.Row]) -> list[str]:
-    """Statements about what nobody would have guessed from the paper, each computed from the board."""
-    said = []
-    for row in tested:
-        if row.verdict.label == "contradicted":
-            said.append(
-                f"{row.question.title} ({row.question.condition_title}), says the paper; here it is not so. "
-                f"{row.verdict.reason}"
-            )
-        elif row.verdict.label == "direction reproduced" and (how := _beside_the_figure(row)):
-            said.append(f"{row.question.title}, {how} than the paper says. {row.verdict.reason}")
-    for one in tested:
-        for other in tested:
-            same = one.question.claim == other.question.claim and one.question.primary and not other.question.primary
-            if same and isinstance(one.effect, Effect) and isinstance(other.effect, Effect) and _apart(one, other):
-                (ours, _), (theirs, _) = _ours(one), _ours(other)
-                said.append(
-                    f"{one.question.title}: the size depends on the setting. It is {ours} with "
-                    f"{one.question.condition_title}, and {theirs} with {other.question.condition_title}; "
-                    "the intervals do not meet."
-                )
-    return said
-
-
-def _beside_the_figure(row: board.Row) -> str:
-    """Words for an interval that lies wholly beside the paper's figure, on the same scale; nothing for any other."""
-    figure, effect = row.question.comparable, row.effect
-    if figure is None or not isinstance(effect, Effect) or not effect.has_interval:
-        return ""
-    near_null = effect.null < effect.high < figure or figure < effect.low < effect.null
-    beyond = effect.null < figure < effect.low or effect.high < figure < effect.null
-    return "but by less" if near_null else "and by more" if beyond else ""
-
-
-def _apart(one: board.Row, other: board.Row) -> bool:
-    first, second = one.effect, other.effect
-    if not isinstance(first, Effect) or not isinstance(second, Effect) or first.kind != second.kind:
-        return False
-    return first.has_interval and second.has_interval and (first.high < second.low or second.high < first.low)
 
 
 def _reimplementations(profile: str, store: Store, seeds: int | None, sources: Sequence[Path]) -> list[front.Row]:
@@ -357,13 +357,13 @@ def _reimplementation(
         id=row.id,
         title=row.title,
         condition=row.network,
-        section={"cifar10": "CIFAR-10", "mnist": "MNIST"}[row.dataset],
+        section=NAMES[row.dataset],
         paper=f"{row.headline.value:g}{'%' if row.headline.unit == 'percent' else ' ' + row.headline.unit}",
         ours=f"{clean.mean:.2f}%" if clean else "–",
         interval="; ".join(notes),
         verdict=verdict.label,
         reason=verdict.reason,
-        href=_page_of(row.id, sources),
+        href=_href(row.page, sources),
         command=f"make runs CLAIM={row.id} FRESH=1" if arms else "",
         sort=clean.mean if clean else None,
     )
@@ -424,13 +424,12 @@ def _made(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
 
 def _data(records: Sequence[RunRecord]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    names = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
     shown: dict[tuple[str, tuple[tuple[str, str], ...]], set[str]] = {}
     for record in records:
         key = (record.data.name, tuple(sorted(record.data.hashes.items())))
         shown.setdefault(key, set()).add(record.data.source)
     return [
-        (names.get(name, name), f"Read from: {', '.join(sorted(sources))}.", list(hashes))
+        (NAMES.get(name, name), f"Read from: {', '.join(sorted(sources))}.", list(hashes))
         for (name, hashes), sources in sorted(shown.items())
     ]
 
@@ -445,43 +444,6 @@ def _audit(records: Sequence[RunRecord], folder: Path = paths.AUDITS) -> list[tu
     if covered < len(records):
         shown = f"{covered} of the {len(records)} runs shown here; the others were made or changed after it"
     return [("Last audit", found.created[:10]), ("It found", found.summary), ("It covers", shown)]
-
-
-def _checklist(records: Sequence[RunRecord], runs: Runs) -> list[tuple[str, str]]:
-    if not records:
-        return []
-    outcomes = Counter(record.final.outcome for record in records)
-    ends = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    chosen = [record for planned, record in runs if record and planned.stage == "grid"]
-    rates = sorted({record.spec.recipe.learning_rate for record in chosen})
-    seeds = sorted({planned.seed for planned, record in runs if record and planned.stage == "seeds"})
-    searched = f"{len(chosen)} runs over {len(rates)} learning rates"
-    if rates:
-        searched += f", {rates[0]:g} to {rates[-1]:g}"
-    rule = claims().rule
-    watched = any(record.spec.measured == "epochs" for record in records)
-    seen = "No. Runs that choose something never see it; all others use it once"
-    seen += "; where a published protocol watched it, its error is written down after each epoch." if watched else "."
-    left = "No. All that were planned and run count"
-    replaced = sum(planned.stage == "replaced" and record is not None for planned, record in runs)
-    if replaced:
-        seen += (
-            " One exception: the plan of the transfer runs was changed when results were known; their page says how."
-        )
-        left += f", but for {replaced} transfer runs of the first plan, which are shown beside those in their place"
-    return [
-        ("Which data?", "Public data sets, complete; digests of the arrays are above, sources on the data page."),
-        ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
-        ("What was searched?", f"{searched}; rates were chosen on training errors (speed of ReLU and tanh) or "
-         "validation errors, by a seed that does not count."),
-        ("Was the test set used to choose?", seen),
-        ("How many seeds?", f"{len(seeds) or 'None yet'} an arm, the same ones in both arms of a comparison."),
-        ("Were runs left out?", f"{left}: {ends}."),
-        ("Which statistics?", f"Mean over pairs of seeds with a {rule.confidence:.0%} t interval; verdicts by a rule "
-         "that was committed before the runs."),
-        ("How much computing?", f"{_duration(sum(record.wall_seconds for record in records))} of training; see above."),
-        ("Is the code there?", "Yes, all of it, with pinned dependencies, under the MIT licence."),
-    ]  # fmt: skip
 
 
 # ---- command line ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from .errors import SpecError
 
 KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the first layer's kernels
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
+NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # as data sets are written
 CLASSES = {"cifar10": 10, "mnist": 10}  # that a data set has images of; a network may have more outputs
 HELD_BACK = 5000  # training images that are kept for validation
 SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits

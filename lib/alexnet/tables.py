@@ -1,18 +1,16 @@
 """Show a table or a paragraph in a notebook: clean HTML for the page, plain text for the terminal, always the same."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 import pandas
 
+from .effects import LABELS
+
 SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
 WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
-VERDICTS = (
-    "reproduced", "weaker than claimed", "direction reproduced", "contradicted", "no effect of that size",
-    "inconclusive", "not tested",
-)  # fmt: skip
 
 
 def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> None:
@@ -98,5 +96,16 @@ def whole(text: str) -> str:
 
 def verdict_chip(verdict: str) -> str:
     """A verdict as a coloured label; the word carries the meaning, the colour only repeats it."""
-    kind = verdict.lower().replace(" ", "-") if verdict.lower() in VERDICTS else "other"
+    kind = verdict.lower().replace(" ", "-") if verdict.lower() in LABELS else "other"
     return f'<span class="verdict verdict-{kind}">{escape(verdict)}</span>'
+
+
+def listed(parts: Iterable[str]) -> str:
+    """ "a, b and c"; nothing for no parts."""
+    *before, last = [*parts] or [""]
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: "1 run", "1,200 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
