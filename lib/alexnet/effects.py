@@ -492,11 +492,6 @@ class Rates:
         """How often the claimed side was granted, in either form."""
         return self.reproduced + self.direction_reproduced
 
-    @property
-    def standard_error(self) -> float:
-        """Standard error of `claimed`."""
-        return math.sqrt(self.claimed * (1 - self.claimed) / self.repeats)
-
 
 def false_positive_rates(
     n: int,  # pairs

@@ -67,14 +67,6 @@ def _test_error(found: Sequence[RunRecord | None]) -> str:
     return f"{np.mean(errors):.1%}" if errors else ""
 
 
-def settled(rows: Sequence[Row]) -> str:
-    """What came out of some rows, a sentence each, as Markdown."""
-    return "\n\n".join(
-        f"**{row.question.title}** ({row.question.condition_title}): *{row.verdict.label}*. {row.verdict.reason}"
-        for row in rows
-    )
-
-
 # --- both arms, seed by seed ----------------------------------------------------------------------------------
 
 

@@ -22,7 +22,6 @@ from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, Arm, Pu
 from .records import RunRecord, Store
 
 CONFIDENCE = 0.95
-SPLIT_NAMES = ("train", "validation", "test")
 
 BEST_TEST = "the best test accuracy of all epochs"
 NOISY_VALIDATION = "the best validation accuracy of all epochs, with dropout on"
