@@ -137,9 +137,10 @@ lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
 
-# Each file's tests stay together, because they share what they prepare; a process more takes a gigabyte.
+# Each file's tests stay together, because they share what they prepare, and the longest files come first (conftest.py);
+# a process more takes a gigabyte.
 unit: $(STAMP) ## Run the tests alone (pytest), in two processes side by side
-	@$(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile
+	@$(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(STAMP) data ## Build the whole report of the smoke profile, its runs made live, in build/smoke
 	@$(MAKE) report PROFILE=smoke

@@ -11,6 +11,19 @@ import torch
 COUNTS = pytest.StashKey[Counter]()
 
 
+# Files that take longest, first: were one of them left to the end, one of two processes would wait for the other.
+LONGEST = (
+    "test_notebooks.py", "test_pages.py", "test_imagenet.py", "test_runs.py", "test_audit.py", "test_predicting.py",
+    "test_transfer.py", "test_report.py", "test_grid.py", "test_data.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first; within a file all stays in its order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[COUNTS] = Counter()
 

@@ -19,7 +19,7 @@ from alexnet.specs import ImageSpec
 TINY = ReluSpeed(
     (replace(experiments.MODERN, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
     seeds=1,
-    images=ImageSpec(train_size=600),
+    images=ImageSpec(train_size=600, valid_size=100, test_size=100),
     target=0.3,
 )
 

@@ -78,7 +78,7 @@ def run(folder: Path, results: Path, *words: str, small: bool = True) -> int:
 
 def result_in(results: Path) -> ImagenetResult:
     (file,) = results.glob("*.json")
-    return imagenet.read_result(file)
+    return ImagenetResult.model_validate_json(file.read_bytes())
 
 
 def weights_in(results: Path) -> dict[str, Tensor]:

@@ -14,9 +14,9 @@ import pytest
 import small
 from pydantic import BaseModel
 
-from alexnet import RunRecord, RunSpec, Store
+from alexnet import RunRecord, RunSpec, Store, paths
 from alexnet.errors import RecordError, SpecError
-from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, Signal, write_atomically
+from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, Signal, read_record, write_atomically
 from alexnet.specs import ImageSpec, NetSpec, RecipeSpec
 
 PROBE = Probe(parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1)
@@ -291,3 +291,36 @@ def test_probes_differ_beyond_rounding_only(name: str, rounded: float, changed: 
 def test_probes_of_other_networks_or_batches_differ() -> None:
     for change in ({"parameters": 1001}, {"first_batch_sha256": "ba"}):
         assert len(list(PROBE.differences(PROBE.model_copy(update=change)))) == 1
+
+
+# --- the code that made a record ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "trains"), [("runs", True), ("response_norm", True), ("sources", True), ("figures", False)]
+)
+def test_the_training_code_is_named_by_all_that_a_run_imports(
+    module: str, trains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(shutil.copytree(paths.PACKAGE, tmp_path / "alexnet", ignore=shutil.ignore_patterns("__pycache__")))
+    before = paths.training_code()
+    monkeypatch.setattr(paths, "PACKAGE", package)
+    assert paths.training_code.__wrapped__() == before, "the folder's name is no part of it"
+    with (package / f"{module}.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    assert (paths.training_code.__wrapped__() != before) == trains
+
+
+def test_smoke_and_fresh_runs_of_other_code_are_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [("smoke", False), ("smoke", True), ("cpu", True)]
+    before = [paths.runs_folder(*which) for which in folders]
+    monkeypatch.setattr(paths, "training_code", lambda: "other")
+    assert not set(before) & {paths.runs_folder(*which) for which in folders}
+    assert paths.runs_folder("cpu") == paths.RUNS
+
+
+def test_records_from_before_they_named_their_code_are_read(tmp_path: Path) -> None:
+    record = made(small.spec())
+    text = record.model_dump_json(exclude={"environment": {"code"}})
+    assert read_record(text, tmp_path) == record and record.environment.code is None
+    assert read_record(text, tmp_path).sha256 == record.sha256

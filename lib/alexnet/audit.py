@@ -13,7 +13,9 @@ With `--minutes`, runs drawn at random are trained again from nothing and compar
   within the fixed tolerances below. The arm's spread leaves out the record in question, which may be the false one.
 """
 
+import functools
 import math
+import multiprocessing
 import random
 import sys
 import tempfile
@@ -21,6 +23,8 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -244,16 +248,55 @@ def _title(spec: RunSpec) -> str:
 def _check(
     store: Store, records: dict[str, RunRecord], unchecked: Collection[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
-    """What differs, for each record. Those that use the same images come together, as these are kept in memory."""
-    ordered = sorted(records.values(), key=lambda r: (r.spec.dataset, r.spec.images.train_size or 0, r.hash))
-    for record in tqdm(ordered, unit="record", desc="checking", disable=not sys.stderr.isatty(), leave=False):
-        probing = record.hash not in unchecked
-        differences = [_without_folder(text, store) for text in checks.differences(record, store, probing)]
-        for difference in differences:
-            _say(f"CAUGHT    {record.hash}.json: {difference}")
-        if not differences and not sys.stderr.isatty():
-            _say(f"agrees    {record.hash}.json{'' if probing else ', but for its probe'}")
-        yield record.hash, differences
+    """What differs, for each record; a process a core looks at them, each at those that begin alike together."""
+    alike: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records.values():
+        alike[checks.beginning(record.spec).hash].append(record)
+    # Those that use the same images come one after the other, as these are kept in memory.
+    groups = sorted(alike.values(), key=lambda group: _images(group[0].spec))
+    terminal = sys.stderr.isatty()
+    with tqdm(total=len(records), unit="record", desc="checking", disable=not terminal, leave=False) as bar:
+        for group, found in zip(groups, _side_by_side(groups, store, unchecked), strict=True):
+            for record, differences in zip(group, found, strict=True):
+                for difference in differences:
+                    _say(f"CAUGHT    {record.hash}.json: {difference}")
+                if not differences and not terminal:
+                    _say(f"agrees    {record.hash}.json{', but for its probe' if record.hash in unchecked else ''}")
+                bar.update()
+                yield record.hash, differences
+
+
+def _images(spec: RunSpec) -> tuple[str, int, int]:
+    return spec.dataset, spec.images.train_size or 0, spec.seed
+
+
+def _side_by_side(
+    groups: Sequence[Sequence[RunRecord]], store: Store, unchecked: Collection[str]
+) -> Iterator[list[list[str]]]:
+    """What `_differences` finds in each group, in processes of one thread where these can be forked safely."""
+    find = functools.partial(_differences, store=store, unchecked=unchecked)
+    processes = min(machine.cores(), len(groups)) if sys.platform == "linux" else 1
+    if processes < 2:
+        yield from map(find, groups)
+        return
+    context = multiprocessing.get_context("fork")  # they have all that is imported and read already
+    try:
+        with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+            yield from pool.map(find, groups)
+    except BrokenProcessPool as error:
+        raise AlexnetError("A process of the audit was killed, perhaps for want of memory; run it again.") from error
+
+
+def _differences(group: Sequence[RunRecord], store: Store, unchecked: Collection[str]) -> list[list[str]]:
+    """What differs, for each record of a group that begins alike: its probe is computed once."""
+    probe = functools.cache(runs.probe)
+    return [
+        [
+            _without_folder(text, store)
+            for text in checks.differences(record, store, None if record.hash in unchecked else probe)
+        ]
+        for record in group
+    ]
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from .data import Dataset
 from .errors import AlexnetError
 from .learners import drops_before, learning_rates, rate_factor
 from .pretrained import WEIGHTS
-from .records import RunRecord, Store
-from .specs import KERNELS, LEARNING, SPLITS
+from .records import Probe, RunRecord, Store
+from .specs import KERNELS, LEARNING, SPLITS, RecipeSpec, RunSpec
 
 PRECISION_TOLERANCE = 0.02  # by which an error in bfloat16 may differ from that in float32
 HALF_PRECISION = 2.0**-11  # largest relative rounding error of float16, in which log probabilities are stored
@@ -29,12 +29,29 @@ LARGEST_HALF = 65504.0  # the largest float16; beyond it a log probability is st
 OTHER_FILES = {".gitignore", ".gitkeep", "README.md"}  # what a store may hold besides records
 
 
-def differences(record: RunRecord, store: Store, probing: bool = True) -> Iterator[str]:
+def beginning(spec: RunSpec) -> RunSpec:
+    """A spec with all at its defaults that acts after the first batch: runs that begin alike have the same probe."""
+    recipe = RecipeSpec(batch_size=spec.recipe.batch_size)
+    return spec.model_copy(update={"recipe": recipe, "measured": "errors", "test": True})
+
+
+def differences(
+    record: RunRecord,
+    store: Store,
+    probe: Callable[[RunSpec], Probe] | None = runs.probe,  # of a spec's beginning; None: the probe is left out
+) -> Iterator[str]:
     """All that differs between a record and what its spec, its predictions, the data and this code give.
 
-    Without `probing` the probe is left out: it is the one check that needs ImageNet's weights, for runs that use them.
+    The probe is the one check that needs ImageNet's weights, for runs that use them.
     """
-    for check in (_history, _final, _clock, _data, _predictions, *[_probe] * probing):
+
+    def _probe(record: RunRecord, store: Store) -> Iterator[str]:
+        """A fresh build of the spec gives the weights, the batch, the loss and the gradient that were recorded."""
+        if probe is not None:
+            fresh = probe(beginning(record.spec))
+            yield from (f"probe: {difference}" for difference in record.probe.differences(fresh))
+
+    for check in (_history, _final, _clock, _data, _predictions, _probe):
         try:
             yield from check(record, store)
         except (AlexnetError, RuntimeError, ValueError, KeyError) as error:
@@ -218,11 +235,6 @@ def _compare_loss(recorded: float | None, log_probability: np.ndarray) -> Iterat
         return
     derived = float(-log_probability.mean())
     yield from _compare("final: test_loss", recorded, derived, 2 * HALF_PRECISION, 1e-6)
-
-
-def _probe(record: RunRecord, store: Store) -> Iterator[str]:
-    """A fresh build of the spec gives the weights, the batch, the loss and the gradient that were recorded."""
-    yield from (f"probe: {difference}" for difference in record.probe.differences(runs.probe(record.spec)))
 
 
 def copies(records: Iterable[RunRecord]) -> Iterator[tuple[str, str]]:

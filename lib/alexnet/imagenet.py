@@ -3,7 +3,6 @@
 Runs on every GPU of the machine, or on the processes that torchrun or `accelerate launch` started.
 """
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -177,11 +176,6 @@ def table(result: ImagenetResult) -> pd.DataFrame:
         for e in result.evaluation
     ]
     return pd.DataFrame(rows)
-
-
-def read_result(path: Path) -> ImagenetResult:
-    """A result from its file."""
-    return ImagenetResult.model_validate(json.loads(path.read_text()))
 
 
 def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:

@@ -23,7 +23,6 @@ from .records import RunRecord, Store
 
 MARGIN = 1.0  # points below a published accuracy within which ours agrees with it
 CONFIDENCE = 0.95
-SPLIT_NAMES = ("train", "validation", "test")
 
 BEST_TEST = "the best test accuracy of all epochs"
 NOISY_VALIDATION = "the best validation accuracy of all epochs, with dropout on"

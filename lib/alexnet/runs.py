@@ -5,7 +5,7 @@ import hashlib
 import io
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
-from torch import nn
+from torch import Tensor, nn
 
 from . import batches, evaluation, learners, machine, models, paths, pretrained, signals
 from .errors import RecordError
@@ -30,19 +30,26 @@ def probe(spec: RunSpec) -> Probe:
     places, _ = training.order(epoch=0)
     images, labels = training.one_batch()
     model = pretrained.build(spec, training.preparation.side)  # the whole network, even if a part of it is frozen
-    weights = [p.detach().double() for p in model.parameters()]
     model.eval()
     loss = nn.functional.cross_entropy(model(images), labels)
     loss.backward()
-    gradients = [p.grad.double() for p in model.parameters() if p.grad is not None]
+    weights_sum, weights_norm = _sum_and_norm(p.detach() for p in model.parameters())
     return Probe(
         parameters=models.parameter_count(model),
-        weights_sum=float(sum(w.sum() for w in weights)),
-        weights_norm=float(sum(w.square().sum() for w in weights)) ** 0.5,
+        weights_sum=weights_sum,
+        weights_norm=weights_norm,
         first_batch_sha256=hashlib.sha256(places[: training.bs].numpy().tobytes()).hexdigest(),
         loss=loss.item(),
-        gradient_norm=float(sum(g.square().sum() for g in gradients)) ** 0.5,
+        gradient_norm=_sum_and_norm(p.grad for p in model.parameters() if p.grad is not None)[1],
     )
+
+
+def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
+    """In float64, a tensor at a time: all at once would take half a gigabyte for the full network."""
+    total = squares = 0.0
+    for values in map(Tensor.double, tensors):
+        total, squares = total + values.sum().item(), squares + values.square().sum().item()
+    return total, squares**0.5
 
 
 class Checkpoint(Callback):
