@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 PROFILE ?= cpu#      what to run: cpu (the default; has committed records), smoke (live, on a subset) or gpu
 SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
 CLAIM ?=#            only the runs of this claim, such as relu-speed, or CLAIM=a,b of several
-FRESH ?=#            1: ignore the committed records
+FRESH ?=#            yes: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download
 WORKERS ?=#          runs trained, notebooks executed, or images decoded, by so many processes side by side
@@ -25,56 +25,68 @@ CHECKPOINT ?=#       with make checkpoint and make predict: the trained network'
 DATASET ?=#          with make checkpoint: cifar10 (the default) or mnist
 OUT ?=#              with make predict: the picture to write (.png, .svg or .pdf), by default build/prediction.png
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
-UPGRADE ?=#          1 with make lock: take the newest versions pyproject.toml admits
+UPGRADE ?=#          yes with make lock: take the newest versions pyproject.toml admits
 
-PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+# A value is handed on as it was typed: nothing in a name is for make or for the shell to read.
+settings := $(shell sed -nE 's/^([A-Z]+) [?]=.*/\1/p' Makefile)
+typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+unexport $(filter $(settings),$(typed))
+given = $(strip $(value $(1)))
+quote = '$(subst ','\'',$(1))'
+option = $(if $(call given,$(2)),$(1)=$(call quote,$(value $(2))))
+absolute = $(if $(filter /% ~%,$(firstword $(value $(1)))),,$(CURDIR)/)$(value $(1))
+switch = $(or $(shell case "$$(printf %s $(call quote,$(call given,$(1))) | tr '[:upper:]' '[:lower:]')" in \
+	(1|yes|true|on) echo yes;; (0|no|false|off|'') echo no;; esac),$(error $(1)=$(value $(1)) is neither yes nor no))
+
+ifneq ($(filter-out $(settings) SHELL,$(typed)),)
+$(error There is no setting $(filter-out $(settings) SHELL,$(typed)); use one of: $(settings))
+endif
 PROFILES := cpu smoke gpu
-profile := $(strip $(PROFILE))
+profile := $(call given,PROFILE)
 ifneq ($(words $(profile))-$(filter $(PROFILES),$(profile)),1-$(profile))
 $(error PROFILE=$(profile) is not a profile; use one of: $(PROFILES))
 endif
+fresh := $(filter yes,$(call switch,FRESH))
+upgrade := $(filter yes,$(call switch,UPGRADE))
 ifneq ($(filter imagenet,$(MAKECMDGOALS)),)
-ifeq ($(strip $(IMAGENET)),)
+ifeq ($(call given,IMAGENET),)
 $(error Name the images: make imagenet IMAGENET=folder, which holds train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
 endif
 ifneq ($(filter predict,$(MAKECMDGOALS)),)
-ifeq ($(strip $(IMAGE)),)
+ifeq ($(call given,IMAGE),)
 $(error Name the image: make predict IMAGE=cat.jpg)
 endif
 endif
 
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 ALEXNET := $(RUN) -m alexnet
-on = $(filter-out 0 no false,$(strip $(1)))
-absolute = $(if $(filter /%,$(firstword $(1))),$(1),$(CURDIR)/$(1))
+INSTALL := $(RUN) -P lib/alexnet/installation.py
 
-# This clone's library, even where .venv was copied along from another clone.
+# Python is what the lock file names, whatever the user's own Python is told; this clone's library, even where .venv was
+# copied along from another clone; and files are read as they were written, in UTF-8. Containers often forbid bytecode;
+# then each process would compile torch, fastai and all others anew, for seconds.
+unexport $(filter-out PYTHON PYTHONPYCACHEPREFIX PYTHONUNBUFFERED,$(filter PYTHON%,$(.VARIABLES)))
 export PYTHONPATH := $(CURDIR)/lib
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Containers often forbid bytecode; then each process would compile torch, fastai and all others anew, for seconds.
-unexport PYTHONDONTWRITEBYTECODE
-ifneq ($(strip $(DATA)),)
-export ALEXNET_DATA := $(call absolute,$(strip $(DATA)))
+export PYTHONUTF8 := 1
+ifneq ($(call given,DATA),)
+export ALEXNET_DATA := $(call absolute,DATA)
 endif
-ifneq ($(strip $(LOCAL)),)
-export ALEXNET_LOCAL := $(call absolute,$(strip $(LOCAL)))
+ifneq ($(call given,LOCAL),)
+export ALEXNET_LOCAL := $(call absolute,LOCAL)
 endif
 
-option = $(if $(strip $(2)),$(1) $(strip $(2)))
-choice = --profile $(profile) $(call option,--seeds,$(SEEDS)) $(if $(call on,$(FRESH)),--fresh)
-labour = $(if $(strip $(CLAIM)),--claim $(strip $(CLAIM))) $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES)) \
-	$(call option,--scheduler,$(SCHEDULER))
-training = $(call option,--weights,$(WEIGHTS)) $(call option,--epochs,$(EPOCHS)) $(call option,--processes,$(PROCESSES)) \
-	$(call option,--workers,$(WORKERS)) $(if $(strip $(RESULTS)),--results "$(strip $(RESULTS))")
+choice = --profile=$(profile) $(call option,--seeds,SEEDS) $(if $(fresh),--fresh)
+labour = $(call option,--workers,WORKERS) $(call option,--minutes,MINUTES)
 
 # ---------------------------------------------------------------------------------------------------------------
 .PHONY: report test runs precision audit checkpoint predict imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
-	@$(ALEXNET) report $(choice) $(call option,--workers,$(WORKERS))
+	@$(ALEXNET) report $(choice) $(call option,--workers,WORKERS)
 
 test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's output, and the whole smoke report
 	@summary=; failed=0; \
@@ -88,23 +100,25 @@ test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's o
 	exit $$failed
 
 runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it was stopped
-	@$(ALEXNET) runs $(choice) $(labour)
+	@$(ALEXNET) runs $(choice) $(labour) $(call option,--claim,CLAIM) $(call option,--scheduler,SCHEDULER)
 
 precision: $(STAMP) ## Repeat some runs in float32, and say whether bfloat16 moves results
-	@$(ALEXNET) precision --profile $(profile) $(call option,--workers,$(WORKERS)) $(call option,--minutes,$(MINUTES))
+	@$(ALEXNET) precision --profile=$(profile) $(labour)
 
 audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
-	@$(ALEXNET) audit --profile $(profile) $(if $(strip $(MINUTES)),--minutes $(strip $(MINUTES)))
+	@$(ALEXNET) audit --profile=$(profile) $(call option,--minutes,MINUTES)
 
 checkpoint: $(STAMP) ## Train the 32-pixel AlexNet and keep its weights, for make predict (15 minutes; resumes where it was stopped)
-	@$(ALEXNET) train $(call option,--dataset,$(DATASET)) $(if $(strip $(CHECKPOINT)),--out "$(strip $(CHECKPOINT))")
+	@$(ALEXNET) train $(call option,--dataset,DATASET) $(call option,--out,CHECKPOINT)
 
 predict: $(STAMP) ## Show an image of yours to the trained network: its classes, their probabilities, and a picture
-	@$(ALEXNET) predict "$(strip $(IMAGE))" $(if $(strip $(CHECKPOINT)),--checkpoint "$(strip $(CHECKPOINT))") \
-		--out "$(or $(strip $(OUT)),build/prediction.png)"
+	@$(ALEXNET) predict $(call quote,$(call absolute,IMAGE)) $(call option,--checkpoint,CHECKPOINT) \
+		$(or $(call option,--out,OUT),--out=build/prediction.png)
 
 imagenet: $(STAMP) ## Train AlexNet on ImageNet, or a folder like it, on all GPUs; evaluate with one and ten crops
-	@$(ALEXNET) imagenet "$(call absolute,$(strip $(IMAGENET)))" $(training)
+	@$(ALEXNET) imagenet $(call quote,$(call absolute,IMAGENET)) $(call option,--weights,WEIGHTS) \
+		$(call option,--epochs,EPOCHS) $(call option,--processes,PROCESSES) $(call option,--workers,WORKERS) \
+		$(call option,--results,RESULTS)
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab, paired with their .py sources
 	@$(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -116,7 +130,7 @@ data: $(STAMP) ## Fetch and verify the data sets, and say which source answered
 	@$(ALEXNET) data
 
 notebooks: $(STAMP) ## Execute notebooks/*.py and write the paired .ipynb
-	@$(ALEXNET) notebooks $(call option,--workers,$(WORKERS))
+	@$(ALEXNET) notebooks $(call option,--workers,WORKERS)
 
 lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check --quiet .
@@ -133,11 +147,11 @@ notebooks-check: $(STAMP) data ## Only the notebooks: execute each and compare e
 	@$(RUN) -m pytest --quiet tests/test_notebooks.py -k committed_notebook
 
 # CUDA packages are left out: the CPU build of torch wants none, and the CUDA build pins its own exactly.
-lock: $(RUN) ## Pin all dependencies anew from pyproject.toml; UPGRADE=1 takes newer versions
-	@$(RUN) -m pip install --quiet uv
+lock: $(RUN) ## Pin all dependencies anew from pyproject.toml; UPGRADE=yes takes newer versions
+	@$(INSTALL) --quiet uv
 	@mkdir -p build && cp requirements.lock build/requirements.lock 2>/dev/null || true
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-		--extra test --extra dev --no-header --no-annotate $(if $(call on,$(UPGRADE)),--upgrade) \
+		--extra test --extra dev --no-header --no-annotate $(if $(upgrade),--upgrade) \
 		--output-file build/requirements.lock pyproject.toml
 	@{ echo "# Every dependency, pinned; written by make lock from pyproject.toml. Install with pip."; \
 		echo "# The CUDA packages are missing on purpose: torch's own build pins the ones it needs."; \
@@ -164,7 +178,7 @@ $(STAMP): requirements.lock pyproject.toml $(RUN)
 	@echo "Installing the pinned dependencies into $(VENV); the first time takes some minutes."
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip --upgrade
 	@test -t 1 || quiet="--quiet --quiet"; \
-	install="$(RUN) -m pip install $$quiet --no-compile"; \
+	install="$(INSTALL) $$quiet --no-compile"; \
 	$$install --constraint requirements.lock torch && \
 	$$install --no-deps --requirement requirements.lock && \
 	$$install --no-deps --no-build-isolation --editable . || { \
@@ -175,13 +189,15 @@ $(STAMP): requirements.lock pyproject.toml $(RUN)
 
 $(RUN):
 	@chosen=; \
-	for candidate in $(if $(strip $(PYTHON)),"$(strip $(PYTHON))",$(PYTHONS)); do \
+	named=$(call quote,$(value PYTHON)); \
+	case "$$named" in "~/"*) named="$$HOME/$${named#??}";; esac; \
+	for candidate in $(if $(call given,PYTHON),"$$named",$(PYTHONS)); do \
 		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			chosen="$$candidate"; break; \
 		fi; \
 	done; \
 	if [ -z "$$chosen" ]; then \
-		echo "make: Python 3.11 or newer is needed; tried $(if $(strip $(PYTHON)),$(PYTHON),$(PYTHONS))." \
+		echo "make: Python 3.11 or newer is needed; tried $${named:-$(PYTHONS)}." \
 			"Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
 		exit 1; \
 	fi; \

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from alexnet import bench, bench_cases, bench_layers, machine, models, paths
+from alexnet import bench, bench_cases, bench_layers, machine, models, options, paths
 from alexnet.__main__ import main
 from alexnet.bench import Arms
 from alexnet.bench_processes import elsewhere, side_by_side
@@ -270,7 +270,7 @@ def test_the_cases_on_few_images(small_data, monkeypatch):
         with one.prepare() as arms:
             arms.baseline()
             arms.ours()
-            assert one.goal is None or arms.precision in machine.PRECISIONS
+            assert one.goal is None or arms.precision in options.PRECISIONS
             assert all(error <= arms.error_goal for error in arms.errors.values())
             assert arms.memory() in (None, (1, 1), (1, machine.cores()))
 

@@ -34,7 +34,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from . import batches, checks, experiments, features, machine, paths, pretrained, runs, weights
-from .errors import AlexnetError, DataError, RecordError, SpecError
+from .errors import AlexnetError, DataError, RecordError
 from .records import Environment, Epoch, Part, RunRecord, Store, write_atomically
 from .specs import RunSpec
 
@@ -484,8 +484,6 @@ def run(arguments: Namespace) -> int:
     The audit record is written to a folder `audits` beside that of the records.
     """
     profile = experiments.check_profile(arguments.profile)
-    if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
-        raise SpecError(f"--minutes {arguments.minutes:g} allows no training; give more than 0, or leave it out.")
     store = Store(arguments.store or paths.runs_folder(profile))
     if not store.hashes():
         raise RecordError(f"{store.folder} holds no records to audit; `make runs` makes them.")

@@ -1,6 +1,5 @@
 """The data sets: where their arrays come from, verified to the last byte, and how they are split."""
 
-import os
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from . import paths
+from . import options, paths
 from .cache import read, read_or_build
 from .errors import DataError
 from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS, Arrays
@@ -94,8 +93,7 @@ def load_described(
 
 def named_local_folder() -> Path | None:
     """The folder that ALEXNET_LOCAL names, if it is set."""
-    named = os.environ.get("ALEXNET_LOCAL")
-    return Path(named).expanduser() if named else None
+    return options.environment("ALEXNET_LOCAL")
 
 
 def split(labels: np.ndarray, validation: int = 5000, seed: int = 2012) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ Every run is independent and writes its own record, so the grid needs no coordin
 dies has its runs retried elsewhere, and they go on from their last checkpoint where the store is shared.
 """
 
-import os
 import signal
 import statistics
 import sys
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from . import batches, experiments, machine, paths, pretrained, runs
+from . import batches, experiments, machine, options, paths, pretrained, runs
 from .errors import RecordError, SpecError
 from .experiments import Planned
 from .records import RunRecord, Store
@@ -298,7 +297,7 @@ def hours_and_minutes(seconds: float) -> str:
 
 def require_records(profile: str, missing: list[Planned]) -> None:
     """In continuous integration a missing record is an error, never hours of training. Smoke runs are made live."""
-    if missing and os.environ.get("CI") and profile != "smoke":
+    if missing and options.environment("CI") and profile != "smoke":
         names = ", ".join(f"{p.spec.hash} ({p.title})" for p in missing[:3])
         raise RecordError(
             f"{len(missing)} run records are missing, among them {names}. "
@@ -309,8 +308,6 @@ def require_records(profile: str, missing: list[Planned]) -> None:
 def run(arguments: Namespace) -> int:
     """`python -m alexnet runs`: make the records a profile lacks."""
     profile = experiments.check_profile(arguments.profile)
-    if arguments.workers is not None and arguments.workers < 1:
-        raise SpecError(f"--workers {arguments.workers} does nothing; give 1 or more.")
     store = Store(arguments.store or paths.runs_folder(profile, arguments.fresh))
     store.tidy()
     todo = work(profile, store, arguments.seeds, arguments.workers, arguments.claim)

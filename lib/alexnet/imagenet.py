@@ -186,15 +186,6 @@ def read_result(path: Path) -> ImagenetResult:
 
 def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:
     """The images, if everything that can be known before any work is in order. Raises `DataError`, `SpecError`."""
-    positive = ("epochs", "batch_size", "patience", "processes", "learning_rate", "width")
-    for name in positive:
-        value = getattr(arguments, name)
-        if value is not None and not value > 0:
-            raise SpecError(f"--{name.replace('_', '-')} {value:g} makes no sense; give a number above 0.")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise SpecError(f"--workers {arguments.workers} makes no sense; give 0 or more.")
-    if not 0 <= arguments.dropout < 1:
-        raise SpecError(f"--dropout {arguments.dropout:g} is no share of units to drop; give 0 or more, below 1.")
     train, valid = imagenet_images.listings(arguments.folder, training=arguments.weights is None)
     if train is not None:
         if arguments.batch_size % count:

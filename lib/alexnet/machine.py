@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
-from .errors import SpecError
+from . import options
 
-PRECISIONS = ("float32", "bfloat16")
 PRECISION_VARIABLE = "ALEXNET_PRECISION"
 
 
@@ -103,12 +102,7 @@ def default_device() -> torch.device:
 
 def default_precision() -> str:
     """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
-    named = os.environ.get(PRECISION_VARIABLE)
-    if named is None:
-        return "bfloat16" if has_fast_bfloat16() else "float32"
-    if named not in PRECISIONS:
-        raise SpecError(f"ALEXNET_PRECISION={named!r} is not a precision; use one of {', '.join(PRECISIONS)}.")
-    return named
+    return options.environment(PRECISION_VARIABLE) or ("bfloat16" if has_fast_bfloat16() else "float32")
 
 
 def compiler() -> str | None:
@@ -116,7 +110,7 @@ def compiler() -> str | None:
 
     Nothing is compiled unless asked for: it takes a minute a network, and what it saves on a GPU has not been measured.
     """
-    return os.environ.get("ALEXNET_COMPILE") or None
+    return options.environment("ALEXNET_COMPILE")
 
 
 def cores() -> int:

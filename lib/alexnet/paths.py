@@ -1,9 +1,10 @@
 """Where things are: every path of the project in one place."""
 
-import os
 from pathlib import Path
 
 import platformdirs
+
+from . import options
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
@@ -21,8 +22,7 @@ SMOKE = BUILD / "smoke"
 
 def data_folder() -> Path:
     """The folder of verified data: `ALEXNET_DATA` if set, else the user's cache folder, which clones share."""
-    named = os.environ.get("ALEXNET_DATA")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("alexnet-report"))
+    return options.environment("ALEXNET_DATA", platformdirs.user_cache_dir("alexnet-report"))
 
 
 def runs_folder(profile: str, fresh: bool = False) -> Path:

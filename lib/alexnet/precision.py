@@ -72,8 +72,6 @@ def differences(found: list[Pair]) -> dict[str, Effect]:
 def run(arguments: Namespace) -> int:
     """Make the repetitions that are missing, and print the differences."""
     profile = experiments.check_profile(arguments.profile)
-    if arguments.workers is not None and arguments.workers < 1:
-        raise SpecError(f"--workers {arguments.workers} does nothing; give 1 or more.")
     store, repetitions = Store(paths.runs_folder(profile)), Store(folder(profile))
     found = pairs(profile, store, repetitions, arguments.seeds)
     if not found:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]  # published without type hints
 
-from . import machine
+from . import machine, options
 from .errors import AlexnetError, SpecError
 
 Value = TypeVar("Value")
@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 
 def launched() -> bool:
     """Whether this is one of several processes that torchrun or accelerate has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return (options.environment("WORLD_SIZE") or 1) > 1
 
 
 def join() -> None:

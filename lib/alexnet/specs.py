@@ -17,9 +17,9 @@ SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on 
 
 
 class Spec(BaseModel):
-    """Base of all specs: immutable, and a misspelt or unknown field is an error."""
+    """Base of all specs: immutable; a misspelt or unknown field, or a number that is infinite or none, is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ImageSpec(Spec):

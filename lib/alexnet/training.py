@@ -136,8 +136,6 @@ def run(arguments: Namespace) -> int:
     out = arguments.out or paths.CHECKPOINTS / f"{spec.dataset}{checkpoints.SUFFIX}"
     record = records.get(spec)
     threads = arguments.threads or (record.environment.threads if record else machine.cores())
-    if threads < 1:
-        raise SpecError(f"--threads {threads} does nothing; give 1 or more.")
     print(announcement(spec, record, records, threads))
     if arguments.dry_run:
         return 0
