@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 PROFILE ?= cpu#      what to run: cpu (the default; has committed records), smoke (live, on a subset) or gpu
 SEEDS ?=#            seeds an arm, where the profile's own number shall not hold
 CLAIM ?=#            only the runs of this claim, such as relu-speed, or CLAIM=a,b of several
-FRESH ?=#            yes: ignore the committed records
+FRESH ?=#            yes or 1: ignore the committed records
 DATA ?=#             folder for data sets and weights; by default the user's cache folder, shared by all clones
 LOCAL ?=#            folder with a copy of the data sets, tried before any download
 WORKERS ?=#          runs trained, notebooks executed, or images decoded, by so many processes side by side
@@ -25,7 +25,7 @@ CHECKPOINT ?=#       with make checkpoint and make predict: the trained network'
 DATASET ?=#          with make checkpoint: cifar10 (the default) or mnist
 OUT ?=#              with make predict: the picture to write (.png, .svg or .pdf), by default build/prediction.png
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
-UPGRADE ?=#          yes with make lock: take the newest versions pyproject.toml admits
+UPGRADE ?=#          yes or 1, with make lock: take the newest versions pyproject.toml admits
 
 # A value is handed on as it was typed: nothing in a name is for make or for the shell to read.
 settings := $(shell sed -nE 's/^([A-Z]+) [?]=.*/\1/p' Makefile)
@@ -147,7 +147,7 @@ notebooks-check: $(STAMP) data ## Only the notebooks: execute each and compare e
 	@$(RUN) -m pytest --quiet tests/test_notebooks.py -k committed_notebook
 
 # CUDA packages are left out: the CPU build of torch wants none, and the CUDA build pins its own exactly.
-lock: $(RUN) ## Pin all dependencies anew from pyproject.toml; UPGRADE=yes takes newer versions
+lock: $(RUN) ## Pin all dependencies anew from pyproject.toml; UPGRADE=1 takes newer versions
 	@$(INSTALL) --quiet uv
 	@mkdir -p build && cp requirements.lock build/requirements.lock 2>/dev/null || true
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
