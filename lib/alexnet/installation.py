@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable
 
 KEPT = {  # others, such as user, target or no-deps, break an installation into an environment of its own
-    "cache-dir", "cert", "client-cert", "extra-index-url", "find-links", "index-url", "keyring-provider",
-    "no-cache-dir", "no-index", "proxy", "retries", "timeout", "trusted-host",
+    "cache-dir", "cert", "client-cert", "default-timeout", "extra-index-url", "find-links", "index-url",
+    "keyring-provider", "no-cache-dir", "no-index", "proxy", "retries", "timeout", "trusted-host",
 }  # fmt: skip
 
 
