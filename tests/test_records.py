@@ -3,6 +3,7 @@
 import json
 import math
 import resource
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -131,8 +132,20 @@ def test_damage_is_an_error_that_names_file_and_remedy(damage: str, tmp_path: Pa
 def test_a_record_under_a_false_name(tmp_path: Path, counts: Counter) -> None:
     store = Store(tmp_path)
     store.put(made(small.spec(0))).rename(store.path(small.spec(1).hash))
-    with pytest.raises(RecordError, match="altered"):
+    with pytest.raises(RecordError, match=f"holds the record {small.spec(0).hash}; rename it"):
         store.get(small.spec(1))
+    counts["bad inputs tried"] += 1
+
+
+@pytest.mark.parametrize("name", ["{} (1)", "{} - Copy", "Copy of {}", "._{}", "{}.orig", "notes"])
+def test_a_file_that_is_not_named_as_a_record_is_blamed_on_its_name(name: str, tmp_path: Path, counts: Counter) -> None:
+    store = Store(tmp_path)
+    path = store.put(made(small.spec(0)))
+    shutil.copy(path, tmp_path / f"{name.format(path.stem)}.json")
+    with pytest.raises(RecordError, match="is not named as a record, by 16 hexadecimal digits") as caught:
+        list(store.all())
+    assert name.format(path.stem) in str(caught.value)
+    assert store.get(small.spec(0)) is not None
     counts["bad inputs tried"] += 1
 
 

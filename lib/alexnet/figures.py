@@ -36,7 +36,7 @@ Drawn = tuple[Figure, str]
 
 
 def theme() -> dict[Any, Any]:
-    """Seaborn's settings for all figures, as matplotlib parameters: `seaborn.set_theme(rc=theme())` in a notebook."""
+    """Seaborn's settings for all figures, as matplotlib parameters."""
     settings = seaborn.axes_style("ticks") | seaborn.plotting_context("notebook", font_scale=0.9)
     return settings | {
         "font.family": "sans-serif",
@@ -59,8 +59,11 @@ def theme() -> dict[Any, Any]:
 
 @contextmanager
 def themed() -> Iterator[None]:
-    """Draw and save with the theme, and leave the global settings as they were."""
-    with matplotlib.rc_context(theme()):
+    """Draw and save with the theme on matplotlib's defaults, whatever the user's own files say, and leave the global
+    settings as they were."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(theme())
         yield
 
 

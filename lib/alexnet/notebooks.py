@@ -33,6 +33,7 @@ LANGUAGE = {
     "nbconvert_exporter": "python",
     "pygments_lexer": "ipython3",
 }
+UNWRITTEN = "-jupytext.text_representation,-jupytext.notebook_metadata_filter"  # in a source; as in pyproject.toml
 MACHINE_TRACES = {
     "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "a path of the machine": re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|usr/lib)/\S+"),
@@ -77,9 +78,12 @@ def read_source(source: Path) -> NotebookNode:
     import jupytext
 
     try:
-        notebook = jupytext.read(source, fmt="py:percent")
+        text = source.read_text(encoding="utf-8")
+        notebook = jupytext.reads(text, fmt="py:percent")
     except Exception as error:
         raise ReportError(f"{source.name} cannot be read as a notebook: {error}") from error
+    if text.startswith("\ufeff"):
+        raise ReportError(f"{source.name} begins with a byte-order mark; save it as UTF-8 without one.")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or "parameters" not in code[0].metadata.get("tags", []):
         raise ReportError(f'{source.name}: tag the first code cell as parameters (`# %% tags=["parameters"]`).')
@@ -208,15 +212,20 @@ def _failure(source: Path, result: Path, problem: str) -> NotebookError:
 
 
 def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:
-    """Keep of an executed notebook only what the next execution repeats: text, outputs, counts, ids and tags."""
+    """Keep of an executed notebook only what the next execution repeats: text, outputs, counts, ids and tags.
+
+    Beside them stands what JupyterLab writes when it saves a pair, so that saving an unedited one changes neither file.
+    """
     cells = []
     for cell in executed.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith("papermill")]
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        blank_lines = {name: value for name, value in cell.metadata.items() if name == "lines_to_next_cell"}
+        cell.metadata = NotebookNode(blank_lines | ({"tags": tags} if tags else {}))
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
         cells.append(cell)
-    jupytext = {"formats": source.metadata.get("jupytext", {}).get("formats", "ipynb,py:percent")}
+    formats = source.metadata.get("jupytext", {}).get("formats", "ipynb,py:percent")
+    jupytext = {"formats": formats, "notebook_metadata_filter": UNWRITTEN}
     metadata = {"jupytext": jupytext, "kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)}
     taken: set[str] = set()
     ids = {cell.id for cell in source.cells}

@@ -8,6 +8,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -206,12 +207,16 @@ class Store:
     def load(self, run_hash: str) -> RunRecord:
         """The record of that hash. Raises `RecordError` when it is damaged or its spec does not hash to its name."""
         path = self.path(run_hash)
+        if not re.fullmatch("[0-9a-f]{16}", run_hash):
+            raise RecordError(f"{path} is not named as a record, by 16 hexadecimal digits: a copy? Move it elsewhere.")
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"{path} cannot be read ({error}); delete it and run `make runs`.") from error
         record = read_record(text, path)
-        if not run_hash == record.hash == record.spec.hash:
+        if run_hash != record.hash == record.spec.hash:
+            raise RecordError(f"{path} holds the record {record.hash}; rename it to {record.hash}.json, or delete it.")
+        if record.hash != record.spec.hash:
             raise RecordError(
                 f"{path}: the spec inside hashes to {record.spec.hash}, but the record calls itself {record.hash}. "
                 "It was altered or belongs to another version of the code; delete it and run `make runs`."
