@@ -174,8 +174,6 @@ help: ## Show this list
 # written last, so that an installation that failed is taken up again by the next make. Only torch, whose builds need
 # different CUDA packages, looks for what it depends on; the lock file names all the rest, which halves the time.
 # The library is linked by hand: setuptools, which pip would ask to, stops at a dollar sign in the clone's path.
-export LINK := import pathlib, sysconfig; place = pathlib.Path(sysconfig.get_path("purelib"), "alexnet.pth"); \
-	place.write_text(str(pathlib.Path("lib").resolve()), encoding="utf-8")
 $(STAMP): requirements.lock pyproject.toml $(RUN)
 	@rm -f $@
 	@echo "Installing the pinned dependencies into $(VENV); the first time takes some minutes."
@@ -184,7 +182,8 @@ $(STAMP): requirements.lock pyproject.toml $(RUN)
 	install="$(INSTALL) $$quiet --no-compile"; \
 	$$install --constraint requirements.lock torch && \
 	$$install --no-deps --requirement requirements.lock && \
-	$(RUN) -c "$$LINK" || { \
+	$(RUN) -c 'import os, sysconfig; place = sysconfig.get_path("purelib"); \
+		open(place + "/alexnet.pth", "w", encoding="utf-8").write(os.path.abspath("lib"))' || { \
 		echo "make: the installation failed, see above; make again takes it up where it stopped." >&2; exit 1; }
 	@echo "Compiling what was installed; this takes a minute, and saves seconds at every later start."
 	@$(RUN) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib lib || true # some packages hold files that do not compile

@@ -1,12 +1,19 @@
-"""What is loaded when: a bare import and a refused option need neither torch nor fastai."""
+"""What is loaded when, and what options and variables may be: all of them are read before any work."""
 
+import os
 import subprocess
 import sys
+from argparse import ArgumentParser, _SubParsersAction
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import alexnet
-from alexnet import commands, data, imagenet, imagenet_training, notebooks, training
+from alexnet import __main__, commands, data, imagenet, imagenet_training, machine, notebooks, options, paths, training
+from alexnet.errors import SpecError
+from alexnet.specs import RunSpec
 
 LIST_MODULES = """
 import sys
@@ -48,3 +55,139 @@ def test_what_the_options_offer_is_what_the_modules_have() -> None:
         assert parse(["data", "--dataset", name]).dataset == name
     for name in training.DEFAULTS:
         assert parse(["train", "--dataset", name]).dataset == name
+
+
+# ---- what options may be ---------------------------------------------------------------------------------------------
+
+WORDS = {"--claim", "--scheduler", "--record", "--weights", "--only", "--cases"}  # names, looked up by their command
+PATHS = {"image", "folder", "--out", "--checkpoint", "--store", "--local", "--results"}
+SENSELESS = ("", "x", "nan", "inf", "-inf", "-1", "-0.5", "1e999", "1,5", "None")
+
+
+def valued(parser: ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Every command with every option of it that takes a value."""
+    (commands_of,) = (action for action in parser._actions if isinstance(action, _SubParsersAction))
+    for name, subparser in commands_of.choices.items():
+        for action in subparser._actions:
+            if action.nargs != 0 and action.choices is None:
+                yield name, (action.option_strings or [action.dest])[0]
+
+
+@pytest.mark.parametrize(("command", "option"), list(valued(commands.parser(""))))
+def test_a_value_that_makes_no_sense_is_refused_in_one_line_before_any_work(
+    command: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    monkeypatch.setattr(__main__, "importlib", None)  # the command is not begun
+    if option in WORDS or option == "--profile":
+        return
+    positional = {"predict": ["a.png"], "imagenet": ["images"]}.get(command, [])
+    senseless = ("",) if option in PATHS else SENSELESS
+    if option in ("--epochs", "--seeds", "--processes", "--threads", "--repeats", "--batch-size", "--patience"):
+        senseless += ("0", "1.5", "9" * 30)
+    if command == "report" and option == "--seeds":
+        senseless += ("1",)
+    for value in senseless:
+        words = [value] if option in ("image", "folder") else [*positional, f"{option}={value}"]
+        assert __main__.main([command, *words]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"python -m alexnet {command}: argument") and error.count("\n") == 1
+        assert option.upper() in error.upper() and "is not" in error
+        counts["bad inputs tried"] += 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "python -m alexnet: the following arguments are required: COMMAND"),
+        (["bogus"], "python -m alexnet: argument COMMAND: invalid choice: 'bogus'"),
+        (["predict"], "python -m alexnet predict: the following arguments are required: IMAGE"),
+        (["data", "--dataset", "cifar"], "python -m alexnet data: argument --dataset: invalid choice: 'cifar'"),
+        (["runs", "--workrs", "2"], "unrecognized arguments: --workrs 2"),
+        (["runs", "--workers"], "python -m alexnet runs: argument --workers: expected one argument"),
+    ],
+)
+def test_words_that_make_no_command_are_refused_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    assert __main__.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    counts["bad inputs tried"] += 1
+
+
+def test_values_at_the_edge_of_sense_are_taken() -> None:
+    parse = commands.parser("").parse_args
+    assert parse(["imagenet", "x", "--workers=0"]).workers == 0
+    assert parse(["audit", "--minutes=0.1", "--seed=0"]).minutes == 0.1
+    assert parse(["train", "--seed=4294967295"]).seed == 2**32 - 1
+    assert parse(["imagenet", "x", "--dropout=0", "--weights=torchvision"]).dropout == 0
+    assert parse(["predict", "a  b.png"]).image == Path("a  b.png")
+
+
+def test_a_home_folder_is_meant_by_a_tilde_and_never_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = commands.parser("").parse_args
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert parse(["predict", "~/cat.jpg"]).image == Path("/home/someone/cat.jpg")
+    assert parse(["imagenet", "~", "--weights=~/w.pth"]).weights == "/home/someone/w.pth"
+    assert parse(["predict", "~cat.jpg"]).image == Path("~cat.jpg"), "a name of its own"
+    monkeypatch.setenv("ALEXNET_DATA", "~/data")
+    assert paths.data_folder() == Path("/home/someone/data")
+    monkeypatch.delenv("ALEXNET_DATA")
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)  # as where the user has no home
+    with pytest.raises(SpecError, match=r"'~/cat\.jpg' is not the path"):
+        parse(["predict", "~/cat.jpg"])
+    monkeypatch.setattr(paths.platformdirs, "user_cache_dir", lambda _: "~/.cache/alexnet-report")
+    with pytest.raises(SpecError, match=r"ALEXNET_DATA: '~/\.cache/alexnet-report' is not the path"):
+        paths.data_folder()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ALEXNET_PRECISION", "float23", "ALEXNET_PRECISION: 'float23' is not one of float32, bfloat16."),
+        ("ALEXNET_COMPILE", "inductr", "ALEXNET_COMPILE: 'inductr' is not one of eager, aot_eager"),
+        ("ALEXNET_PRECISON", "float32", "ALEXNET_PRECISON is no variable of ours; there are ALEXNET_COMPILE"),
+        ("WORLD_SIZE", "two", "WORLD_SIZE: 'two' is not a whole number"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_refused_in_one_line_before_any_work(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(__main__, "importlib", None)  # the command is not begun
+    assert __main__.main(["runs"]) == 2
+    error = capsys.readouterr().err
+    assert f"python -m alexnet runs: {message}" in error and error.count("\n") == 1
+    counts["bad inputs tried"] += 1
+
+
+def test_variables_that_make_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALEXNET_DATA", "data sets")
+    monkeypatch.setenv("ALEXNET_COMPILE", "")
+    monkeypatch.setenv("ALEXNET_PRECISION", "float32")
+    options.check_environment()
+    assert os.environ["ALEXNET_DATA"] == str(tmp_path / "data sets"), "for notebooks, which run elsewhere"
+    assert machine.compiler() is None and machine.default_precision() == "float32"
+    for value, integration in (("true", True), ("woodpecker", True), ("false", False), ("0", False), ("No", False)):
+        monkeypatch.setenv("CI", value)
+        assert options.environment("CI") is integration
+    monkeypatch.setenv("CI", "")
+    assert options.environment("CI") is None
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_no_number_of_a_specification_is_infinite_or_none(value: float) -> None:
+    default = RunSpec()
+    for part in ("images", "net", "recipe"):
+        for name, field in type(getattr(default, part)).model_fields.items():
+            if "float" in str(field.annotation):
+                given = (("conv1", value),) if "tuple" in str(field.annotation) else value
+                with pytest.raises(SpecError, match=name):
+                    default.with_(**{part: {name: given}})
+    second = {"after": 1, "learning_rate": value}
+    with pytest.raises(SpecError, match="finite"):
+        default.with_(recipe={"second": second})
+    transfer = {"rate_ratio": value}
+    with pytest.raises(SpecError, match="rate_ratio"):
+        default.with_(images={"scaling": "imagenet", "resize": 224}, transfer=transfer)

@@ -81,6 +81,21 @@ def test_drawing_leaves_the_global_settings_alone(rows):
 # ---- forest plot -----------------------------------------------------------------------------------------------------
 
 
+def test_the_users_own_settings_of_matplotlib_change_no_figure(rows):
+    def drawn():
+        figure, alt = figures.forest_plot(rows)
+        return bundle(figure, alt)
+
+    plain = drawn()
+    theirs = {
+        "text.usetex": True, "font.size": 30, "axes.grid": True, "figure.facecolor": "black", "lines.linewidth": 9,
+        "savefig.transparent": True, "axes.formatter.use_locale": True, "path.sketch": (1, 9, 2),
+    }  # fmt: skip
+    with matplotlib.rc_context(theirs):
+        assert drawn() == plain
+        assert matplotlib.rcParams["font.size"] == 30, "left as it was"
+
+
 def test_the_forest_plot_says_what_it_shows(rows):
     figure, alt = figures.forest_plot(rows)
     drawn = [entry for entry in rows if isinstance(entry.effect, effects.Effect)]

@@ -103,8 +103,8 @@ def test_runs_are_made_once_and_each_reuse_is_explained(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--workers", "0"], "--workers 0"),
-        (["--seeds", "0"], "0 seeds"),
+        (["--workers", "0"], "--workers: '0' is not a whole number"),
+        (["--seeds", "0"], "--seeds: '0' is not a whole number"),
         (["--claim", "relu-sped"], "relu-sped"),
         (["--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler"),
     ],

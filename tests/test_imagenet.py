@@ -416,10 +416,10 @@ def unchanged(folder: Path) -> None:
         (with_a_broken_validation_image, [], "val_1.JPEG cannot be read as an image"),
         (unchanged, ["--batch-size", "49"], "fewer than a batch of 49"),
         (unchanged, ["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
-        (unchanged, ["--epochs", "0"], "--epochs 0 makes no sense"),
-        (unchanged, ["--learning-rate", "nan"], "--learning-rate nan makes no sense"),
-        (unchanged, ["--dropout", "1"], "--dropout 1 is no share"),
-        (unchanged, ["--workers", "-1"], "--workers -1 makes no sense"),
+        (unchanged, ["--epochs", "0"], "--epochs: '0' is not"),
+        (unchanged, ["--learning-rate", "nan"], "--learning-rate: 'nan' is not"),
+        (unchanged, ["--dropout", "1"], "--dropout: '1' is not"),
+        (unchanged, ["--workers", "-1"], "--workers: '-1' is not"),
     ],
 )
 def test_bad_input_is_named_before_any_training(

@@ -67,6 +67,64 @@ def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_t
     assert notebooks.faults(source) == []
 
 
+def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
+    """Start-up files of IPython and Python, matplotlib's settings, another kernel of the same name, warnings as errors."""
+    home = tmp_path / "home"
+    start = home / ".ipython" / "profile_default" / "startup" / "00.py"
+    kernel = home / "jupyter" / "kernels" / "python3" / "kernel.json"
+    for file in (start, kernel, home / ".config" / "matplotlib" / "matplotlibrc"):
+        file.parent.mkdir(parents=True)
+    start.write_text("import pandas\npandas.options.display.precision = 1\nprint('theirs')\n")
+    kernel.write_text(json.dumps({"argv": ["false"], "display_name": "theirs", "language": "python"}))
+    (home / ".config" / "matplotlib" / "matplotlibrc").write_text("text.usetex: True\nno.such.key: 1\n")
+    monkeypatch.setenv("HOME", str(home))
+    for name, value in {
+        "IPYTHONDIR": str(home / ".ipython"), "JUPYTER_PATH": str(home / "jupyter"), "MPLBACKEND": "nonsense",
+        "PYTHONSTARTUP": str(start), "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
+        "JUPYTER_CONFIG_DIR": str(home), "LC_ALL": "C", "TZ": "Asia/Tokyo",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    code = """import pandas
+import matplotlib.pyplot as pyplot
+pyplot.figure()
+print(pandas.DataFrame({"width": [0.123456], "a longer name of a column": [2]}), pyplot.rcParams["text.usetex"], "é")
+"""
+    executed = notebooks.execute(plain(tmp_path, code))
+    first, *others = executed.notebook.cells[-1].outputs
+    assert " ".join(first.text.split()) == "width a longer name of a column 0 0.123456 2 False é"
+    assert [output.output_type for output in others] == ["display_data"]
+
+
+def test_saving_an_unedited_pair_in_jupyterlab_changes_neither_file(tmp_path):
+    """Through jupytext's contents manager, which is what JupyterLab opens and saves a pair with."""
+    from jupyter_server.services.contents.largefilemanager import LargeFileManager
+    from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
+
+    shutil.copy(paths.ROOT / "pyproject.toml", tmp_path)
+    for source in COMMITTED:
+        shutil.copy(source, tmp_path)
+        shutil.copy(notebooks.pair_of(source), tmp_path)
+    manager = build_sync_jupytext_contents_manager_class(LargeFileManager)(root_dir=str(tmp_path))
+    for source in COMMITTED:
+        pair = notebooks.pair_of(source)
+        for opened in (source.name, pair.name):
+            content = manager.get(opened, type="notebook")["content"]
+            manager.save({"type": "notebook", "format": "json", "content": content}, opened)
+            assert (tmp_path / source.name).read_bytes() == source.read_bytes()
+            assert (tmp_path / pair.name).read_bytes() == pair.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-8-sig", "begins with a byte-order mark; save it as UTF-8 without one"), ("utf-16", "cannot be read")],
+)
+def test_a_source_in_another_encoding_is_told(tmp_path, encoding, message):
+    source = plain(tmp_path, "1 + 1\n")
+    source.write_text(source.read_text(), encoding=encoding)
+    with pytest.raises(ReportError, match=message):
+        notebooks.read_source(source)
+
+
 def test_parameters_reach_the_notebook_and_an_unknown_one_is_an_error(tmp_path):
     source = plain(tmp_path, "print(PROFILE, SEEDS)\n")
     executed = notebooks.execute(source, {"PROFILE": "smoke", "SEEDS": 3, "FRESH": False})

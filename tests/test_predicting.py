@@ -607,9 +607,9 @@ def test_ctrl_c_ends_the_command_with_130(
     [
         (["--out", "network.bin"], "let it end in .safetensors"),
         (["--record", "0123"], "There is no record 0123"),
-        (["--epochs", "0"], "recipe.epochs"),
-        (["--seed", "-1"], "seed"),
-        (["--threads", "-1"], "does nothing"),
+        (["--epochs", "0"], "--epochs: '0' is not a whole number"),
+        (["--seed", "-1"], "--seed: '-1' is not a whole number"),
+        (["--threads", "0"], "--threads: '0' is not a whole number"),
     ],
 )
 def test_a_training_that_makes_no_sense(

@@ -319,7 +319,7 @@ def test_leftovers_of_a_killed_build_are_removed(good, sources):
     ("words", "message"),
     [
         (["report", "--profile", "huge"], "There is no profile 'huge'; use one of smoke, cpu, gpu"),
-        (["report", "--seeds", "1"], "--seeds 1 gives no interval"),
+        (["report", "--seeds", "1"], "--seeds: '1' is not a whole number from 2"),
         (["report", "--out", "/proc/pages"], "Cannot write the report to /proc/pages"),
         (["notebooks", "--only", "99_none"], "No notebook named 99_none"),
     ],

@@ -7,12 +7,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from alexnet import installation
 
 ROOT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1 << 20
@@ -65,6 +69,33 @@ def bare_clone(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     return folder
+
+
+SPY = """#!/bin/sh
+printf '%s\\0' "$PWD" "${ALEXNET_DATA-}" "${ALEXNET_LOCAL-}" "$PYTHONPATH" "$@" > "$SPIED"
+env -0 > "$SPIED.environment"
+"""
+
+
+@pytest.fixture
+def spied(bare_clone: Path) -> Callable[..., list[str]]:
+    """A call of make with a stub for Python; gives folder, data and local folder, path, and the words it was given."""
+    interpreter = bare_clone / ".venv" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.write_text(SPY)
+    interpreter.chmod(0o755)
+    (interpreter.parents[1] / ".installed").touch()
+    seen = bare_clone / "seen"
+
+    def call(*arguments: str, **variables: str) -> list[str]:
+        result = make(*arguments, folder=bare_clone, SPIED=str(seen), **variables)
+        assert result.returncode == 0 and not result.stderr, result.stderr
+        assert {path.name for path in bare_clone.iterdir()} - {"seen", "seen.environment"} == {
+            ".venv", "Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"
+        }, "a word of the value was run"  # fmt: skip
+        return seen.read_bytes().decode().split("\0")[:-1]
+
+    return call
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -217,7 +248,7 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
         'if [ "$2" = venv ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit; fi\n'
         f'echo "$@" $PYTHONDONTWRITEBYTECODE >> "{calls}"\n'
         '[ "$2" = compileall ] && exit 1\n'  # as where a package holds a file that is no Python
-        '[ "$2 $3" = "pip install" ] && [ -e offline ] && exit 1\n'
+        '[ "$2" = lib/alexnet/installation.py ] && [ -e offline ] && exit 1\n'
         "exit 0\n"
     )
     fake.chmod(0o755)
@@ -232,7 +263,7 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
 
     calls.write_text("")
     assert make("report", folder=bare_clone, PYTHONDONTWRITEBYTECODE="1").returncode == 0
-    assert calls.read_text() == "-m alexnet report --profile cpu\n", "nothing changed, so nothing is installed"
+    assert calls.read_text() == "-m alexnet report --profile=cpu\n", "nothing changed, so nothing is installed"
 
     later = stamp.stat().st_mtime + 10
     os.utime(bare_clone / "requirements.lock", (later, later))
@@ -244,37 +275,136 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["report"], "alexnet report --profile cpu"),
-        (["report", "PROFILE=smoke", "SEEDS=2", "FRESH=1"], "alexnet report --profile smoke --seeds 2 --fresh"),
-        (["report", "FRESH=0"], "alexnet report --profile cpu"),
-        (["runs", "WORKERS=2", "MINUTES=30"], "alexnet runs --profile cpu --workers 2 --minutes 30"),
-        (["runs", "SCHEDULER=tcp://127.0.0.1:8786"], "alexnet runs --profile cpu --scheduler tcp://127.0.0.1:8786"),
-        (["audit", "PROFILE=gpu"], "alexnet audit --profile gpu"),
-        (["notebooks"], "alexnet notebooks"),
-        (["data"], "alexnet data"),
-        (["bench"], "alexnet bench"),
-        (["imagenet", "IMAGENET=/my images", "EPOCHS=2"], 'alexnet imagenet "/my images" --epochs 2'),
-        (["imagenet", "IMAGENET=/images", "WEIGHTS=torchvision"], 'alexnet imagenet "/images" --weights torchvision'),
-        (
-            ["imagenet", "IMAGENET=/i", "PROCESSES=2", "RESULTS=/o"],
-            'alexnet imagenet "/i" --processes 2 --results "/o"',
-        ),
+        (["report"], "report --profile=cpu"),
+        (["report", "PROFILE=smoke", "SEEDS=2", "FRESH=1"], "report --profile=smoke --seeds=2 --fresh"),
+        (["runs", "WORKERS=2", "MINUTES=30"], "runs --profile=cpu --workers=2 --minutes=30"),
+        (["runs", "SCHEDULER=tcp://127.0.0.1:8786"], "runs --profile=cpu --scheduler=tcp://127.0.0.1:8786"),
+        (["runs", "CLAIM=lrn-cifar,depth"], "runs --profile=cpu --claim=lrn-cifar,depth"),
+        (["precision", "WORKERS=2"], "precision --profile=cpu --workers=2"),
+        (["audit", "PROFILE=gpu", "MINUTES=5"], "audit --profile=gpu --minutes=5"),
+        (["notebooks"], "notebooks"),
+        (["data"], "data"),
+        (["bench"], "bench"),
+        (["checkpoint", "DATASET=mnist", "CHECKPOINT=a.safetensors"], "train --dataset=mnist --out=a.safetensors"),
+        (["predict", "IMAGE=/a.png"], "predict /a.png --out=build/prediction.png"),
+        (["imagenet", "IMAGENET=/i", "EPOCHS=2", "WORKERS=0"], "imagenet /i --epochs=2 --workers=0"),
+        (["imagenet", "IMAGENET=/i", "WEIGHTS=torchvision"], "imagenet /i --weights=torchvision"),
+        (["imagenet", "IMAGENET=/i", "PROCESSES=2", "RESULTS=/o"], "imagenet /i --processes=2 --results=/o"),
+        (["-j4", "report", "WORKERS=2"], "report --profile=cpu --workers=2"),
+        (["smoke", "WORKERS=2"], "report --profile=smoke --workers=2"),
     ],
 )
-def test_targets_and_settings_become_commands(arguments: list[str], expected: str) -> None:
-    result = make("--dry-run", *arguments)
-    assert result.returncode == 0, result.stderr
-    commands = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert f".venv/bin/python -m {expected}" in commands
+def test_targets_and_settings_become_commands(
+    spied: Callable[..., list[str]], bare_clone: Path, arguments: list[str], expected: str
+) -> None:
+    """As make's own settings and as variables of the environment."""
+    variables = {name: value for name, _, value in (word.partition("=") for word in arguments) if value}
+    targets = [word for word in arguments if "=" not in word]
+    for found in (spied(*arguments), spied(*targets, **variables)):
+        assert found[:1] + found[4:] == [str(bare_clone), "-m", "alexnet", *expected.split()]
 
 
-@pytest.mark.parametrize(("given", "expected"), [("data sets", "{root}/data sets"), ("/data sets", "/data sets")])
-def test_data_folder_reaches_the_library_as_an_absolute_path(bare_clone: Path, given: str, expected: str) -> None:
-    with (bare_clone / "Makefile").open("a") as file:
-        file.write('\nshow:\n\t@echo "$$ALEXNET_DATA|$$ALEXNET_LOCAL|$$PYTHONPATH"\n')
-    result = make("show", f"DATA={given}", f"LOCAL={given}", folder=bare_clone)
-    path = expected.format(root=bare_clone)
-    assert result.stdout == f"{path}|{path}|{bare_clone}/lib\n"
+NASTY = (
+    "two  spaces", "it's", 'a "quoted" word', "$HOME", "$$", "$(touch run)", "$(shell touch run)", "`touch run`",
+    "#tag", "ünïcödé 猫", "-dash", "--out", "a;touch run", "a&b|c", "*", "%", "a\\", "~", "~/x", "~nobody/x", "=", ",(",
+    "a=b", "!",
+)  # fmt: skip
+PLACES = {  # setting: how it is called, and how its value comes; an absolute path where the setting names a positional
+    "DATA": (["data"], None),
+    "LOCAL": (["data"], None),
+    "IMAGE": (["predict"], "{place}"),
+    "OUT": (["predict", "IMAGE=a"], "--out={value}"),
+    "CHECKPOINT": (["predict", "IMAGE=a"], "--checkpoint={value}"),
+    "IMAGENET": (["imagenet"], "{place}"),
+    "RESULTS": (["imagenet", "IMAGENET=a"], "--results={value}"),
+    "WEIGHTS": (["imagenet", "IMAGENET=a"], "--weights={value}"),
+    "CLAIM": (["runs"], "--claim={value}"),
+    "SCHEDULER": (["runs"], "--scheduler={value}"),
+}
+
+
+@pytest.mark.parametrize("setting", PLACES)
+def test_a_value_arrives_byte_for_byte(spied: Callable[..., list[str]], bare_clone: Path, setting: str) -> None:
+    words, form = PLACES[setting]
+    for value in NASTY:
+        place = value if value.startswith(("/", "~")) else f"{bare_clone}/{value}"
+        for found in (spied(*words, f"{setting}={value}"), spied(*words, **{setting: value})):
+            if form is None:
+                assert found[1 if setting == "DATA" else 2] == place
+            else:
+                assert form.format(value=value, place=place) in found[4:]
+
+
+def test_a_data_folder_reaches_the_commands_that_make_calls_again(
+    spied: Callable[..., list[str]], bare_clone: Path
+) -> None:
+    assert spied("smoke", "DATA=a  $b")[1] == spied("smoke", DATA="a  $b")[1] == f"{bare_clone}/a  $b"
+    assert spied("data")[3] == f"{bare_clone}/lib"
+
+
+@pytest.mark.parametrize("setting", ["FRESH", "UPGRADE"])
+def test_yes_and_no_are_read_alike_in_every_spelling(bare_clone: Path, setting: str) -> None:
+    flag, target = {"FRESH": ("--fresh", "report"), "UPGRADE": ("--upgrade", "lock")}[setting]
+    for value in ("1", "yes", "YES", "true", "True", "on", "oN", " yes "):
+        assert flag in make("--dry-run", target, f"{setting}={value}", folder=bare_clone).stdout
+    for value in ("", "0", "no", "No", "false", "False", "FALSE", "off", " "):
+        assert flag not in make("--dry-run", target, f"{setting}={value}", folder=bare_clone).stdout
+    for value in ("2", "ja", "yes no", "none", "-1", "$(shell touch run)"):
+        result = make(target, f"{setting}={value}", folder=bare_clone)
+        assert result.returncode == 2 and result.stderr.count("\n") == 1
+        assert f"{setting}={value} is neither yes nor no" in result.stderr
+    assert not (bare_clone / "run").exists() and not (bare_clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("word", ["FRSH=1", "fresh=1", "WORKER=2", "VENV=/tmp/elsewhere"])
+def test_a_setting_that_does_not_exist_is_refused(bare_clone: Path, word: str) -> None:
+    result = make("report", word, folder=bare_clone)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert f"There is no setting {word.split('=')[0]}; use one of: PROFILE SEEDS" in result.stderr
+    assert not (bare_clone / ".venv").exists()
+
+
+def test_the_users_own_python_has_no_say(spied: Callable[..., list[str]], bare_clone: Path) -> None:
+    theirs = ("PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONUSERBASE", "PYTHONINSPECT")
+    assert spied("data", PYTHONPATH="/theirs", **dict.fromkeys(theirs, "/theirs"))[3] == f"{bare_clone}/lib"
+    assert b"/theirs" not in (bare_clone / "seen.environment").read_bytes()
+
+
+def test_the_users_pip_decides_where_packages_come_from_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of pip itself, with settings in a file of the user's and in the environment."""
+    home = tmp_path / "pip.conf"
+    home.write_text(
+        "[global]\nuser = true\nquiet = 1\ntarget = /t\nindex-url = file:///theirs\nretries = 3\ntimeout = 9\n"
+        "extra-index-url =\n    file:///b\n    file:///c\n[install]\nno-deps = true\nretries = 4\n"
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    theirs = {"CONFIG_FILE": str(home), "USER": "1", "PREFIX": "/p", "NO_BINARY": ":all:", "TIMEOUT": "7"}
+    for name, value in theirs.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    given: list[dict[str, str]] = []
+    run = subprocess.run
+
+    def watched(command: list[str], **options: Any) -> Any:
+        if "install" in command:
+            given.append(options["env"])
+            return subprocess.CompletedProcess(command, 0)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    assert installation.main() == 0
+    pip = {name: " ".join(value.split()) for name, value in given[0].items() if name.startswith("PIP_")}
+    expected = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_EXTRA_INDEX_URL": "file:///b file:///c",
+        "PIP_INDEX_URL": "file:///theirs",
+        "PIP_RETRIES": "4",
+        "PIP_TIMEOUT": "7",
+    }
+    assert expected.items() <= pip.items()
+    assert pip.keys() - expected <= {f"PIP_{name.upper().replace('-', '_')}" for name in installation.KEPT}
 
 
 def test_make_without_a_data_folder_leaves_the_choice_to_the_library(bare_clone: Path) -> None:

@@ -30,7 +30,10 @@ def kept(listed: Iterable[str]) -> dict[str, str]:
 def main() -> int:
     """Run `pip install` with the words of the command line; its exit code."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    listed = subprocess.run([*pip, "config", "list"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    whole = dict.fromkeys(("PIP_USER", "PIP_GLOBAL", "PIP_SITE", "PIP_QUIET"), "0")  # these would shorten the list
+    listed = subprocess.run(
+        [*pip, "config", "list"], env=os.environ | whole, stdout=subprocess.PIPE, text=True, check=False
+    ).stdout
     others = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment = others | kept(listed.splitlines()) | {"PIP_CONFIG_FILE": os.devnull}
     return subprocess.run([*pip, "install", *sys.argv[1:]], env=environment, check=False).returncode
