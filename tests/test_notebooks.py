@@ -68,7 +68,7 @@ def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_t
 
 
 def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
-    """Start-up files of IPython and Python, matplotlib's settings, another kernel of the same name, warnings as errors."""
+    """Start-up files of IPython and Python, matplotlib's settings, another kernel of that name, warnings as errors."""
     home = tmp_path / "home"
     start = home / ".ipython" / "profile_default" / "startup" / "00.py"
     kernel = home / "jupyter" / "kernels" / "python3" / "kernel.json"
