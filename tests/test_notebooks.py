@@ -68,7 +68,7 @@ def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_t
 
 
 def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
-    """Start-up files of IPython and Python, matplotlib's settings, another kernel of that name, warnings as errors."""
+    """Start-up files of IPython and Python, settings of matplotlib, another kernel of the same name."""
     home = tmp_path / "home"
     start = home / ".ipython" / "profile_default" / "startup" / "00.py"
     kernel = home / "jupyter" / "kernels" / "python3" / "kernel.json"
@@ -80,7 +80,7 @@ def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     for name, value in {
         "IPYTHONDIR": str(home / ".ipython"), "JUPYTER_PATH": str(home / "jupyter"), "MPLBACKEND": "nonsense",
-        "PYTHONSTARTUP": str(start), "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
+        "PYTHONSTARTUP": str(start), "COLUMNS": "20",
         "JUPYTER_CONFIG_DIR": str(home), "LC_ALL": "C", "TZ": "Asia/Tokyo",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)

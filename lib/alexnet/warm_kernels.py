@@ -18,7 +18,11 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+from . import paths
+
 FORKSERVER = multiprocessing.get_context("forkserver")
+THEIRS = ("COLUMNS", "IPYTHON", "JUPYTER", "LINES", "MPLBACKEND", "PYTHONSTARTUP")  # no setting of the user's has a say
+OURS = {"IPYTHONDIR": str(paths.BUILD / "ipython"), "MATPLOTLIBRC": os.devnull}
 
 
 @functools.cache
@@ -54,7 +58,8 @@ class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined]
 
         os.setsid()  # a process group of its own, as jupyter_client gives kernels
         os.environ.clear()
-        os.environ.update(self.environment)
+        os.environ.update({name: value for name, value in self.environment.items() if not name.startswith(THEIRS)})
+        os.environ.update(OURS)
         os.chdir(self.folder)
         silence = os.open(os.devnull, os.O_RDWR)  # what cells print goes to the notebook
         for stream in range(3):
@@ -83,9 +88,10 @@ class ForkedKernel(LocalProvisioner):
     """Forks a kernel where jupyter_client would start a new Python."""
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
-        """Fork it; of the command only the connection file matters."""
+        """Fork it, whatever the command: the user may have another kernel of the name python3."""
+        manager: Any = self.parent
         folder = str(options.get("cwd") or os.getcwd())
-        self.process = KernelProcess(cmd[cmd.index("-f") + 1], folder, options["env"])
+        self.process = KernelProcess(manager.connection_file, folder, options["env"])
         self.process.start()
         self.pid, self.cwd = self.process.pid, folder
         return self.connection_info
