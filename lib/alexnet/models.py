@@ -4,6 +4,7 @@
 Input: float [N, 3, S, S] (N images, 3 channels, S pixels a side); output: scores [N, classes] before the softmax.
 """
 
+import copy
 import functools
 import math
 from collections import OrderedDict
@@ -267,10 +268,9 @@ def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
 
 
 def _side_after(layers: Layers, side: int, channels: int) -> int:
-    """Pixels a side after the layers, found by sending one blank image through them."""
+    """Pixels a side after the layers, found by sending an image without pixels through copies without weights."""
     try:
-        with torch.no_grad():
-            maps = nn.Sequential(layers)(torch.zeros(1, channels, side, side))
+        maps = nn.Sequential(copy.deepcopy(layers)).to("meta")(torch.empty(1, channels, side, side, device="meta"))
     except RuntimeError as error:
         raise SpecError(f"Images of {side} pixels are too small for this network; use larger ones.") from error
     return maps.shape[-1]

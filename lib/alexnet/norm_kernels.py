@@ -51,50 +51,47 @@ def _narrowed(value, like):  # type: ignore[no-untyped-def]
 
 
 @njit(**FLAGS)
-def _window_sums(values: Any, sums: Any, count: int, channels: int, before: int, after: int) -> None:
-    """sums[i] = the sum of elements i - before to i + after of the same row; element 0 is values[before].
+def _window_sums(values: Any, sums: Any, places: Any, channels: int, before: int, after: int) -> None:
+    """sums[i] = the sum of elements i - before to i + after of the same row, of which element 0 is values[before].
 
-    First without a look at where rows of `channels` elements begin and end, then the sums at their ends once more.
+    `places` holds the channel of each element: neighbours beyond the ends of its row do not count.
     """
-    if before == after == 2:
+    count, zero = len(places), np.float32(0)
+    if before == after == 2:  # the window of section 3.3, in one go
+        last = np.int32(channels - 1)
         for i in range(count):
-            sums[i] = values[i] + values[i + 1] + values[i + 2] + values[i + 3] + values[i + 4]
+            place = places[i]
+            total = values[i + 2]
+            total += values[i] if place > 1 else zero
+            total += values[i + 1] if place > 0 else zero
+            total += values[i + 3] if place < last else zero
+            total += values[i + 4] if place < last - 1 else zero
+            sums[i] = total
     else:
-        for i in range(count):
-            sums[i] = values[i]
-        for shift in range(1, before + after + 1):
+        sums[:count] = zero
+        for shift in range(-before, after + 1):
+            neighbours = values[before + shift : before + shift + count]
             for i in range(count):
-                sums[i] += values[i + shift]
-    for start in range(0, count, channels):
-        first, last = before + start, before + start + channels - 1
-        total = values[first]
-        for i in range(first + 1, first + after + 1):
-            total += values[i]
-        for i in range(before):
-            sums[start + i] = total
-            total += values[first + after + 1 + i]
-        total = values[last]
-        for i in range(last - before, last):
-            total += values[i]
-        for i in range(after):
-            sums[start + channels - 1 - i] = total
-            total += values[last - before - 1 - i]
+                inside = 0 <= places[i] + shift < channels
+                sums[i] += neighbours[i] if inside else zero
 
 
 def _forward(maps: Any, output: Any, channels: int, size: int, alpha: Any, beta: Any, k: Any, piece: int) -> None:
-    """Write the normalised maps to `output`. Needs channels >= size."""
+    """Write the normalised maps to `output`."""
     before, after = size // 2, (size - 1) // 2
     root, one = beta == 0.75, np.float32(1)
     alpha, power, k = np.float32(alpha), np.float32(-beta), np.float32(k)
     step = max(1, piece // channels) * channels
+    places = (np.arange(step) % channels).astype(np.int32)
     squares, sums = np.zeros(step + size, np.float32), np.empty(step, np.float32)
     for start in range(0, len(maps), step):
         count = min(step, len(maps) - start)
         a, b = maps[start : start + count], output[start : start + count]
+        own = squares[before : before + count]  # a view: an offset in the loop would keep it from being vectorised
         for i in range(count):
             wide = widened(a[i])
-            squares[before + i] = wide * wide
-        _window_sums(squares, sums, count, channels, before, after)
+            own[i] = wide * wide
+        _window_sums(squares, sums, places[:count], channels, before, after)
         if root:  # roots take a fraction of a power's time
             for i in range(count):
                 scale = np.sqrt(k + alpha * sums[i])
@@ -107,32 +104,39 @@ def _forward(maps: Any, output: Any, channels: int, size: int, alpha: Any, beta:
 def _backward(
     maps: Any, gradient: Any, output: Any, channels: int, size: int, alpha: Any, beta: Any, k: Any, piece: int
 ) -> None:
-    """Write d loss / d maps to `output`, given gradient = d loss / d normalised maps. Needs channels >= size."""
+    """Write d loss / d maps to `output`, given gradient = d loss / d normalised maps."""
     before, after = size // 2, (size - 1) // 2
     root, one, factor = beta == 0.75, np.float32(1), np.float32(-2 * alpha * beta)
     alpha, power, k = np.float32(alpha), np.float32(-beta), np.float32(k)
     step = max(1, piece // channels) * channels
     squares, shares = np.zeros(step + size, np.float32), np.zeros(step + size, np.float32)
+    places = (np.arange(step) % channels).astype(np.int32)
     sums, direct = np.empty(step, np.float32), np.empty(step, np.float32)
     for start in range(0, len(maps), step):
         count = min(step, len(maps) - start)
         a, given = maps[start : start + count], gradient[start : start + count]
-        found = output[start : start + count]
+        found, own, share = (
+            output[start : start + count],
+            squares[before : before + count],
+            shares[after : after + count],
+        )
         for i in range(count):
             wide = widened(a[i])
-            squares[before + i] = wide * wide
-        _window_sums(squares, sums, count, channels, before, after)
+            own[i] = wide * wide
+        _window_sums(squares, sums, places[:count], channels, before, after)
         if root:
             for i in range(count):
                 inverse = one / np.sqrt(k + alpha * sums[i])
                 direct[i] = widened(given[i]) * (inverse * np.sqrt(inverse))
-                shares[after + i] = direct[i] * widened(a[i]) * (inverse * inverse)
+                share[i] = direct[i] * widened(a[i]) * (inverse * inverse)
         else:
             for i in range(count):
                 scale = k + alpha * sums[i]
                 direct[i] = widened(given[i]) * scale**power
-                shares[after + i] = direct[i] * widened(a[i]) / scale
-        _window_sums(shares, sums, count, channels, after, before)  # over those whose window holds the own channel
+                share[i] = direct[i] * widened(a[i]) / scale
+        _window_sums(
+            shares, sums, places[:count], channels, after, before
+        )  # over those whose window holds the own channel
         for i in range(count):
             found[i] = narrowed(direct[i] + factor * widened(a[i]) * sums[i], a[i])
 

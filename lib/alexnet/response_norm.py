@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .errors import SpecError
 
-PIECE = 1024  # channels of pixels a thread works on at a time: six buffers fit a first cache of 32 kB
+PIECE = 1024  # channels of pixels a thread works on at a time: its seven buffers fit a first cache of 32 kB
 LEAST_SHARE = 1 << 16  # channels of pixels worth waking another thread for
 
 
@@ -181,7 +181,7 @@ class _ResponseNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(maps: Tensor, window: Window) -> Tensor:
-        kernels = _kernels(maps, window)
+        kernels = _kernels(maps)
         return plain_response_norm(maps, window) if kernels is None else _run(kernels[0], window, maps)
 
     @staticmethod
@@ -193,7 +193,7 @@ class _ResponseNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (maps,) = ctx.saved_tensors
         # Grad mode is on where gradients of gradients were asked for.
-        kernels = None if torch.is_grad_enabled() else _kernels(maps, ctx.window)
+        kernels = None if torch.is_grad_enabled() else _kernels(maps)
         if kernels is None:
             return _plain_gradient(maps, gradient, ctx.window), None
         return _run(kernels[1], ctx.window, maps, gradient), None
@@ -205,12 +205,12 @@ class _ResponseNorm(torch.autograd.Function):
         return _ResponseNorm.apply(together.flatten(0, 1), window).unflatten(0, together.shape[:2]), 0
 
 
-def _kernels(maps: Tensor, window: Window) -> tuple[Callable, Callable] | None:
-    """Compiled code for these maps: on the processor, at most 32 bits a number, a window no wider than the channels.
+def _kernels(maps: Tensor) -> tuple[Callable, Callable] | None:
+    """Compiled code for these maps, if they are on the processor and have at most 32 bits a number.
 
     None also where numba is missing: a new version of Python has to wait for it.
     """
-    if maps.device.type != "cpu" or maps.dtype == torch.float64 or maps.shape[1] < window.size:
+    if maps.device.type != "cpu" or maps.dtype == torch.float64 or not maps.shape[1]:
         return None
     try:
         from . import norm_kernels  # slow to import
