@@ -120,13 +120,13 @@ def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 def notes(row: Row, runs: Runs) -> list[str]:
     """What else a row has to say: its margin, the size beside the paper's, collapses, the test errors of its arms."""
-    found = []
+    found: list[str] = []
     question, effect = row.question, row.effect
     if not isinstance(effect, Effect):
         return found
     if question.primary:
         found.append(
-            f"The margin is {'a ' * (effect.kind == 'ratio')}{effects.size(question, effect)}: {question.margin_why}."
+            f"The margin is {effects.size(question, effect)}: {question.margin_why}."
         )
     if agreement := effects.agreement(question, effect):
         met = "The interval meets the paper's figure"

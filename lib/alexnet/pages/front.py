@@ -59,8 +59,8 @@ class Drawing:
             return round(100 * (min(max(value, least), most) - least) / (most - least), 1)
 
         there = None if paper is None or not least <= paper <= most else place(paper)
-        where = (place(value) for value in (0, 1, low, high, estimate))
-        return cls(*where, there, comparable, (low < least, high > most))
+        null, margin, left, right, middle = (place(value) for value in (0, 1, low, high, estimate))
+        return cls(null, margin, left, right, middle, there, comparable, (low < least, high > most))
 
 
 @dataclasses.dataclass(frozen=True)
