@@ -74,7 +74,8 @@ tables.show(speeds, "Speed in training", {"images/s": ",.0f", "GFLOP an image": 
 # `make bench` compares ours with a baseline in one process, taking turns, so that a machine that slows down slows both.
 # The baseline at 227 pixels is the plain loop of public code: images read one by one and enlarged, a DataLoader with
 # two workers, float32, torch's own response normalisation. The share of the peak is of what the same machine reaches
-# in large matrix products.
+# in a large matrix product or a large convolution, whichever is faster: the two come from different libraries, and one
+# may know the processor better. It is measured in turn with the calls of each case.
 
 # %%
 benches = bench_records.load_all(paths.BENCH)
@@ -84,7 +85,7 @@ for name, record in benches.items():
     display(
         Markdown(
             f"**{record.machine['cpu']}**, {record.machine['cores']} cores, {record.threads} threads, GPU: "
-            f"{record.machine['gpu']}. Matrix products: {peak}. Other load: {record.other_load:.1f} cores. "
+            f"{record.machine['gpu']}. Peak: {peak}. Other load: {record.other_load:.1f} cores. "
             f"Measured {record.created[:10]}."
         )
     )
@@ -111,6 +112,20 @@ if bench is not None:
     display(Markdown(f"{len(goals) - len(missed)} of {len(goals)} goals were reached. {said}"))
 
 # %% [markdown]
+# ## The published protocols in full
+#
+# The networks at 224 and 227 pixels on all threads, trained for two batches each. Hours are arithmetic: all images of
+# the protocol at that rate; in full, with the validation and test images that each epoch ends with.
+
+# %%
+protocols = costs.protocol_table(bench) if bench is not None else pd.DataFrame()
+if len(protocols):
+    protocol_formats = {"images/s": ",.0f", "share of peak": ".0%", "hours, training": ".1f", "hours, in full": ".1f"}
+    tables.show(protocols, "Published protocols", protocol_formats)
+else:
+    print("The bench record does not have them yet; `make bench` measures them.")
+
+# %% [markdown]
 # ## Fast and exact
 #
 # Our response normalisation against section 3.3 word for word in float64, on the same numbers: the largest absolute
@@ -125,11 +140,8 @@ if bench is not None:
 # ## Where a step spends its time
 #
 # Each layer on its own, forward and backward. What limits convolutions is arithmetic. What limits response
-# normalisation, pooling and ReLU is memory: they do little with each number. Normalisation goes over a piece of the
-# maps many times, an operation of torch each, while it is in the processor's cache. Three other ways were
-# tried and gained too little to be worth other roundings: window sums as a product with a band matrix, smaller pieces
-# that fit the cache closest to the core, and powers from two reciprocal roots. One pass over memory would need code
-# compiled for the machine, which a reader without a compiler could not run.
+# normalisation, pooling and ReLU is memory: they do little with each number. Normalisation goes over memory once
+# forward and once backward, in code that numba compiles for the processor at hand at its first use.
 
 # %%
 nets = list(dict.fromkeys(layer.net for layer in bench.layers)) if bench is not None else []
@@ -210,14 +222,17 @@ seeds = [
         "seed": pair.planned.seed,
         "test error, bfloat16": pair.record.final.test_error,
         "test error, float32": pair.repetition.final.test_error,
-        "times as fast": pair.record.images_per_second / pair.repetition.images_per_second,
+        "images/s, bfloat16": pair.record.images_per_second,
+        "images/s, float32": pair.repetition.images_per_second,
     }
     for pair in pairs
     if pair.repetition is not None
 ]
 if seeds:
-    error_formats = {"test error, bfloat16": ".2%", "test error, float32": ".2%", "times as fast": ".2f"}
+    error_formats = {"test error, bfloat16": ".2%", "test error, float32": ".2%"}
+    error_formats |= {"images/s, bfloat16": ",.0f", "images/s, float32": ",.0f"}
     tables.show(pd.DataFrame(seeds), "Pairs of runs", error_formats)
+    display(Markdown(precision.rates_sentence(pairs)))
 
 # %% [markdown]
 # ## What the gpu profile would cost
@@ -243,7 +258,8 @@ display(
 # ## Threats to validity
 #
 # - Hours depend on what else the machine did; images a second are medians over runs made at different times.
-# - The peak is what this machine's library reaches in square matrix products. Other shapes may reach a little more.
+# - The peak is what this machine's libraries reach in one matrix product and one convolution. Other shapes may reach a
+#   little more.
 # - Layers timed on their own find their inputs in the cache more often than in a whole step.
 # - The estimate for a GPU is only as good as the rate it assumes; small networks keep a large card waiting for work, so
 #   the four-layer rows are too low.

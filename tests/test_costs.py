@@ -106,6 +106,20 @@ def test_the_bench_tables_say_what_was_reached() -> None:
     assert error == {"case": "lrn-small", "of": "values", "error": 1e-7, "allowed": 1e-6, "exact enough": True}
 
 
+def test_hours_of_a_protocol_count_what_each_epoch_ends_with() -> None:
+    """45,000 images for 10 epochs at 50 a second, and a third of the time of 20,000 more each."""
+    record = bench()
+    result = record.results[0].model_copy(
+        update={"case": "protocol-cifar-towers", "images": 100, "ours_seconds": [2.0], "peak_flop_per_second": [4e7]}
+    )
+    assert costs.protocol_table(record).empty
+    (row,) = costs.protocol_table(record.model_copy(update={"results": [result]})).to_dict("records")
+    assert row["images/s"] == 50
+    assert row["share of peak"] == pytest.approx(0.5)
+    assert row["hours, training"] == pytest.approx(450_000 / 50 / 3600)
+    assert row["hours, in full"] == pytest.approx((450_000 + 200_000 / 3) / 50 / 3600)
+
+
 def test_the_layer_table_adds_up() -> None:
     table = costs.layer_table(bench(), "small")
     assert table["share of time"].sum() == pytest.approx(1.0)

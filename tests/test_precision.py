@@ -49,6 +49,23 @@ def test_pairs_are_the_runs_in_bfloat16_that_are_repeated(stores: tuple[Store, S
     assert effect.estimate == pytest.approx(0.5)
 
 
+def test_rates_of_pairs_are_told_apart_from_what_bfloat16_gains(stores: tuple[Store, Store]) -> None:
+    first, second, _ = precision.pairs("cpu", *stores)
+    rates = ((first, 1000.0, 500.0), (second, 400.0, 800.0))
+    timed = [
+        precision.Pair(
+            pair.network,
+            pair.planned,
+            pair.record.model_copy(update={"images_per_second": fast}),
+            pair.repetition.model_copy(update={"images_per_second": slow}),
+        )
+        for pair, fast, slow in rates
+        if pair.repetition
+    ]
+    said = precision.rates_sentence(timed)
+    assert said.startswith("In 1 of 2 pairs") and "by up to 2.5 times" in said
+
+
 def test_runs_in_float32_have_no_repetition(stores: tuple[Store, Store]) -> None:
     store, repetitions = stores
     assert precision.differences([]) == {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from . import batches, experiments, models, pretrained, transfer
+from . import experiments, models, pretrained, reimplementations, transfer
 from .ablations import Ablations, Starts
 from .bench_records import BenchRecord
 from .claims import claims, published
@@ -19,6 +19,7 @@ from .specs import NetSpec, RunSpec
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
+WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice (`learners.Watching`), and test
 GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
 
 
@@ -159,6 +160,28 @@ def bench_table(record: BenchRecord) -> pd.DataFrame:
                 "images/s": None if rates is None else rates[1],
                 "share of peak": share,
                 "goals": "; ".join(goals) or None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def protocol_table(record: BenchRecord) -> pd.DataFrame:
+    """The published protocols that the bench trained for two batches: images a second, share of the peak, and hours
+    in full, of training alone and with what each epoch looks at: validation and test images, a pass forward each."""
+    rows = []
+    for result in record.results:
+        spec = reimplementations.PROTOCOLS.get(result.case.removeprefix("protocol-"))
+        if spec is None or result.images_per_second is None:
+            continue
+        rate, trained = result.images_per_second[1], reimplementations.images_seen(spec)
+        watched = spec.recipe.epochs * WATCHED / 3  # a training step is worth three passes forward
+        rows.append(
+            {
+                "protocol": result.case.removeprefix("protocol-"),
+                "images/s": rate,
+                "share of peak": record.share_of_peak(result),
+                "hours, training": trained / rate / HOUR,
+                "hours, in full": (trained + watched) / rate / HOUR,
             }
         )
     return pd.DataFrame(rows)

@@ -54,6 +54,22 @@ def pairs(profile: str, store: Store, repetitions: Store, seeds: int | None = No
     return found
 
 
+def rates_sentence(found: list[Pair]) -> str:
+    """What the rates of the pairs can tell: their runs were made at different times, beside other work."""
+    rates: dict[str, list[tuple[float, float]]] = {}
+    for pair in found:
+        if pair.repetition is not None:
+            network = rates.setdefault(pair.network, [])
+            network.append((pair.record.images_per_second, pair.repetition.images_per_second))
+    slower = sum(fast < slow for pairs in rates.values() for fast, slow in pairs)
+    spread = max(max(runs) / min(runs) for pairs in rates.values() for runs in zip(*pairs, strict=True))
+    return (
+        f"In {slower} of {sum(map(len, rates.values()))} pairs the run in bfloat16 was the slower one. The two runs of "
+        f"a pair were made at different times, beside other work: runs of one network in one precision differ by up to "
+        f"{spread:.1f} times. What bfloat16 gains is measured by `make bench`, in turn."
+    )
+
+
 def differences(found: list[Pair]) -> dict[str, Effect]:
     """For each network with repetitions, test error in bfloat16 less that in float32, in percentage points."""
     effect = {}
