@@ -93,16 +93,17 @@ def _how_sure(primary: Sequence[Row]) -> str:
     tests = sum(not math.isnan(value) for value in board.decisive(primary))
     if not tests:
         return "No verdict rests on trainings yet: runs made before the rule are first looks and decide nothing."
+    if tests == 1:
+        return "One verdict rests on trainings, so that there is nothing to correct for."
     kept, strict = board.corrected(primary)
-    said = [row for row in primary if isinstance(row.effect, Effect) and row.verdict.label != "inconclusive"]
-    said = [row for row in said if row.verdict.label != "not tested"]
     lost = sum(row.verdict.label != left for row, left in zip(primary, kept, strict=True))
-    firm = sum(row in said and left == row.verdict.label for row, left in zip(primary, strict, strict=True))
-    changes = f"which changed {lost} of their labels" if lost else "which changed none of their labels"
+    tested = [(row, left) for row, left in zip(primary, strict, strict=True) if isinstance(row.effect, Effect)]
+    said = [(row, left) for row, left in tested if row.verdict.label not in ("inconclusive", "not tested")]
+    firm = sum(left == row.verdict.label for row, left in said)
     return (
-        f"The {counted(tests, 'verdict')} that rest on trainings are corrected for their number (Benjamini and "
-        f"Hochberg: one in twenty is expected to be false), {changes}; Holm's stricter way leaves {firm} of "
-        f"{len(said)}."
+        f"The {tests} verdicts that rest on trainings are corrected for their number (Benjamini and Hochberg: of those "
+        f"that say something one in twenty is expected to be false), which changed {lost or 'none'} of them"
+        + (f"; Holm's stricter way leaves {firm} of {len(said)}." if said else ".")
     )
 
 
@@ -346,10 +347,13 @@ def _searched(chosen: Sequence[RunRecord]) -> str:
 
 def _test_set(chosen: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
     looked = sum(record.final.test_error is not None for record in chosen)
+    number = counted(len(chosen), "run")
     if looked:
-        said = f"{looked} of the {len(chosen)} runs that choose a rate have a test error on record."
+        said = f"{looked} of {number} that chooses a rate has seen the test set."
+        if len(chosen) > 1:
+            said = f"{looked} of {number} that choose a rate have seen the test set."
     else:
-        said = f"None of the {len(chosen)} runs that choose a rate has a test error on record." if chosen else ""
+        said = f"No run that chooses a rate has a test error on record ({number})." if chosen else ""
     watched = sum(any(epoch.test_error is not None for epoch in record.history) for record in records)
     if watched:
         said += (
