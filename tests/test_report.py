@@ -377,7 +377,7 @@ def test_the_checklist_is_computed(tested, tmp_path):
     store.put(unused)
     said = dict(answers.checklist(rows, [*runs, grid, part], store))
     assert "1 of 14 runs train on a part" in said["Which data?"]
-    assert said["What was searched?"].startswith("Learning rates only: 1 run over 1 rate, 0.004 to 0.004")
+    assert said["What was searched?"].startswith("Learning rates: 1 run over 1 rate, 0.004 to 0.004")
     assert said["Was the test set used to choose?"] == "No run that chooses a rate has a test error on record (1 run)."
     assert f"1 record ({unused.hash[:8]}) counts nowhere" in said["Were runs left out?"]
     watching = (grid[0], grid[1].model_copy(update={"final": grid[1].final.model_copy(update={"test_error": 0.2})}))

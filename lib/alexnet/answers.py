@@ -13,6 +13,7 @@ from .claims import Question, claims, history
 from .effects import LABELS, Effect, Label
 from .figures import arm_name
 from .measures import WITHIN, collapsed
+from .published_runs import CLEAN
 from .records import RunRecord, Store
 from .specs import NAMES
 from .tables import counted, listed
@@ -121,7 +122,7 @@ def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 def notes(row: Row, runs: Runs) -> list[str]:
     """What else a row has to say: its margin, the size beside the paper's, collapses, the test errors of its arms."""
-    found = []
+    found: list[str] = []
     question, effect = row.question, row.effect
     if not isinstance(effect, Effect):
         return found
@@ -306,7 +307,7 @@ def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> l
     return [
         ("Which data?", _which_data(records)),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
-        ("What was searched?", _searched(of["grid"])),
+        ("What was searched?", _searched(of["grid"], any(planned.arm.startswith(CLEAN) for planned, _ in runs))),
         ("Was the test set used to choose?", _test_set(of["grid"], records)),
         ("Was the rule there first?", _rule_first(runs)),
         (
@@ -335,13 +336,14 @@ def _which_data(records: Sequence[RunRecord]) -> str:
     return f"{names}, public; the digests of the arrays stand above.{some}"
 
 
-def _searched(chosen: Sequence[RunRecord]) -> str:
+def _searched(chosen: Sequence[RunRecord], remedies: bool) -> str:
+    more = " Which remedy of a reimplementation is shown is chosen by validation errors." if remedies else ""
     if not chosen:
-        return "Nothing."
+        return more.strip() or "Nothing."
     rates = sorted({record.spec.recipe.learning_rate for record in chosen})
     return (
-        f"Learning rates only: {counted(len(chosen), 'run')} over {counted(len(rates), 'rate')}, {rates[0]:g} to "
-        f"{rates[-1]:g}, chosen by training or validation errors."
+        f"Learning rates: {counted(len(chosen), 'run')} over {counted(len(rates), 'rate')}, {rates[0]:g} to "
+        f"{rates[-1]:g}, chosen by training or validation errors.{more}"
     )
 
 
