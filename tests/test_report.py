@@ -421,8 +421,7 @@ def test_the_last_audit_is_shown_with_what_it_covers_and_a_damaged_one_is_named(
     facts = [("Last audit", last.created[:10]), ("It found", "All is sound.")]
     assert report._audit(store, tmp_path) == facts
     store.put(fabricate.record(fabricate.spec(seed=1), [0.2]))
-    covered = ("It covers", "not all that is shown: 1 record came since; run it again.")
-    assert report._audit(store, tmp_path) == [*facts, covered]
+    assert report._audit(store, tmp_path) == [*facts, ("It covers", "not all that is shown: 1 record came since; run it again.")]
     (tmp_path / audit.FILE).write_text("{")
     with pytest.raises(ReportError, match="is not an audit record"):
         report._audit(store, tmp_path)
