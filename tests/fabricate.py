@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from alexnet import anatomy, board, effects
+from alexnet.claims import claims
 from alexnet.experiments import Planned
 from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, RunRecord
 from alexnet.runs import ending
@@ -78,3 +80,39 @@ def speed_runs(tanh: Sequence[float], relu: Sequence[float], condition: str = "o
     for seed, (slow, fast) in enumerate(zip(tanh, relu, strict=True)):
         found += [planned("tanh", seed, slow, condition, **more), planned("relu", seed, fast, condition, **more)]
     return found
+
+
+def judged(claim: str, values: list[float], condition: str | None = None, **more) -> board.Row:
+    """A row of the board with the effect that pairs of these values give."""
+    question = claims().question(claim, condition)
+    if question.effect == "ratio":
+        effect = effects.paired_ratio(values, [1.0] * len(values))
+    else:
+        effect = effects.paired_difference(values, 0.0, unit=question.unit)
+    return board.Row(question, effect, effects.verdict(question, effect), len(values), "", **more)
+
+
+def replaced(rows: list[board.Row], *others: board.Row) -> list[board.Row]:
+    """The board with some of its rows in place of those of the same questions."""
+    by_question = {row.question.id: row for row in others}
+    return [by_question.get(row.question.id, row) for row in rows]
+
+
+def full_board() -> list[board.Row]:
+    """Every claim that rests on runs has some: most clear, one only just, one on the other side, one unclear."""
+    found = board.rows([], anatomy.exact_counts())
+    made = []
+    for row in found:
+        question = row.question
+        if question.primary and question.effect in ("ratio", "difference"):
+            away = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0]
+            if question.claim == "lr-drops":
+                away = [2.0, 0.1, 4.0, 0.3, 3.9, 1.0]  # p = .04
+            elif question.claim == "depth":
+                away = [-2.0, -2.1, -1.9, -2.05, -1.95, -2.0]
+            elif question.claim == "aug-colour":
+                away = [2.0, -1.0, 3.0, -2.5, 1.0, -0.5]
+            margin = question.margin or 10.0
+            values = [margin**one if question.effect == "ratio" else margin * one for one in away]
+            made.append(judged(question.claim, values))
+    return replaced(found, *made)

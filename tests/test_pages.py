@@ -1,6 +1,7 @@
 """The pages in a real browser, at a desk and on a phone, light and dark: complete, quiet, usable, readable."""
 
 import base64
+import dataclasses
 import io
 import re
 import shutil
@@ -15,6 +16,7 @@ import stub_notebooks
 from PIL import Image
 
 from alexnet import anatomy, board, notebooks, paths, report
+from alexnet.claims import published
 from alexnet.pages import assemble, check, convert, front
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -40,7 +42,14 @@ def site(tmp_path_factory) -> Path:
     out.mkdir()
     runs = fabricate.speed_runs([70, 70, 70], [7.0, 7.5, 8.0])
     runs += fabricate.speed_runs([12.0, 12.5, 13.0], [7.0, 7.5, 7.9], "modern", rate=0.02)
-    articles = [front.article(report.front_content(board.rows(runs, anatomy.exact_counts()), runs, sources))]
+    others = [report._reimplementation(row, [], sources) for row in published().row]
+    verdicts = ("reproduced", "contradicted", "inconclusive", "weaker than claimed", "reproduced")
+    others = [
+        dataclasses.replace(row, ours=f"{80 - place}.00%", sort=80.0 - place, verdict=verdict)
+        for place, (row, verdict) in enumerate(zip(others, verdicts, strict=True))
+    ]
+    rows = board.rows(runs, anatomy.exact_counts())
+    articles = [front.article(report.front_content(rows, runs, sources, others))]
     for executed in notebooks.execute_all(sources):
         articles.append(convert.article(executed.source.stem, executed.notebook, executed.source.parent, out))
     pages = assemble.pages(articles, "smoke")
@@ -122,7 +131,7 @@ def test_page_is_sound_and_accessible_in_every_view(site, visit, name, counts):
     sound(visit, site / name)
     if visit.page.locator("#fold").is_visible():
         visit.page.locator("#fold").click()  # code has colours too
-    for more in visit.page.locator("details.more > summary").all():
+    for more in visit.page.locator("details.more > summary, details.claim > summary").all():
         more.click()
     accessible(visit.page)
     counts["page views checked in a browser"] += 1
@@ -167,6 +176,56 @@ def test_board_sorts_by_the_estimate_and_by_the_verdict(site, visit):
     page.locator(".board").first.get_by_role("button", name="Verdict").click()
     verdicts = [text.split("\n")[0] for text in column(page, ".board", 4)]
     assert verdicts == sorted(verdicts)
+
+
+def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
+    """The page as it is when every claim has its verdict, at a desk of 1280 by 800."""
+    rows = fabricate.full_board()
+    content = report.front_content(rows, [], [])
+    page_file = tmp_path / "index.html"
+    page_file.write_text(assemble.pages([front.article(content)], "cpu")["index.html"], encoding="utf-8")
+    page = visit.open(page_file)
+    end = page.evaluate("document.querySelector('.claims').getBoundingClientRect().bottom + window.scrollY")
+    assert end <= 2 * 800
+    assert page.locator(".claims > ul > li").count() == 23
+    cut = """Array.from(document.querySelectorAll('.claims summary.line > *')).filter(e => e.tagName != 'svg' &&
+        e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"""
+    assert page.evaluate(cut) == []
+    met = """Array.from(document.querySelectorAll('.claims summary.line')).filter(line => {
+        const boxes = Array.from(line.children, e => e.getBoundingClientRect()).filter(box => box.width);
+        return boxes.some((one, place) => boxes.slice(place + 1).some(other => one.right > other.left + 1));
+    }).length"""
+    assert page.evaluate(met) == 0, "the cells of a row do not overlap"
+
+
+def test_a_row_opens_to_its_conditions_and_its_command_without_scripts(site, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    row = page.locator("#row-relu-speed-arrived")
+    command, condition = row.locator("code.command"), row.locator("#row-relu-speed-modern")
+    assert not command.is_visible() and not condition.is_visible()
+    row.locator("summary").click()
+    assert command.is_visible() and condition.is_visible()
+    assert command.inner_text() == "make runs CLAIM=relu-speed FRESH=1"
+    context.close()
+
+
+def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((site / "index.html").as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("#row-relu-speed-modern").bounding_box()["height"] > 10
+    context.close()
+
+
+@pytest.mark.parametrize("visit", [(360, "light")], ids=["phone"], indirect=True)
+def test_what_is_wider_than_the_phone_has_a_shade_and_scrolls(site, visit):
+    page = visit.open(site / "02_tables.html")
+    box = page.locator(".scroll").first
+    assert "local" in box.evaluate("e => getComputedStyle(e).backgroundAttachment")
+    assert box.evaluate("e => getComputedStyle(e).backgroundImage").count("linear-gradient") == 4
 
 
 def test_one_switch_folds_all_code_and_is_remembered(site, visit):

@@ -13,6 +13,7 @@ from .claims import Question, claims, history
 from .effects import LABELS, Effect, Label
 from .figures import arm_name
 from .measures import WITHIN, collapsed
+from .published_runs import CLEAN
 from .records import RunRecord, Store
 from .specs import NAMES
 from .tables import counted, listed
@@ -93,16 +94,17 @@ def _how_sure(primary: Sequence[Row]) -> str:
     tests = sum(not math.isnan(value) for value in board.decisive(primary))
     if not tests:
         return "No verdict rests on trainings yet: runs made before the rule are first looks and decide nothing."
+    if tests == 1:
+        return "One verdict rests on trainings, so that there is nothing to correct for."
     kept, strict = board.corrected(primary)
-    said = [row for row in primary if isinstance(row.effect, Effect) and row.verdict.label != "inconclusive"]
-    said = [row for row in said if row.verdict.label != "not tested"]
     lost = sum(row.verdict.label != left for row, left in zip(primary, kept, strict=True))
-    firm = sum(row in said and left == row.verdict.label for row, left in zip(primary, strict, strict=True))
-    changes = f"which changed {lost} of their labels" if lost else "which changed none of their labels"
+    tested = [(row, left) for row, left in zip(primary, strict, strict=True) if isinstance(row.effect, Effect)]
+    said = [(row, left) for row, left in tested if row.verdict.label not in ("inconclusive", "not tested")]
+    firm = sum(left == row.verdict.label for row, left in said)
     return (
-        f"The {counted(tests, 'verdict')} that rest on trainings are corrected for their number (Benjamini and "
-        f"Hochberg: one in twenty is expected to be false), {changes}; Holm's stricter way leaves {firm} of "
-        f"{len(said)}."
+        f"The {tests} verdicts that rest on trainings are corrected for their number (Benjamini and Hochberg: of those "
+        f"that say something one in twenty is expected to be false), which changed {lost or 'none'} of them"
+        + (f"; Holm's stricter way leaves {firm} of {len(said)}." if said else ".")
     )
 
 
@@ -305,7 +307,7 @@ def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> l
     return [
         ("Which data?", _which_data(records)),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
-        ("What was searched?", _searched(of["grid"])),
+        ("What was searched?", _searched(of["grid"], any(planned.arm.startswith(CLEAN) for planned, _ in runs))),
         ("Was the test set used to choose?", _test_set(of["grid"], records)),
         ("Was the rule there first?", _rule_first(runs)),
         (
@@ -334,22 +336,26 @@ def _which_data(records: Sequence[RunRecord]) -> str:
     return f"{names}, public; the digests of the arrays stand above.{some}"
 
 
-def _searched(chosen: Sequence[RunRecord]) -> str:
+def _searched(chosen: Sequence[RunRecord], remedies: bool) -> str:
+    more = " Which remedy of a reimplementation is shown is chosen by validation errors." if remedies else ""
     if not chosen:
-        return "Nothing."
+        return more.strip() or "Nothing."
     rates = sorted({record.spec.recipe.learning_rate for record in chosen})
     return (
-        f"Learning rates only: {counted(len(chosen), 'run')} over {counted(len(rates), 'rate')}, {rates[0]:g} to "
-        f"{rates[-1]:g}, chosen by training or validation errors."
+        f"Learning rates: {counted(len(chosen), 'run')} over {counted(len(rates), 'rate')}, {rates[0]:g} to "
+        f"{rates[-1]:g}, chosen by training or validation errors.{more}"
     )
 
 
 def _test_set(chosen: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
     looked = sum(record.final.test_error is not None for record in chosen)
+    number = counted(len(chosen), "run")
     if looked:
-        said = f"{looked} of the {len(chosen)} runs that choose a rate have a test error on record."
+        said = f"{looked} of {number} that chooses a rate has seen the test set."
+        if len(chosen) > 1:
+            said = f"{looked} of {number} that choose a rate have seen the test set."
     else:
-        said = f"None of the {len(chosen)} runs that choose a rate has a test error on record." if chosen else ""
+        said = f"No run that chooses a rate has a test error on record ({number})." if chosen else ""
     watched = sum(any(epoch.test_error is not None for epoch in record.history) for record in records)
     if watched:
         said += (

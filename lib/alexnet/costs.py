@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from . import experiments, models, pretrained, reimplementations, transfer
+from . import batches, experiments, models, pretrained, reimplementations, transfer
 from .ablations import Ablations, Starts
 from .bench_records import BenchRecord
 from .claims import claims, published

@@ -30,6 +30,7 @@ Statist. Assoc. 50, 1096: a baseline shared by several arms.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -410,6 +411,7 @@ def labelled(question: Question, effect: Effect, confidence: float, capped: bool
     return LABELS[int(judge(low, high, margin, capped or any(effect.censored)))]
 
 
+@functools.cache
 def decisive(question: Question, effect: Effect) -> float:
     """The smallest error rate at which the rule still says more than "inconclusive": the p-value of the label.
 

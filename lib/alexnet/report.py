@@ -424,13 +424,16 @@ def _made(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
 
 
 def _data(records: Sequence[RunRecord]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    shown: dict[tuple[str, tuple[tuple[str, str], ...]], set[str]] = {}
+    """Data set, where it was read from, and the digest of each of its arrays."""
+    sources: dict[str, set[str]] = {}
+    digests: dict[str, set[tuple[str, str]]] = {}
     for record in records:
-        key = (record.data.name, tuple(sorted(record.data.hashes.items())))
-        shown.setdefault(key, set()).add(record.data.source)
+        sources.setdefault(record.data.name, set()).add(record.data.source)
+        named = {(array.replace("_", " "), digest) for array, digest in record.data.hashes.items()}
+        digests.setdefault(record.data.name, set()).update(named)
     return [
-        (NAMES.get(name, name), f"Read from: {', '.join(sorted(sources))}.", list(hashes))
-        for (name, hashes), sources in sorted(shown.items())
+        (NAMES.get(name, name), f"Read from: {', '.join(sorted(sources[name]))}.", sorted(digests[name]))
+        for name in sorted(sources)
     ]
 
 

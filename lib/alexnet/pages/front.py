@@ -59,8 +59,8 @@ class Drawing:
             return round(100 * (min(max(value, least), most) - least) / (most - least), 1)
 
         there = None if paper is None or not least <= paper <= most else place(paper)
-        null, margin, left, right, middle = (place(value) for value in (0, 1, low, high, estimate))
-        return cls(null, margin, left, right, middle, there, comparable, (low < least, high > most))
+        cut = (low < least, high > most)
+        return cls(place(0), place(1), place(low), place(high), place(estimate), there, comparable, cut)
 
 
 @dataclasses.dataclass(frozen=True)
