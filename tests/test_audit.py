@@ -4,8 +4,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +20,24 @@ import torch
 from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import RunRecord, RunSpec, Store, audit, batches, checks, commands, features, models, paths, runs, weights
+from alexnet import (
+    RunRecord,
+    RunSpec,
+    Store,
+    __main__,
+    audit,
+    batches,
+    checks,
+    commands,
+    features,
+    models,
+    paths,
+    runs,
+    weights,
+)
 from alexnet.audit import AuditRecord
 from alexnet.errors import AlexnetError, DataError, RecordError, SpecError
+from alexnet.records import Probe
 
 AIMING = small.spec(1, recipe={"learning_rate": 0.02, "epochs": 6, "stop_at_train_error": 0.8})
 SPECS = [
@@ -327,6 +344,40 @@ def test_code_whose_pixels_differ(store: Store, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(batches.Preparation, "__call__", lambda self, *batch: prepare(self, *batch) * 1.05)
     assert_all_caught(store, "probe: ")
     counts["bad inputs tried"] += 1
+
+
+def test_runs_that_begin_alike_share_a_probe_and_each_is_held_against_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = small.spec(0, recipe={"epochs": 1, "learning_rate": 0.01}).with_(test=False)
+    runs.execute(other, store)
+    edit(store.path(other.hash), set_to("probe", "loss", by=0.01))
+    probe, asked = runs.probe, []
+
+    def counted(spec: RunSpec) -> Probe:
+        asked.append(spec.seed)
+        return probe(spec)
+
+    monkeypatch.setattr(audit.machine, "cores", lambda: 1)  # what other processes do cannot be counted
+    monkeypatch.setattr(runs, "probe", counted)
+    assert_caught(store, other, "probe: loss is")
+    assert sorted(asked) == [0, 1, 2, 3]
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process looks at all records")
+def test_a_process_that_is_killed_ends_the_audit_with_an_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+) -> None:
+    monkeypatch.setattr(audit.machine, "cores", lambda: 2)
+    monkeypatch.setattr(audit, "_differences", die)
+    assert __main__.main(["audit", "--store", str(store.folder)]) == 2
+    assert "A process of the audit was killed" in capsys.readouterr().err
+    assert audit.latest(store.folder.parent / "audits") is None
+    counts["workers killed"] += 1
 
 
 # --- against the committed files ------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from alexnet.experiments import ReluSpeed
 from alexnet.records import RunRecord, Store
 from alexnet.specs import ImageSpec
 
+NARROW = experiments.MODERN.net.model_copy(update={"width": 0.25})
 TINY = ReluSpeed(
-    (replace(experiments.MODERN, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
+    (replace(experiments.MODERN, net=NARROW, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
     seeds=1,
     images=ImageSpec(train_size=600, valid_size=100, test_size=100),
     target=0.3,

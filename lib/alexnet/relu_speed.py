@@ -124,10 +124,11 @@ ARRIVED = replace(
 # Inputs of unit variance, initial weights scaled to the fan-in: what one would do today.
 MODERN = Condition("modern", "mean-image-unit", "kaiming", 1.0, (0.005, 0.01, 0.02, 0.04, 0.08), 8, 60)
 
-# A first look on a tenth of the images: the same experiment, the same code, an easier target.
+# A first look on a tenth of the images, at half the width: the same experiment, the same code, an easier target.
+HALF = FOUR_LAYER.model_copy(update={"width": 0.5})
 SMOKE = {
-    "arrived": replace(ORIGINAL, name="arrived", rates=(0.002, 0.004), grid_epochs=2, epochs=6),
-    "modern": replace(MODERN, rates=(0.01, 0.02), grid_epochs=1, epochs=4),
+    "arrived": replace(ORIGINAL, name="arrived", net=HALF, rates=(0.002, 0.004), grid_epochs=2, epochs=6),
+    "modern": replace(MODERN, net=HALF, rates=(0.01, 0.02), grid_epochs=1, epochs=4),
 }
 
 # The same question for AlexNet in its 32-pixel form: unit variance, fan-in initialisation, nothing that regularises.
