@@ -12,6 +12,6 @@ os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on
 
 for _name in (
     "ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "plum", "pydantic", "scipy.stats", "seaborn",
-    "sklearn.model_selection", "torch",
+    "sklearn.model_selection", "torch", "torch._dynamo", "torchinfo",
 ):  # fmt: skip
     importlib.import_module(_name)
