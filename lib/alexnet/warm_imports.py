@@ -8,6 +8,7 @@ import importlib
 import os
 
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as in a kernel; matplotlib reads it once
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # kernels share the cores; threads that wait must not spin
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr about frozen modules
 
 for _name in (
