@@ -9,10 +9,11 @@ import os
 
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as in a kernel; matplotlib reads it once
 os.environ["MATPLOTLIBRC"] = os.devnull  # the user's own settings change no figure
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # kernels share the cores; threads that wait must not spin
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr about frozen modules
 
 for _name in (
     "ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "plum", "pydantic", "scipy.stats", "seaborn",
-    "sklearn.model_selection", "torch",
+    "sklearn.model_selection", "torch", "torch._dynamo", "torchinfo",
 ):  # fmt: skip
     importlib.import_module(_name)

@@ -6,6 +6,7 @@ import functools
 import io
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jinja2
 from bs4 import BeautifulSoup
@@ -116,7 +117,10 @@ def single(articles: Sequence[Article], profile: str) -> str:
     bodies = [f'<article id="{a.name}">{_within_one(a, names)}</article>' for a in articles]
     whole = Article(FRONT, SITE_TITLE, "\n".join(bodies), ())
     entries = [_entry(article, f"#{article.name}", f"{article.name}--") for article in articles]
-    return PNG.sub(_smaller, _layout(whole, profile, entries, single=True))
+    page = _layout(whole, profile, entries, single=True)
+    with ThreadPoolExecutor() as pool:  # Pillow encodes outside Python's lock
+        smaller = pool.map(_smaller, PNG.finditer(page))
+    return PNG.sub(lambda _: next(smaller), page)
 
 
 def _smaller(found: re.Match[str]) -> str:
