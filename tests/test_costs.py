@@ -6,7 +6,7 @@ import fabricate
 import pytest
 
 from alexnet import costs, experiments, figures_cost, models, transfer
-from alexnet.ablations import Ablations
+from alexnet.ablations import Ablations, Starts
 from alexnet.bench_records import BenchRecord, LayerTime, Result
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.experiments import ReluSpeed
@@ -19,7 +19,8 @@ def test_runs_are_named_by_what_they_are_for() -> None:
     store = Store(Path("none"))
     for profile in experiments.PROFILES:
         table = costs.planned_cost(profile, store, 1e9)
-        chosen = {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Ablations) and e.rates}
+        chosen = {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Ablations) and (e.rates or e.sweep)}
+        chosen |= {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Starts)}
         rates = {name.removeprefix("learning rates for ") for name in table["claim"] if name.startswith("learning")}
         assert rates == chosen
 

@@ -54,7 +54,7 @@ def test_the_table_sets_both_intervals_beside_each_other(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60), slice(0, 64)], "overlapping": [slice(0, 40), slice(0, 48)]})
     row = board.row(QUESTION, runs)
     found = sampling.table([row, board.row(claims().question("dropout-time"))], runs, store)
-    assert list(found["claim"]) == ["overlap-pool"]
+    assert list(found["claim"]) == [QUESTION.title]
     line = found.iloc[0]
     assert line["difference"] == pytest.approx(row.effect.estimate) == pytest.approx(4.5)
     assert line["over seeds"] == f"{row.effect.low:.2f} to {row.effect.high:.2f}"

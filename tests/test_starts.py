@@ -130,7 +130,7 @@ def test_steps_overshoot_where_all_images_share_a_large_input_of_the_last_layer(
     assert table.loc["faster", "step"] == pytest.approx(100 * table.loc["ones", "step"])
     assert table.loc["faster", "rate"] == pytest.approx(table.loc["ones", "rate"])
     assert table.loc["ones", "step"] * table.loc["ones", "rate"] == pytest.approx(0.01 * table.loc["ones", "limit"])
-    assert table.loc["wide", "rate"] == pytest.approx(100 * table.loc["ones", "rate"])
+    assert table.loc["wide", "rate"] == pytest.approx(100 * table.loc["ones", "rate"], rel=0.1)  # other weights
     assert table.loc["ones", "step"] > 100 * table.loc["zeros", "step"]
     assert table["overshoots"].to_dict() == {"ones": False, "zeros": False, "faster": True, "wide": False}
 

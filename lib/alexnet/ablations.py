@@ -261,7 +261,6 @@ def comparisons() -> tuple[Comparison, ...]:
     def without(**changes: Any) -> tuple[Arm, Arm]:
         return changed("without", **changes), Arm.of("with")
 
-    removed: dict[str, Change] = {layer: {"net": {"without": layer}, "measured": "fit"} for layer in REMOVABLE}
     dropout = without(net={"dropout": 0.0})
     pooling = changed("plain", net={"pooling": "plain"}), Arm.of("overlapping")
     return (
@@ -278,8 +277,7 @@ def comparisons() -> tuple[Comparison, ...]:
         Comparison("two-towers", "half-width", (changed("one-tower", net={"towers": "half"}), two)),
         Comparison("weight-decay-train", "cifar", without(recipe={"weight_decay": 0.0})),
         Comparison("aug-colour", "cifar", without(images={"colour": 0.0})),
-        Comparison("depth", "mean", (Arm("without", removed), full)),
-        *(Comparison("depth", layer, (Arm("without", {layer: removed[layer]}), full)) for layer in REMOVABLE),
+        *(Comparison("depth", layer, (changed("without", net={"without": layer}), full)) for layer in REMOVABLE),
         Comparison("two-towers", "full-width", (changed("one-tower", net={"towers": "full"}), two)),
         Comparison("lrn-alexnet", "as-run", (without(net={"norm": "none"})[0], changed("with", net={"norm": "mean"}))),
     )

@@ -80,7 +80,7 @@ def check_filled(images: int, batch_size: int) -> None:
 
 def test_labels(spec: RunSpec) -> np.ndarray:
     """The labels uint8 [N] of the test images of a run."""
-    labels: np.ndarray = split_for(spec)[0].test_labels[: spec.images.test_size]
+    labels: np.ndarray = split_of(spec.dataset)[0].test_labels[: spec.images.test_size]
     return labels
 
 

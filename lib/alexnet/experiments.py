@@ -10,7 +10,7 @@ from typing import Protocol
 from .ablations import ABLATIONS
 from .errors import SpecError
 from .planning import GRID_SEED, INITS, PROFILES, SCALINGS, Planned, check_profile
-from .published_runs import PUBLISHED_RUNS
+from .published_runs import PUBLISHED_RUNS, FirstLayers
 from .records import RunRecord, Store
 from .relu_speed import (
     ALEXNET,
@@ -46,9 +46,14 @@ class Experiment(Protocol):
 
 EXPERIMENTS: dict[str, tuple[Experiment, ...]] = {
     "smoke": (RELU_SPEED["smoke"], *ABLATIONS["smoke"], PUBLISHED_RUNS["smoke"]),
-    "cpu": (RELU_SPEED["cpu"], *ABLATIONS["cpu"], RELU_ALEXNET["cpu"], PUBLISHED_RUNS["cpu"], *TRANSFER["cpu"]),
-    "gpu": (RELU_SPEED["gpu"], *ABLATIONS["gpu"], RELU_ALEXNET["gpu"], PUBLISHED_RUNS["gpu"], *TRANSFER["gpu"]),
-}
+    **{
+        profile: (
+            RELU_SPEED[profile], *ABLATIONS[profile], RELU_ALEXNET[profile], FirstLayers(3), PUBLISHED_RUNS[profile],
+            *TRANSFER[profile],
+        )
+        for profile in ("cpu", "gpu")
+    },
+}  # fmt: skip
 
 
 def relu_speed(profile: str) -> ReluSpeed:

@@ -126,8 +126,8 @@ def _learned(record: RunRecord, *names: str, unit: float = 1.0) -> tuple[Reading
 
 def _over_half(record: RunRecord, name: str) -> tuple[Reading, Reading]:
     """A share in percent, and one half, which is what "most" must be above."""
-    found = _learned(record, name, name, unit=100.0)[0]
-    return found, Reading(50.0, found.censored)
+    half, found = Reading(50.0, record.final.outcome == "diverged"), _learned(record, name, name, unit=100.0)[0]
+    return (half, half) if half.censored else (found, half)
 
 
 MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {

@@ -71,8 +71,6 @@ class PublishedRuns:
             for seed in range(seeds or arm.seeds or self.seeds):
                 spec = arm.spec.with_(seed=seed)
                 yield Planned(arm.row, arm.name, "seeds", arm.name, seed, spec)
-                if (arm.row, arm.name) == (TOWERS, PUBLISHED):  # the longest trained first layers of two towers
-                    yield Planned("kernel-towers", PUBLISHED, "seeds", "network", seed, spec)
 
     def arms_of(self, row: str) -> list[Arm]:
         """The arms of a row, its own protocol first. Raises `SpecError` for a row without runs."""
@@ -80,6 +78,19 @@ class PublishedRuns:
         if not found:
             raise SpecError(f"No runs are planned for {row!r}; those with runs: {', '.join(sorted(self.claims))}.")
         return found
+
+
+@dataclass(frozen=True)
+class FirstLayers:
+    """The longest trained first layers of two towers (section 6.1): those of cifar-towers, run in full."""
+
+    seeds: int
+    claims: frozenset[str] = frozenset({"kernel-towers"})
+
+    def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
+        """The row's own runs."""
+        for seed in range(seeds or self.seeds):
+            yield Planned("kernel-towers", PUBLISHED, "seeds", "network", seed, PROTOCOLS[TOWERS].with_(seed=seed))
 
 
 def share(row: str, images: int, epochs: int, **recipe: Any) -> Arm:
