@@ -111,14 +111,14 @@ tables.show(pd.DataFrame(table, columns=names), "The network with all ingredient
 # compared in pairs. This is all that the arms set otherwise than the network above:
 
 # %%
-differences = {}
+differences = []
 for p, _ in runs:
     if p.stage == "seeds" and p.claim in ingredients:
         spec = regime(PROFILE, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
         title = claims.claims()[p.claim].title
-        differences[title, f"{p.arm} {p.variant}".strip()] = planning.changes(p.spec, spec)
+        differences.append((title, p.arm, planning.changes(p.spec, spec)))
 tables.show(
-    pd.DataFrame([(*key, change) for key, change in differences.items() if change != "nothing"],
+    pd.DataFrame([line for line in dict.fromkeys(differences) if line[-1] != "nothing"],
                  columns=["claim", "arm", "sets otherwise"]),
     "Arms that differ from the network above",
 )  # fmt: skip
