@@ -241,14 +241,13 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
         if row.question.primary:
             others = [other for other in found if other.question.claim == row.question.claim and other is not row]
             mark, words = corrected.get(row.link, ("", ""))
-            rows.append(
-                dataclasses.replace(
-                    _row(row, runs, sources),
-                    mark=mark,
-                    corrected=words,
-                    others=[_row(other, runs, sources) for other in others],
-                )
-            )
+            inside = [_row(other, runs, sources) for other in others]
+            entry = dataclasses.replace(_row(row, runs, sources), mark=mark, corrected=words, others=inside)
+            look = next((other for other in inside if other.would and other.drawing), None)
+            if answers.waits(row) and entry.drawing is None and look is not None:  # pale, and never as the verdict
+                shown = {"ours": look.ours, "interval": look.interval, "drawing": look.drawing, "count": "first look"}
+                entry = dataclasses.replace(entry, **shown)
+            rows.append(entry)
     return rows
 
 
