@@ -644,3 +644,17 @@ def test_a_claim_on_any_takes_the_smallest_effect_once_all_are_there():
 def test_the_table_of_detectable_effects_has_a_row_an_effect():
     table = board.detectable(board.rows(speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5])))
     assert list(table["claim"]) == [ORIGINAL.title] and table["smallest"].iloc[0] > 1
+
+
+def test_a_page_never_says_of_a_claim_what_only_its_first_look_says():
+    """While the runs that decide are missing the claim waits, whatever those seen before the rule would give."""
+    runs = speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5])
+    rows = board.of_claim("relu-speed", runs)
+    assert [row.question.condition for row in rows] == ["arrived", "original"]
+    assert board.shown(rows) is rows[1]
+    said = board.answer(rows)
+    assert said.startswith("**ReLU reaches 25% training error faster than tanh: waits for its runs.**")
+    assert "seen before the rule was fixed, would be called *reproduced*" in said
+    decided = board.answer(board.of_claim("relu-speed", [*speed_runs([42.0, 45.0], [7.0, 7.4], "arrived"), *runs]))
+    assert decided.startswith("**ReLU reaches 25% training error faster than tanh: reproduced.**")
+    assert "waits" in board.answer(board.of_claim("relu-speed", []))

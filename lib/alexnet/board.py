@@ -223,13 +223,14 @@ def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bo
 
 
 def of_claim(claim: str, runs: Runs) -> list[Row]:
-    """The rows of a claim that the runs' profile plans, the primary one first."""
+    """The rows of a claim: the primary one first, whether it has runs or not, then those that the profile plans."""
     runs = list(runs)
     planned = {(entry.claim, entry.condition) for entry, _ in runs if entry.stage == "seeds"}
     found = [
         row(question, runs)
         for question in claims().questions()
-        if question.claim == claim and any((claim, part) in planned for part in parts(question))
+        if question.claim == claim
+        and (question.primary or any((claim, part) in planned for part in parts(question)))
     ]
     return sorted(found, key=lambda entry: not entry.question.primary)
 
