@@ -65,8 +65,8 @@ def split_for(spec: RunSpec) -> tuple[Dataset, np.ndarray, np.ndarray]:
 
 
 def test_labels(spec: RunSpec) -> np.ndarray:
-    """The labels uint8 [N] of the test images of a run."""
-    labels: np.ndarray = split_for(spec)[0].test_labels[: spec.images.test_size]
+    """The labels uint8 [N] of the test images of a run; no subset of the training images is drawn for them."""
+    labels: np.ndarray = split_of(spec.dataset)[0].test_labels[: spec.images.test_size]
     return labels
 
 
