@@ -79,7 +79,7 @@ def check_filled(images: int, batch_size: int) -> None:
 
 
 def test_labels(spec: RunSpec) -> np.ndarray:
-    """The labels uint8 [N] of the test images of a run."""
+    """The labels uint8 [N] of the test images of a run; no subset of the training images is drawn for them."""
     labels: np.ndarray = split_of(spec.dataset)[0].test_labels[: spec.images.test_size]
     return labels
 

@@ -90,7 +90,7 @@ def _true(found: Tensor, labels: Tensor) -> np.ndarray:
 
 def derived(spec: RunSpec, arrays: dict[str, np.ndarray]) -> Learned:
     """The figures that follow from a run's arrays and the verified labels alone."""
-    dataset = batches.split_for(spec)[0]
+    dataset = batches.split_of(spec.dataset)[0]
     labels, classes = batches.test_labels(spec), dataset.classes
     figures: dict[str, float] = {}
     if "ten_crop_predicted" in arrays:
