@@ -245,8 +245,9 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
             entry = dataclasses.replace(_row(row, runs, sources), mark=mark, corrected=words, others=inside)
             look = next((other for other in inside if other.would and other.drawing), None)
             if answers.waits(row) and entry.drawing is None and look is not None:  # pale, and never as the verdict
-                shown = {"ours": look.ours, "interval": look.interval, "drawing": look.drawing, "count": f"{look.count} seen"}
-                entry = dataclasses.replace(entry, **shown)
+                entry = dataclasses.replace(
+                    entry, ours=look.ours, interval=look.interval, drawing=look.drawing, count=f"{look.count} seen"
+                )
             rows.append(entry)
     return rows
 
