@@ -76,7 +76,7 @@ ALEXNET = {"name": "alexnet", "form": "32", "width": 0.02, "dropout": 0.5, "norm
 def test_an_epoch_waits_no_more_often_for_more_batches(
     small_data: None, monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:
-    monkeypatch.setattr(response_norm, "_kernels", lambda maps: None)  # its code for the processor, which waits for none
+    monkeypatch.setattr(response_norm, "_kernels", lambda maps: None)  # as on a GPU
     many, batches_then = waits(monkeypatch, 32, **changes)
     few, batches_now = waits(monkeypatch, 128, **changes)
     assert batches_then > batches_now
