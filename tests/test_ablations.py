@@ -169,7 +169,7 @@ def test_a_run_that_serves_several_claims_is_planned_for_each_under_one_hash():
     assert {"neighbours", "top5-sensible", "ten-crop", "depth", "overlap-pool"} <= {p.claim for p in baseline}
 
 
-def best_at(rate: float, errors: str = "valid_error"):
+def best_at(rate: float):
     """A store whose runs that choose do best at a rate, and that has no others."""
 
     class Best(Store):

@@ -130,12 +130,6 @@ class Ablations:
         arm = self.named(change) if self.sweep else "baseline"
         return [Planned(self.name, "baseline", "grid", arm, GRID_SEED, spec) for spec in specs], best
 
-    def rate(self, store: Store, change: Change | None = None) -> float | None:
-        """The learning rate of the baseline, or of an arm; None while its grid is incomplete."""
-        if not self.rates and not self.sweep:
-            return self.baseline.recipe.learning_rate
-        return self._tried(change or {}, store)[1]
-
     def named(self, change: Change) -> str:
         """What an arm changes of the baseline, in words."""
         return changes(self.baseline.with_(**change), self.baseline).replace("nothing", "baseline")
