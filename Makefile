@@ -64,7 +64,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 ALEXNET := $(RUN) -m alexnet
-INSTALL := $(RUN) -P lib/alexnet/installation.py
+INSTALL := $(RUN) -P lib/installation.py
 
 # Python is what the lock file names, whatever the user's own Python is told; this clone's library, even where .venv was
 # copied along from another clone; and files are read as they were written, in UTF-8. Containers often forbid bytecode;

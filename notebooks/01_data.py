@@ -33,14 +33,16 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from alexnet import anatomy, data, pictures, sources, tables
-from alexnet.batches import Batches, Images, Preparation, loaders, statistics
-from alexnet.experiments import check_profile
-from alexnet.figures_display import show
-from alexnet.specs import ImageSpec, RunSpec
+from alexnet.data import datasets, sources
+from alexnet.experiments.profiles import check_profile
+from alexnet.figures import diagrams, tables
+from alexnet.figures.display import show
+from alexnet.networks import anatomy
+from alexnet.records.specs import ImageSpec, RunSpec
+from alexnet.training.batches import Batches, Images, Preparation, loaders, statistics
 
 check_profile(PROFILE)
-cifar10, mnist = data.load("cifar10"), data.load("mnist")
+cifar10, mnist = datasets.load("cifar10"), datasets.load("mnist")
 
 # %% [markdown]
 # ## What the paper had, and what we have
@@ -60,7 +62,7 @@ had = {
 }
 have = [
     {
-        "data set": data.DESCRIPTIONS[ours.name].title,
+        "data set": datasets.DESCRIPTIONS[ours.name].title,
         "classes": len(ours.classes),
         "training images": len(ours.train_images),
         "test images": len(ours.test_images),
@@ -89,7 +91,7 @@ def first_of_each_class(dataset, count):
 
 
 show(
-    pictures.gallery(first_of_each_class(cifar10, 10), rows=cifar10.classes, heading="What does CIFAR-10 look like?"),
+    diagrams.gallery(first_of_each_class(cifar10, 10), rows=cifar10.classes, heading="What does CIFAR-10 look like?"),
     f"Ten rows of ten small colour photographs, a row a class: {', '.join(cifar10.classes)}. Objects fill most of the "
     "frame, in the middle, before all kinds of backgrounds.",
 )
@@ -100,7 +102,7 @@ show(
 
 # %%
 show(
-    pictures.gallery(first_of_each_class(mnist, 5), columns=10, heading="What does MNIST look like?"),
+    diagrams.gallery(first_of_each_class(mnist, 5), columns=10, heading="What does MNIST look like?"),
     f"{5 * len(mnist.classes)} handwritten digits, five of each class from {mnist.classes[0]} to {mnist.classes[-1]}, "
     "white on black.",
 )
@@ -114,7 +116,7 @@ show(
 # %%
 chain = [("a folder you name (make LOCAL=folder, or ALEXNET_LOCAL)",) * 2]
 for (title, _), detail in zip(sources.DOWNLOADS, ("torchvision_class", "package"), strict=True):
-    chain.append(tuple(f"{title}: {getattr(data.DESCRIPTIONS[name], detail)}" for name in ("cifar10", "mnist")))
+    chain.append(tuple(f"{title}: {getattr(datasets.DESCRIPTIONS[name], detail)}" for name in ("cifar10", "mnist")))
 tables.show(pd.DataFrame(chain, columns=["CIFAR-10", "MNIST"], index=pd.RangeIndex(1, 4, name="order")), "Sources")
 
 # %% [markdown]
@@ -150,7 +152,7 @@ tables.show(
 # The validation part is drawn once and for all, in proportion to the classes.
 
 # %%
-training, validation = data.split(cifar10.train_labels)
+training, validation = datasets.split(cifar10.train_labels)
 counts = pd.DataFrame(
     {
         "training": np.bincount(cifar10.train_labels[training]),
@@ -210,7 +212,7 @@ contrast = visible(mean.mean() + 4 * (mean - mean.mean()))
 centred = visible((example - mean) / 2 + 127.5)  # half the contrast, grey where the difference is zero
 centre, edge = mean[12:20, 12:20].mean(), np.concatenate([mean[0], mean[-1], mean[:, 0], mean[:, -1]]).mean()
 show(
-    pictures.gallery(
+    diagrams.gallery(
         [example, visible(mean), contrast, centred],
         ["an image", "the mean image", "with 4 times the contrast", "image less mean"],
         columns=4,
@@ -297,7 +299,7 @@ crop = side * paper["image_side"] // paper["image_side_before_crop"]
 room = side - crop
 frames = {"upper left": (0, 0), "centre": (room // 2, room // 2), "lower right": (room, room)}
 show(
-    pictures.framed(example, frames, crop, f"Where can a crop of {crop} of {side} pixels lie?"),
+    diagrams.framed(example, frames, crop, f"Where can a crop of {crop} of {side} pixels lie?"),
     f"A horse of {side} pixels a side with the outlines of three crops of {crop} pixels: they overlap almost wholly.",
 )
 
@@ -323,13 +325,13 @@ eight = torch.from_numpy(np.repeat(example[None], 8, axis=0))
 def versions(spec, seed):
     """uint8 images [8, S, S, C]: the example as eight draws of the augmentation that `spec` describes."""
     prepare = Preparation(spec, plain, cpu)
-    return pictures.to_pixels(prepare(eight, prepare.draw(8, torch.Generator().manual_seed(seed))))
+    return diagrams.to_pixels(prepare(eight, prepare.draw(8, torch.Generator().manual_seed(seed))))
 
 
 moved = versions(ImageSpec(scaling="mean-image", crop=crop, flip=True), seed=1)
 different = len({version.tobytes() for version in moved})
 show(
-    pictures.gallery(moved, columns=8, heading="What do random crops and reflections give?"),
+    diagrams.gallery(moved, columns=8, heading="What do random crops and reflections give?"),
     f"Eight versions of a horse, {different} of them different: moved by a few pixels, and some facing the other way.",
 )
 
@@ -357,8 +359,8 @@ tables.show(
 # %%
 steps = (-1, -0.5, 0, 0.5, 1)
 show(
-    pictures.gallery(
-        pictures.colour_shifts(example, axes, steps),
+    diagrams.gallery(
+        diagrams.colour_shifts(example, axes, steps),
         [f"{step:+g} sd" if step else "as it is" for step in steps] * 3,
         columns=len(steps),
         rows=["first", "second", "third"],
@@ -379,7 +381,7 @@ noise = paper_noise, strong_noise = 0.1, 0.5
 both = np.concatenate([versions(ImageSpec(scaling="mean-image", colour=amount), seed=2) for amount in noise])
 largest = [np.abs(part.astype(int) - example).max() for part in np.split(both, 2)]
 show(
-    pictures.gallery(
+    diagrams.gallery(
         both, columns=8, rows=[f"noise of {amount:g}" for amount in noise], heading="What does colour noise look like?"
     ),
     f"Eight versions of a horse with colour noise of {paper_noise:g}, hardly to be told apart (no pixel moves by more "
@@ -392,10 +394,10 @@ show(
 
 # %%
 prepare = Preparation(ImageSpec(scaling="mean-image", crop=crop, flip=True), plain, cpu)
-ten = np.concatenate([pictures.to_pixels(prepare(eight[:1], view)) for view in prepare.ten_crops(1)])
+ten = np.concatenate([diagrams.to_pixels(prepare(eight[:1], view)) for view in prepare.ten_crops(1)])
 corners = ["upper left", "upper right", "lower left", "lower right", "centre"]
 show(
-    pictures.gallery(
+    diagrams.gallery(
         np.concatenate([ten[0::2], ten[1::2]]),
         corners * 2,
         columns=5,
@@ -428,7 +430,7 @@ shown = Batches(images, Preparation(spec.images, plain, cpu), indices=training, 
 pictured, pictured_labels = shown.one_batch()
 names = [cifar10.classes[label] for label in pictured_labels[:16].tolist()]
 show(
-    pictures.gallery(pictures.to_pixels(pictured[:16]), names, columns=8, heading="What is in the first batch?"),
+    diagrams.gallery(diagrams.to_pixels(pictured[:16]), names, columns=8, heading="What is in the first batch?"),
     f"The first 16 images of a batch with their classes, in random order: {', '.join(names)}.",
 )
 

@@ -30,14 +30,15 @@ import torch
 from IPython.display import Markdown
 from torch import nn
 
-from alexnet import anatomy, pictures, tables
-from alexnet.batches import Preparation, split_of, statistics
-from alexnet.board import rows as board_rows
-from alexnet.experiments import check_profile
-from alexnet.figures_display import show
-from alexnet.layers import LocalResponseNorm
-from alexnet.models import build
-from alexnet.specs import ImageSpec
+from alexnet.experiments.profiles import check_profile
+from alexnet.figures import diagrams, tables
+from alexnet.figures.display import show
+from alexnet.networks import anatomy
+from alexnet.networks.layers import LocalResponseNorm
+from alexnet.networks.models import build
+from alexnet.records.specs import ImageSpec
+from alexnet.statistics.board import rows as board_rows
+from alexnet.training.batches import Preparation, split_of, statistics
 
 torch.set_grad_enabled(False)  # nothing is trained here
 PROFILE = check_profile(PROFILE)
@@ -149,7 +150,7 @@ tables.show(
 # map, a weight of a fully connected layer once an image.
 
 # %%
-show(*pictures.shares(anatomy.learned_layers()))
+show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
 # The two pictures are mirror images. Convolutions are cheap to store and dear to compute, fully connected layers the
@@ -164,7 +165,7 @@ show(*pictures.shares(anatomy.learned_layers()))
 # only. Today one calls this a grouped convolution.
 
 # %%
-show(*pictures.towers(anatomy.tower_links(), anatomy.learned_layers()))
+show(*diagrams.towers(anatomy.tower_links(), anatomy.learned_layers()))
 
 # %% [markdown]
 # Is it really so in the network that we build? Change what the second tower computes, and see whether the first one
@@ -208,7 +209,7 @@ def response_norm(a, k=2.0, n=5, alpha=1e-4, beta=0.75):
 responses = np.full(16, 20.0)
 responses[8] = 300.0
 normalised = response_norm(responses)
-show(*pictures.norm_at_work(responses, normalised))
+show(*diagrams.norm_at_work(responses, normalised))
 
 # %% [markdown]
 # The strong response is damped, and so are its neighbours, though they are no stronger than the rest: they compete.
@@ -233,7 +234,7 @@ conventions = {"alpha times the sum": 5, "alpha times the mean": 1}  # by what a
 curves = {name: (activity, (2 + 1e-4 * times * activity**2) ** -0.75) for name, times in conventions.items()}
 ceiling = 2**-0.75
 half = {name: (2 * (2 ** (1 / 0.75) - 1) / (1e-4 * times)) ** 0.5 for name, times in conventions.items()}
-show(*pictures.norm_curves(curves, ceiling, half))
+show(*diagrams.norm_curves(curves, ceiling, half))
 
 # %% [markdown]
 # For weak responses the normalisation is nothing but a constant factor. Whether it does anything depends on the scale
@@ -332,7 +333,7 @@ for scale, scaling in scalings.items():
     for name, net in networks.items():
         measured[f"{name}, {scale}"] = anatomy.signal(build(net, anatomy.SIDE), inputs)
 signals = pd.DataFrame(measured).map(lambda value: float(f"{value:.1e}"))  # two digits are the same on every machine
-show(*pictures.signals(signals))
+show(*diagrams.signals(signals))
 
 # %%
 signals.index.name = "layer"

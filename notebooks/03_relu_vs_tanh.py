@@ -28,27 +28,21 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 import torch
 
-from alexnet import (
-    batches,
-    board,
-    claims,
-    experiments,
-    figures,
-    figures_ablations,
-    figures_signals,
-    learner,
-    paths,
-    signals,
-    tables,
-)
-from alexnet.figures_display import show, show_if_any
-from alexnet.planning import describe
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.figures import ablations, base, tables
+from alexnet.figures import signals as figures_signals
+from alexnet.figures.display import show, show_if_any
+from alexnet.figures.tables import say
+from alexnet.paper import claims
+from alexnet.records.record import Store
+from alexnet.runs.planning import describe
+from alexnet.statistics import board
+from alexnet.training import batches, signals
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-experiment = experiments.relu_speed(PROFILE)
-runs = experiments.records(PROFILE, store, SEEDS)
+experiment = profiles.relu_speed(PROFILE)
+runs = profiles.records(PROFILE, store, SEEDS)
 questions = {q.condition: q for q in claims.claims().questions() if q.claim == "relu-speed"}
 columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
 NAMES = {"arrived": "as released", "original": "as released, short grid", "modern": "modern", "alexnet": "AlexNet"}
@@ -56,33 +50,33 @@ NAMES = {"arrived": "as released", "original": "as released, short grid", "moder
 
 def show_rates(experiment, condition):
     """The grid of learning rates, and which of them each activation chose."""
-    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm, store)[0]] for arm in experiments.ARMS}
-    chosen = {arm: experiments.chosen_rate(records) for arm, records in grid.items()}
+    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm, store)[0]] for arm in profiles.ARMS}
+    chosen = {arm: profiles.chosen_rate(records) for arm, records in grid.items()}
     title = f"Which learning rate is best for each activation? ({NAMES[condition.name]})"
-    show(*figures.learning_rates(grid, chosen, title))
+    show(*base.learning_rates(grid, chosen, title))
 
 
 def rates_of(condition):
     """The learning rates that were tried, of both activations."""
-    tried = (p.spec.recipe.learning_rate for arm in experiments.ARMS for p in experiment.grid(condition, arm, store)[0])
+    tried = (p.spec.recipe.learning_rate for arm in profiles.ARMS for p in experiment.grid(condition, arm, store)[0])
     return sorted(set(tried))
 
 
 def counted_runs(condition):
     """The runs that count, by activation."""
     of = [(p, r) for p, r in runs if (p.condition, p.stage) == (condition.name, "seeds") and r is not None]
-    return {arm: [r for p, r in of if p.arm == arm] for arm in experiments.ARMS}
+    return {arm: [r for p, r in of if p.arm == arm] for arm in profiles.ARMS}
 
 
 def show_curves(experiment, condition, counted):
     """Training error against epochs."""
     title = f"How soon does each network come to {experiment.target:.0%} training error? ({NAMES[condition.name]})"
-    show(*figures.learning_curves(counted, experiment.target, title))
+    show(*base.learning_curves(counted, experiment.target, title))
 
 
 def show_pairs(names):
     """Epochs of each activation, their ratio and the test errors, a row a condition and seed."""
-    found = {NAMES[name]: figures_ablations.pairs_table(questions[name], runs, test_errors=True) for name in names}
+    found = {NAMES[name]: ablations.pairs_table(questions[name], runs, test_errors=True) for name in names}
     tables.show(pd.concat(found, names=["condition"]).reset_index("condition"), "Pairs of runs: epochs and test errors")
 
 
@@ -133,7 +127,7 @@ show(*figures_signals.activations(inputs.detach().numpy(), values, slopes))
 # followed by pooling over windows that overlap, and one fully connected layer.
 
 # %%
-from alexnet.models import build, layer_table
+from alexnet.networks.models import build, layer_table
 
 condition = experiment.conditions[0]
 example = experiment.spec(condition, "relu", condition.rates[0], "grid", 0)
@@ -150,8 +144,8 @@ for condition in experiment.conditions:
     rows.append(
         {
             "setting": NAMES[condition.name],
-            "pixels": experiments.SCALINGS[spec.images.scaling],
-            "initial weights": experiments.INITS[spec.net.init],
+            "pixels": profiles.SCALINGS[spec.images.scaling],
+            "initial weights": profiles.INITS[spec.net.init],
             "bias rate": f"{spec.recipe.bias_learning_rate_factor:g} x the weights'",
             "learning rates tried": ", ".join(f"{rate:g}" for rate in rates_of(condition)),
             "cap": f"{spec.recipe.epochs} epochs ({condition.grid_epochs} in the grid)",
@@ -204,7 +198,7 @@ if counted:
 
 # %%
 found = board.of_claim("relu-speed", runs)
-show_if_any(figures.forest_plot, [row for row in found if row.effect], "How many times longer does tanh take?")
+show_if_any(base.forest_plot, [row for row in found if row.effect], "How many times longer does tanh take?")
 
 # %%
 tables.show(board.verdict_board(found)[columns], "Verdicts")
@@ -247,7 +241,7 @@ for name in (NAMES[name] for name in counted):
 # and epochs are counted to the same training error.
 
 # %%
-in_alexnet = experiments.relu_alexnet(PROFILE)
+in_alexnet = profiles.relu_alexnet(PROFILE)
 large = {}
 if in_alexnet is None:
     say("This profile doesn't run it.")
@@ -273,7 +267,7 @@ if large and all(large[condition.name].values()):
 
 # %%
 if in_alexnet is not None:
-    say(figures_ablations.waiting(found))
+    say(ablations.waiting(found))
 
 # %% [markdown]
 # ## Play with it
@@ -283,7 +277,7 @@ if in_alexnet is not None:
 
 # %%
 LIVE = False  # set True to train here
-live = experiments.relu_speed("smoke").spec(experiments.SMOKE["modern"], "tanh", 0.02, "seeds", 0)
+live = profiles.relu_speed("smoke").spec(profiles.SMOKE["modern"], "tanh", 0.02, "seeds", 0)
 print(f"{live.images.train_size:,} images, at most {live.recipe.epochs} epochs: about half a minute on two cores.")
 if LIVE:
     learn = learner(live)

@@ -24,14 +24,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from alexnet import board, experiments, figures, figures_ablations, learner, paths, planning, tables
-from alexnet.ablations import ABLATIONS, regime
-from alexnet.figures_display import show_if_any
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.experiments.ablations import ABLATIONS, regime
+from alexnet.figures import ablations, base, tables
+from alexnet.figures.display import show_if_any
+from alexnet.figures.tables import say
+from alexnet.records.record import Store
+from alexnet.runs import planning
+from alexnet.statistics import board
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 found = {claim: board.of_claim(claim, runs) for claim in ("dropout-overfit", "dropout-time")}
 rows = [board.shown(of) for of in found.values()]  # of each claim the row that decides, if its runs are there
 overfit, time = (row.question for row in rows)
@@ -40,10 +44,10 @@ for of in found.values():
     say(board.answer(of))
 percent = "generalisation gap (percentage points)"
 show_if_any(
-    figures_ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
+    ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
 )
-errors = figures_ablations.mean_errors(overfit, runs)
-say(figures_ablations.doubt(errors, "dropout"))
+errors = ablations.mean_errors(overfit, runs)
+say(ablations.doubt(errors, "dropout"))
 
 # %% [markdown]
 # ## The idea
@@ -89,7 +93,7 @@ say(planning.describe(baseline))
 # the network missing.
 
 # %%
-arms = figures_ablations.arms_of(overfit, runs)
+arms = ablations.arms_of(overfit, runs)
 table = [
     {
         "dropout": arm,
@@ -113,9 +117,9 @@ tables.show(pd.DataFrame(table), "Errors with dropout off, no augmentation; the 
 # factor is shown for every level that the runs come to, and those that count were fixed before the runs.
 
 # %%
-curves = figures_ablations.arms_of(time, runs)
+curves = ablations.arms_of(time, runs)
 show_if_any(
-    figures_ablations.epoch_curves,
+    ablations.epoch_curves,
     curves,
     lambda epoch: epoch.clean_train_loss,
     "training loss, dropout off (nats)",
@@ -125,24 +129,24 @@ show_if_any(
 )
 
 # %%
-tables.show(figures_ablations.factors(time, runs), "How many times longer it takes with dropout, by level of the loss")
+tables.show(ablations.factors(time, runs), "How many times longer it takes with dropout, by level of the loss")
 
 # %%
 levels = ", ".join(f"{level:g}" for level in time.levels)
-tables.show(figures_ablations.pairs_table(time, runs), f"Epochs until the training loss is at {levels} nats (mean)")
+tables.show(ablations.pairs_table(time, runs), f"Epochs until the training loss is at {levels} nats (mean)")
 
 # %% [markdown]
 # ## Verdicts
 
 # %%
-show_if_any(figures.forest_plot, rows)
+show_if_any(base.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]
 tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
 
 # %%
-say(figures_ablations.waiting([row for of in found.values() for row in of]))
+say(ablations.waiting([row for of in found.values() for row in of]))
 
 # %% [markdown]
 # ## Play with it

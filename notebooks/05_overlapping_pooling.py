@@ -25,22 +25,27 @@ import pandas as pd
 import torch
 from torch import nn
 
-from alexnet import anatomy, board, experiments, figures, figures_ablations, learner, paths, planning, tables
-from alexnet.ablations import ABLATIONS, regime
-from alexnet.figures_display import show_if_any
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.experiments.ablations import ABLATIONS, regime
+from alexnet.figures import ablations, base, tables
+from alexnet.figures.display import show_if_any
+from alexnet.figures.tables import say
+from alexnet.networks import anatomy
+from alexnet.records.record import Store
+from alexnet.runs import planning
+from alexnet.statistics import board
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 found = {claim: board.of_claim(claim, runs) for claim in ("overlap-pool", "overlap-overfit")}
 rows = [board.shown(of) for of in found.values()]  # of each claim the row that decides, if its runs are there
 questions = [row.question for row in rows]
 baseline = regime(PROFILE, questions[0].condition)
 for of in found.values():
     say(board.answer(of))
-show_if_any(figures_ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
-say(figures_ablations.doubt(figures_ablations.mean_errors(questions[0], runs), "the pooling"))
+show_if_any(ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
+say(ablations.doubt(ablations.mean_errors(questions[0], runs), "the pooling"))
 
 # %% [markdown]
 # ## The idea
@@ -84,7 +89,7 @@ say(planning.describe(baseline))
 
 # %%
 show_if_any(
-    figures_ablations.paired_dots,
+    ablations.paired_dots,
     rows[1:],
     runs,
     "generalisation gap (percentage points)",
@@ -93,12 +98,12 @@ show_if_any(
 
 # %%
 for question in questions:
-    tables.show(figures_ablations.pairs_table(question, runs), f"{question.title}: pairs of runs ({question.unit})")
+    tables.show(ablations.pairs_table(question, runs), f"{question.title}: pairs of runs ({question.unit})")
 
 # %%
-arms = figures_ablations.arms_of(questions[0], runs)
+arms = ablations.arms_of(questions[0], runs)
 show_if_any(
-    figures_ablations.epoch_curves,
+    ablations.epoch_curves,
     arms,
     lambda epoch: 100 * epoch.valid_error,
     "validation error (%)",
@@ -110,14 +115,14 @@ show_if_any(
 # ## Verdicts
 
 # %%
-show_if_any(figures.forest_plot, rows)
+show_if_any(base.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]
 tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
 
 # %%
-say(figures_ablations.waiting(every))
+say(ablations.waiting(every))
 
 # %% [markdown]
 # The original code's own logs have a run with plain pooling; there the padding changed as well, so it did not isolate

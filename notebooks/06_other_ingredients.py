@@ -27,26 +27,20 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import (
-    anatomy,
-    board,
-    claims,
-    effects,
-    experiments,
-    figures,
-    figures_ablations,
-    learner,
-    paths,
-    planning,
-    tables,
-)
-from alexnet.ablations import ABLATIONS, REMOVABLE, regime
-from alexnet.figures_display import show_if_any
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.experiments.ablations import ABLATIONS, REMOVABLE, regime
+from alexnet.figures import ablations, base, tables
+from alexnet.figures.display import show_if_any
+from alexnet.figures.tables import say
+from alexnet.networks import anatomy
+from alexnet.paper import claims
+from alexnet.records.record import Store
+from alexnet.runs import planning
+from alexnet.statistics import board, effects
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 rows = {claim.id: board.of_claim(claim.id, runs) for claim in claims.claims().claim}
 columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
 ingredients = (
@@ -65,13 +59,13 @@ def report(claim, label):
     say(board.answer(rows[claim]))
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
-        show_if_any(figures_ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    if doubt := figures_ablations.doubt(
-        figures_ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"
+        show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
+    if doubt := ablations.doubt(
+        ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"
     ):
         say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
-    say(figures_ablations.waiting(rows[claim]))
+    say(ablations.waiting(rows[claim]))
 
 
 # %% [markdown]
@@ -131,9 +125,9 @@ curves = {}
 for claim in ingredients:
     question = board.shown(rows[claim]).question if rows[claim] else None
     if question is not None and not question.smallest_of:
-        curves[f"{question.title} ({question.condition_title})"] = figures_ablations.arms_of(question, runs)
+        curves[f"{question.title} ({question.condition_title})"] = ablations.arms_of(question, runs)
 show_if_any(
-    figures_ablations.curve_panels, curves, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
+    ablations.curve_panels, curves, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
     "When do the arms part? (number of runs in brackets)",
 )  # fmt: skip
 
@@ -224,10 +218,10 @@ report("lr-drops", "test error (%)")
 
 # %%
 question = board.shown(rows["lr-drops"]).question
-arms = figures_ablations.arms_of(question, runs)
+arms = ablations.arms_of(question, runs)
 if any(arms.values()):
     show_if_any(
-        figures_ablations.epoch_curves,
+        ablations.epoch_curves,
         arms,
         lambda epoch: 100 * epoch.valid_error,
         "validation error (%)",
@@ -257,7 +251,7 @@ report("depth", "test error (%)")
 everything = [row for claim in rows for row in rows[claim] if isinstance(row.effect, board.Effect) and
               row.question.unit == "percentage points" and claim != "init-as-written"]  # fmt: skip
 if everything:
-    show_if_any(figures.forest_plot, everything, "What does each ingredient buy?")
+    show_if_any(base.forest_plot, everything, "What does each ingredient buy?")
 
 # %% [markdown]
 # ## Play with it

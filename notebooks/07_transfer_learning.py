@@ -30,8 +30,10 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-from alexnet import paths, transfer_report, transfer_results
-from alexnet.records import Store
+from alexnet import paths
+from alexnet.experiments import transfer_results
+from alexnet.records.record import Store
+from alexnet.report import transfer_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = transfer_results.runs_of(PROFILE, store, SEEDS)

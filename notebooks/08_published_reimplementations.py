@@ -26,9 +26,12 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-from alexnet import paths, published_report, published_results, tables
-from alexnet.published_runs import published_runs
-from alexnet.records import Store
+from alexnet import paths
+from alexnet.experiments import published_results
+from alexnet.experiments.published_runs import published_runs
+from alexnet.figures import tables
+from alexnet.records.record import Store
+from alexnet.report import published_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 found = published_results.results(published_runs(PROFILE), store, SEEDS)

@@ -24,12 +24,16 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 from IPython.display import Markdown, display
 
-from alexnet import bench_records, costs, experiments, figures_cost, paths, precision, tables
-from alexnet.figures_display import show_if_any
-from alexnet.records import Store
+from alexnet import paths
+from alexnet.audit import precision
+from alexnet.experiments import costs, profiles
+from alexnet.figures import cost, tables
+from alexnet.figures.display import show_if_any
+from alexnet.records import bench as bench_records
+from alexnet.records.record import Store
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 records = list({record.hash: record for _, record in runs if record is not None}.values())
 
 # %% [markdown]
@@ -56,7 +60,7 @@ display(
 )
 
 # %%
-show_if_any(figures_cost.hours, by_claim)
+show_if_any(cost.hours, by_claim)
 
 # %% [markdown]
 # ## On which machine, and how fast
@@ -146,7 +150,7 @@ if bench is not None:
 # %%
 nets = list(dict.fromkeys(layer.net for layer in bench.layers)) if bench is not None else []
 for net in nets:
-    show_if_any(figures_cost.layer_bars, bench, net)
+    show_if_any(cost.layer_bars, bench, net)
 
 # %%
 layer_formats = {"multiply-adds": ",d", "forward, ms": ".2f", "backward, ms": ".2f"}

@@ -23,14 +23,18 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 import pandas as pd
 from IPython.display import Markdown, display
 
-from alexnet import anatomy, board, effects, experiments, figures, paths, published_results, sampling, tables
-from alexnet.claims import claims
-from alexnet.figures_display import show
-from alexnet.published_runs import published_runs
-from alexnet.records import Store
+from alexnet import paths
+from alexnet.experiments import profiles, published_results
+from alexnet.experiments.published_runs import published_runs
+from alexnet.figures import base, tables
+from alexnet.figures.display import show
+from alexnet.networks import anatomy
+from alexnet.paper.claims import claims
+from alexnet.records.record import Store
+from alexnet.statistics import board, effects, sampling
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 rows = board.rows(runs, anatomy.exact_counts())
 tested = [row for row in rows if row.verdict.label != "not tested"]
 
@@ -55,7 +59,7 @@ tables.show(table[columns], "Claims tested so far")
 # ## All effects in one picture
 
 # %%
-show(*figures.forest_plot(tested))
+show(*base.forest_plot(tested))
 
 # %% [markdown]
 # ## The rule
@@ -94,7 +98,7 @@ tables.show(simulated, "Shares of simulated experiments that the rule gets wrong
 # effect smaller than that may well be there when the verdict is *inconclusive*.
 
 # %%
-show(*figures.power_curve("How large must an effect be to be found?"))
+show(*base.power_curve("How large must an effect be to be found?"))
 
 # %%
 tables.show(board.detectable(tested), "Smallest detectable effects")

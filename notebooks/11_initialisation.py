@@ -22,15 +22,20 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-from alexnet import board, claims, experiments, figures_ablations, figures_learned, learner, paths, planning, tables
-from alexnet import starts as starting
-from alexnet.ablations import SMALL_START
-from alexnet.figures_display import show_if_any
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.experiments import starts as starting
+from alexnet.experiments.ablations import SMALL_START
+from alexnet.figures import ablations, learned, tables
+from alexnet.figures.display import show_if_any
+from alexnet.figures.tables import say
+from alexnet.paper import claims
+from alexnet.records.record import Store
+from alexnet.runs import planning
+from alexnet.statistics import board
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 specs = starting.specs(runs)
 found = {claim: board.of_claim(claim, runs) for claim in (starting.CLAIM, "bias-ones")}
 question = claims.claims().question(starting.CLAIM)
@@ -55,7 +60,7 @@ for form, starts in by_start.items():
     if form == "227" or len(by_start) == 1:
         losses = {name: list(records.values()) for name, records in starts.items()}
         show_if_any(
-            figures_ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
+            ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
             f"How soon does {starting.NETWORKS[form]} start to learn?",
         )  # fmt: skip
 
@@ -130,7 +135,7 @@ tables.show(starting.summary(outcomes), caption, {"learning rate": "g"})
 # %%
 known = outcomes.merge(starting.predicted(specs)[["start", "predicted"]], on="start")
 show_if_any(
-    figures_learned.starts, known, 90.0 - question.margin,
+    learned.starts, known, 90.0 - question.margin,
     "Does the predicted size of the scores tell which networks train?",
 )  # fmt: skip
 
@@ -152,7 +157,7 @@ for form, starts in by_start.items():
 columns = ["condition", "ours", "unit", "verdict", "why"]
 for claim, of in found.items():
     tables.show(board.verdict_board(of)[columns], claims.claims()[claim].title)
-say(figures_ablations.waiting([row for of in found.values() for row in of]))
+say(ablations.waiting([row for of in found.values() for row in of]))
 
 # %% [markdown]
 # ## Biases of one
@@ -163,7 +168,7 @@ say(figures_ablations.waiting([row for of in found.values() for row in of]))
 # %%
 drawn = [row for row in found["bias-ones"] if row.effect is not None and row.question.unit == "times"]
 show_if_any(
-    figures_ablations.paired_dots, drawn or [row for row in found["bias-ones"] if row.effect is not None], runs,
+    ablations.paired_dots, drawn or [row for row in found["bias-ones"] if row.effect is not None], runs,
     "epochs until trained" if drawn else "training loss over the first epochs (nats)",
     "Do biases of one speed up the start?",
 )  # fmt: skip

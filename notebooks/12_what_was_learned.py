@@ -24,26 +24,21 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import (
-    batches,
-    board,
-    experiments,
-    figures_ablations,
-    figures_learned,
-    learner,
-    paths,
-    pretrained,
-    tables,
-)
-from alexnet.ablations import ABLATIONS
-from alexnet.evaluation import NEIGHBOURS, first_kernels
-from alexnet.figures_display import show_if_any
-from alexnet.kernels import colour_separation, tower_means
-from alexnet.records import Store
-from alexnet.tables import say
+from alexnet import learner, paths
+from alexnet.experiments import profiles
+from alexnet.experiments.ablations import ABLATIONS
+from alexnet.figures import ablations, tables
+from alexnet.figures import learned as figures_learned
+from alexnet.figures.display import show_if_any
+from alexnet.figures.tables import say
+from alexnet.records.record import Store
+from alexnet.statistics import board
+from alexnet.training import batches, pretrained
+from alexnet.training.evaluation import NEIGHBOURS, first_kernels
+from alexnet.training.kernels import colour_separation, tower_means
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = experiments.records(PROFILE, store, SEEDS)
+runs = profiles.records(PROFILE, store, SEEDS)
 dataset = batches.split_of("cifar10")[0]
 found = {claim: board.of_claim(claim, runs) for claim in ("kernel-towers", "neighbours", "top5-sensible")}
 titles = {row.question.condition: row.question.condition_title for row in found["kernel-towers"]}
@@ -57,7 +52,7 @@ def rows(claim):
 def shown(claim):
     """The runs of the condition of a claim that is shown, with their records."""
     condition = board.shown(found[claim]).question.condition
-    return [(p, r) for p, r in figures_ablations.selected(runs, claim) if p.condition == condition and r is not None]
+    return [(p, r) for p, r in ablations.selected(runs, claim) if p.condition == condition and r is not None]
 
 
 def arrays(claim):
@@ -87,7 +82,7 @@ for of in found.values():
 # %%
 kernels = {
     f"{titles[p.condition]}, seed {p.spec.seed}": store.predictions(r)["first_kernels"]
-    for p, r in figures_ablations.selected(runs, "kernel-towers")
+    for p, r in ablations.selected(runs, "kernel-towers")
     if r is not None and r.final.outcome != "diverged" and "first_kernels" in store.predictions(r)
 }
 largest = max(kernels, key=lambda name: kernels[name].size, default=None)
@@ -102,7 +97,7 @@ show_if_any(figures_learned.selectivities, kernels, "Does one tower care more fo
 # %%
 columns = ["run", "training", "tower 1", "tower 2", "apart", "random halves apart"]
 specs = {f"{titles[p.condition]}, seed {p.spec.seed}": p.spec
-         for p, _ in figures_ablations.selected(runs, "kernel-towers")}  # fmt: skip
+         for p, _ in ablations.selected(runs, "kernel-towers")}  # fmt: skip
 measured = []
 for name, trained in kernels.items():
     untrained = first_kernels(pretrained.build(specs[name], batches.side_of(specs[name])))
@@ -115,7 +110,7 @@ if measured:
 # %%
 board_columns = ["condition", "ours", "unit", "verdict", "why"]
 tables.show(board.verdict_board(rows("kernel-towers"))[board_columns], "Verdicts")
-say(figures_ablations.waiting(rows("kernel-towers")))
+say(ablations.waiting(rows("kernel-towers")))
 
 # %% [markdown]
 # ## Neighbours

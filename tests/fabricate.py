@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from alexnet import anatomy, board, effects
-from alexnet.claims import claims
-from alexnet.experiments import Planned
-from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, RunRecord
-from alexnet.runs import ending
-from alexnet.specs import RunSpec
+from alexnet.experiments.profiles import Planned
+from alexnet.networks import anatomy
+from alexnet.paper.claims import claims
+from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord
+from alexnet.records.specs import RunSpec
+from alexnet.runs.execution import ending
+from alexnet.statistics import board, effects
 
 
 def spec(arm: str = "relu", seed: int = 0, rate: float = 0.001, cap: int = 60, **images: object) -> RunSpec:

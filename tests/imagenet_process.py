@@ -6,11 +6,12 @@ torchrun ... imagenet_process.py FOLDER_FOR_WHAT_IT_TELLS OPTIONS_OF_THE_COMMAND
 import sys
 from pathlib import Path
 
-from alexnet import __main__, imagenet_training, processes
-from alexnet.runs import weights_sha256
+from alexnet import __main__
+from alexnet.imagenet import processes, training
+from alexnet.runs.execution import weights_sha256
 
 told, *words = sys.argv[1:]
-fit = imagenet_training.fit
+fit = training.fit
 
 
 def fit_and_tell(*arguments: object) -> tuple:
@@ -19,5 +20,5 @@ def fit_and_tell(*arguments: object) -> tuple:
     return model, rows, seconds
 
 
-imagenet_training.fit = fit_and_tell
+training.fit = fit_and_tell
 sys.exit(__main__.main(["imagenet", *words]))

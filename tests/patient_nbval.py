@@ -1,7 +1,7 @@
 """A pytest plugin for nbval: forked kernels; on a busy machine one may need more than nbval's five seconds to hand over
 output."""
 
-from alexnet import warm_kernels
+from alexnet.report import warm_kernels
 
 
 def pytest_configure(config):

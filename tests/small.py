@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import RunSpec, batches, data, machine
-from alexnet.data import Dataset
-from alexnet.sources import array_hash
+from alexnet import RunSpec
+from alexnet.data import datasets
+from alexnet.data.datasets import Dataset
+from alexnet.data.sources import array_hash
+from alexnet.training import batches, machine
 
 VALIDATION, TEST = 200, 200
 
@@ -30,14 +32,14 @@ def dataset(name: str = "cifar10") -> Dataset:
         "test_labels": test_labels,
     }
     hashes = {key: array_hash(array) for key, array in arrays.items()}
-    return Dataset(name=name, classes=data.CIFAR10.classes, source="made for a test", hashes=hashes, **arrays)
+    return Dataset(name=name, classes=datasets.CIFAR10.classes, source="made for a test", hashes=hashes, **arrays)
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Let the library see the small data set in the place of CIFAR-10, and no GPU, whatever the machine has."""
     small = dataset()
-    patch.setattr(data, "load", lambda *_, **__: small)
-    patch.setattr(data, "split", partial(data.split, held_back=VALIDATION))
+    patch.setattr(datasets, "load", lambda *_, **__: small)
+    patch.setattr(datasets, "split", partial(datasets.split, held_back=VALIDATION))
     patch.setattr(machine, "default_device", lambda: torch.device("cpu"))
     forget()
 

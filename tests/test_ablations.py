@@ -6,11 +6,15 @@ from collections import defaultdict
 import pytest
 from fabricate import record, spec
 
-from alexnet import ablations, board, claims, experiments, measures, models, planning
 from alexnet.errors import SpecError
-from alexnet.experiments import PROFILES
-from alexnet.records import Learned, RunRecord, Store
-from alexnet.specs import RunSpec
+from alexnet.experiments import ablations, profiles
+from alexnet.experiments.profiles import PROFILES
+from alexnet.networks import models
+from alexnet.paper import claims
+from alexnet.records.record import Learned, RunRecord, Store
+from alexnet.records.specs import RunSpec
+from alexnet.runs import planning
+from alexnet.statistics import board, measures
 
 EXPECTED = {  # claim/condition -> the fields in which its arms differ
     "dropout-overfit/cifar": {"net.dropout"},
@@ -59,10 +63,10 @@ class Chosen(Store):
         return record(spec, [0.3 + abs(spec.recipe.learning_rate - 0.02)], test_error=None)
 
 
-def planned(profile: str) -> list[experiments.Planned]:
+def planned(profile: str) -> list[profiles.Planned]:
     """The runs for the paper's claims; the published reimplementations and transfer have tests of their own."""
     others = {"transfer", *(row.id for row in claims.published().row)}
-    return [planned for planned in experiments.plan(profile, Chosen("nowhere")) if planned.claim not in others]
+    return [planned for planned in profiles.plan(profile, Chosen("nowhere")) if planned.claim not in others]
 
 
 def flat(of: RunSpec) -> dict[str, object]:
@@ -101,8 +105,8 @@ def test_every_planned_run_belongs_to_a_question_and_its_arms(profile: str) -> N
 
 
 def test_relu_against_tanh_in_alexnet_waits_for_a_longer_profile_than_smoke():
-    assert experiments.relu_alexnet("smoke") is None
-    large = experiments.relu_alexnet("cpu")
+    assert profiles.relu_alexnet("smoke") is None
+    large = profiles.relu_alexnet("cpu")
     assert large is not None and large.conditions[0].net.name == "alexnet"
     assert {p.claim for p in large.plan(Store("nowhere"))} == {"relu-speed"}
 
@@ -116,18 +120,18 @@ def test_every_claim_that_the_cpu_profile_promises_has_runs():
         if q.profile == "cpu" and q.effect in ("ratio", "difference") and (q.claim, part) not in runs
     }
     assert not waiting
-    every = experiments.plan("cpu", Chosen("nowhere"), claim="kernel-towers")
+    every = profiles.plan("cpu", Chosen("nowhere"), claim="kernel-towers")
     assert {p.condition for p in every if p.stage == "seeds"} == {"cifar", "small", "published"}
 
 
 def test_several_claims_are_planned_together_and_an_unknown_one_is_named(tmp_path):
     store = Store(tmp_path)
-    both = list(experiments.plan("smoke", store, claim="overlap-pool, relu-speed"))
-    alone = [p for claim in ("relu-speed", "overlap-pool") for p in experiments.plan("smoke", store, claim=claim)]
+    both = list(profiles.plan("smoke", store, claim="overlap-pool, relu-speed"))
+    alone = [p for claim in ("relu-speed", "overlap-pool") for p in profiles.plan("smoke", store, claim=claim)]
     assert {p.claim for p in both if p.stage == "seeds"} <= {"overlap-pool", "relu-speed"}
     assert {(p.claim, p.spec.hash) for p in both} == {(p.claim, p.spec.hash) for p in alone}
     with pytest.raises(SpecError, match="claim 'pooling'"):
-        list(experiments.plan("smoke", store, claim="relu-speed,pooling"))
+        list(profiles.plan("smoke", store, claim="relu-speed,pooling"))
 
 
 def test_every_planned_network_can_be_built():
@@ -146,9 +150,9 @@ def test_at_least_three_seeds_count_and_none_of_them_chose():
                 assert p.spec.test
             else:
                 assert not p.spec.test
-                assert p.seed == experiments.GRID_SEED
+                assert p.seed == profiles.GRID_SEED
         assert min(map(len, seeds.values())) >= 3
-        assert experiments.GRID_SEED not in set().union(*seeds.values())
+        assert profiles.GRID_SEED not in set().union(*seeds.values())
 
 
 def test_the_grid_chooses_by_the_validation_error():
@@ -349,10 +353,10 @@ def test_variants_of_an_arm_are_averaged_and_wait_for_each_other():
         for layer, error in (("conv2", 0.4), ("conv3", 0.3)):
             of = PLAIN.spec.with_(seed=seed, net={"name": "alexnet", "without": layer})
             found = record(of, [0.5, 0.4], test_error=error + 0.01 * seed)
-            runs.append((experiments.Planned("depth", "conv2", "seeds", "without", seed, of, layer), found))
+            runs.append((profiles.Planned("depth", "conv2", "seeds", "without", seed, of, layer), found))
         of = PLAIN.spec.with_(seed=seed)
         full = record(of, [0.5, 0.4], test_error=0.25)
-        runs.append((experiments.Planned("depth", "conv2", "seeds", "full", seed, of), full))
+        runs.append((profiles.Planned("depth", "conv2", "seeds", "full", seed, of), full))
     effect = board.effect_of(question, runs)
     assert effect is not None
     assert effect.values == pytest.approx((10.0, 11.0, 12.0))
@@ -367,7 +371,7 @@ def test_an_effect_within_runs_takes_both_arms_from_each():
     runs = []
     for seed, gain in enumerate((0.01, 0.02, 0.03)):
         found = with_(record(PLAIN.spec.with_(seed=seed), [0.5, 0.4]), Learned(ten_crop_error=0.3 - gain))
-        runs.append((experiments.Planned("ten-crop", "cifar", "seeds", "network", seed, found.spec), found))
+        runs.append((profiles.Planned("ten-crop", "cifar", "seeds", "network", seed, found.spec), found))
     effect = board.effect_of(question, runs)
     assert effect is not None
     assert effect.values == pytest.approx((1.0, 2.0, 3.0))

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet import anatomy
-from alexnet.claims import claims
 from alexnet.errors import SpecError
-from alexnet.models import build, weight_layers
-from alexnet.specs import NetSpec
+from alexnet.networks import anatomy
+from alexnet.networks.models import build, weight_layers
+from alexnet.paper.claims import claims
+from alexnet.records.specs import NetSpec
 
 
 def test_exact_counts():

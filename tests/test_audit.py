@@ -20,24 +20,15 @@ import torch
 from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import (
-    RunRecord,
-    RunSpec,
-    Store,
-    __main__,
-    audit,
-    batches,
-    checks,
-    commands,
-    features,
-    models,
-    paths,
-    runs,
-    weights,
-)
-from alexnet.audit import AuditRecord
+from alexnet import RunRecord, RunSpec, Store, __main__, commands, paths
+from alexnet.audit import audit, checks
+from alexnet.audit.audit import AuditRecord
+from alexnet.data import weights
 from alexnet.errors import AlexnetError, DataError, RecordError, SpecError
-from alexnet.records import Probe
+from alexnet.networks import models
+from alexnet.records.record import Probe
+from alexnet.runs import execution
+from alexnet.training import batches, features
 
 AIMING = small.spec(1, recipe={"learning_rate": 0.02, "epochs": 6, "stop_at_train_error": 0.8})
 SPECS = [
@@ -56,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
         small.install(patch)
         torch.set_num_threads(1)
         for spec in SPECS:
-            runs.execute(spec, store)
+            execution.execute(spec, store)
     torch.set_num_threads(threads)
     small.forget()
     shutil.rmtree(store.work)
@@ -122,7 +113,7 @@ def test_the_audit_record_is_strict_json_without_names_of_this_machine(store: St
 def test_an_audit_covers_the_records_it_read_and_no_others(store: Store) -> None:
     _, record = audited(store)
     edit(store.path(AIMING.hash), lambda fields: fields.update(created="2030-01-01T00:00:00+00:00"))
-    new = runs.execute(small.spec(4, recipe={"epochs": 1}), store)
+    new = execution.execute(small.spec(4, recipe={"epochs": 1}), store)
     assert {found.hash for found in store.all() if not record.covers(found)} == {AIMING.hash, new.hash}
 
 
@@ -350,16 +341,16 @@ def test_runs_that_begin_alike_share_a_probe_and_each_is_held_against_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = small.spec(0, recipe={"epochs": 1, "learning_rate": 0.01}).with_(test=False)
-    runs.execute(other, store)
+    execution.execute(other, store)
     edit(store.path(other.hash), set_to("probe", "loss", by=0.01))
-    probe, asked = runs.probe, []
+    probe, asked = execution.probe, []
 
     def counted(spec: RunSpec) -> Probe:
         asked.append(spec.seed)
         return probe(spec)
 
     monkeypatch.setattr(audit.machine, "cores", lambda: 1)  # what other processes do cannot be counted
-    monkeypatch.setattr(runs, "probe", counted)
+    monkeypatch.setattr(execution, "probe", counted)
     assert_caught(store, other, "probe: loss is")
     assert sorted(asked) == [0, 1, 2, 3]
 
@@ -524,7 +515,7 @@ def transferred(few_data: None, tmp_path: Path) -> Store:  # noqa: F811
     """A store with one run on frozen layers and one from a random start."""
     store = Store(tmp_path / "runs")
     for spec in (PROBE, OTHER):
-        runs.execute(spec, store, "float32")
+        execution.execute(spec, store, "float32")
     shutil.rmtree(store.work)
     return store
 

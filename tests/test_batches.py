@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import batches
-from alexnet.batches import Draws, Preparation, Statistics, resizing_matrix, seed_of
 from alexnet.errors import SpecError
-from alexnet.specs import ImageSpec
+from alexnet.records.specs import ImageSpec
+from alexnet.training import batches
+from alexnet.training.batches import Draws, Preparation, Statistics, resizing_matrix, seed_of
 
 CPU = torch.device("cpu")
 

@@ -8,13 +8,17 @@ from functools import partial
 import pytest
 import torch
 
-from alexnet import bench, bench_cases, bench_layers, machine, models, options, paths
+from alexnet import options, paths
 from alexnet.__main__ import main
-from alexnet.bench import Arms
-from alexnet.bench_processes import elsewhere, side_by_side
-from alexnet.bench_records import BenchRecord, LayerTime, Result, load, load_all
+from alexnet.bench import cases, harness
+from alexnet.bench import layers as bench_layers
+from alexnet.bench.harness import Arms
+from alexnet.bench.processes import elsewhere, side_by_side
 from alexnet.errors import AlexnetError, RecordError
-from alexnet.specs import ImageSpec, NetSpec, RunSpec
+from alexnet.networks import models
+from alexnet.records.bench import BenchRecord, LayerTime, Result, load, load_all
+from alexnet.records.specs import ImageSpec, NetSpec, RunSpec
+from alexnet.training import machine
 
 
 def result(**changes: object) -> Result:
@@ -53,14 +57,14 @@ def quick(monkeypatch, tmp_path):
         yield Arms(lambda: calls.append("baseline"), lambda: calls.append("ours"), images=3)
         calls.append("cleaned up")
 
-    monkeypatch.setattr(bench, "CASES", {})
+    monkeypatch.setattr(harness, "CASES", {})
     for name in ("quick-one", "quick-two"):
-        bench.case(name, goal=1.0)(two_arms)
-    monkeypatch.setattr(bench, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(bench, "peaks", lambda: {"float32": 1e9})
-    monkeypatch.setattr(bench_cases, "layer_times", lambda: [LAYER])
-    monkeypatch.setattr(bench.machine, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(bench.machine, "busy_cores", lambda: 0.0)
+        harness.case(name, goal=1.0)(two_arms)
+    monkeypatch.setattr(harness, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(harness, "peaks", lambda: {"float32": 1e9})
+    monkeypatch.setattr(cases, "layer_times", lambda: [LAYER])
+    monkeypatch.setattr(harness.machine, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(harness.machine, "busy_cores", lambda: 0.0)
     monkeypatch.setattr(paths, "BENCH", tmp_path / "bench")
     return calls
 
@@ -94,9 +98,9 @@ def test_the_share_of_the_peak_is_of_the_right_precision():
 
 
 def test_the_arms_take_turns(quick):
-    with bench.CASES["quick-one"].prepare() as arms:
-        baseline, ours, peaks = bench.measure(arms, repeats=4)
-    calls = bench.MOST_WARM_UPS
+    with harness.CASES["quick-one"].prepare() as arms:
+        baseline, ours, peaks = harness.measure(arms, repeats=4)
+    calls = harness.MOST_WARM_UPS
     warmed_up, turns = quick[: 2 * calls], quick[2 * calls : -1]
     assert warmed_up == ["baseline"] * calls + ["ours"] * calls
     assert turns == ["baseline", "ours", "ours", "baseline"] * 2
@@ -106,9 +110,9 @@ def test_the_arms_take_turns(quick):
 
 
 def test_short_calls_are_repeated_and_averaged(quick, monkeypatch):
-    monkeypatch.setattr(bench, "LEAST_SECONDS", 0.01)
-    with bench.CASES["quick-one"].prepare() as arms:
-        _, ours, _ = bench.measure(arms, repeats=1)
+    monkeypatch.setattr(harness, "LEAST_SECONDS", 0.01)
+    with harness.CASES["quick-one"].prepare() as arms:
+        _, ours, _ = harness.measure(arms, repeats=1)
     assert quick.count("ours") > 10
     assert ours[0] < 0.01
 
@@ -116,12 +120,12 @@ def test_short_calls_are_repeated_and_averaged(quick, monkeypatch):
 def test_the_command_measures_and_stores_every_case(quick, capsys):
     assert main(["bench", "--repeats", "3"]) == 0
     (path,) = paths.BENCH.iterdir()
-    assert path.name == f"{bench.machine_name()}.json"
+    assert path.name == f"{harness.machine_name()}.json"
     stored = load(path)
     assert [one.case for one in stored.results] == ["quick-one", "quick-two"]
     assert len(stored.result("quick-two").ours_seconds) == 3
     assert [one.layer for one in stored.layers] == ["conv1"]
-    assert load_all(paths.BENCH) == {bench.machine_name(): stored}
+    assert load_all(paths.BENCH) == {harness.machine_name(): stored}
     assert stored.results[0].question == "Does ours beat the baseline?"
     printed = capsys.readouterr().out
     assert "quick-one" in printed and "float32 1 GFLOP/s" in printed
@@ -158,20 +162,20 @@ def test_records_that_cannot_be_read_are_refused(tmp_path):
 
 
 def test_the_peak_is_measured_for_the_precisions_the_machine_has(monkeypatch):
-    monkeypatch.setattr(bench.machine, "has_fast_bfloat16", lambda: False)
-    monkeypatch.setattr(bench.machine, "default_device", lambda: torch.device("cpu"))
-    found = bench.peaks()
+    monkeypatch.setattr(harness.machine, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(harness.machine, "default_device", lambda: torch.device("cpu"))
+    found = harness.peaks()
     assert list(found) == ["float32"]
     assert found["float32"] > 1e8
 
 
 def test_the_peak_is_measured_in_turn_with_the_calls(monkeypatch):
     calls = []
-    monkeypatch.setattr(bench, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(bench, "peak", lambda precision: calls.append(precision) or 1e9 * len(calls))
+    monkeypatch.setattr(harness, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(harness, "peak", lambda precision: calls.append(precision) or 1e9 * len(calls))
     arms = Arms(lambda: calls.append("baseline"), lambda: calls.append("ours"), flop=1.0)
-    times = bench.measure(arms, repeats=2)
-    assert calls[2 * bench.MOST_WARM_UPS :] == ["baseline", "ours", "float32", "ours", "baseline", "float32"]
+    times = harness.measure(arms, repeats=2)
+    assert calls[2 * harness.MOST_WARM_UPS :] == ["baseline", "ours", "float32", "ours", "baseline", "float32"]
     assert times.peaks == [9e9, 12e9]
 
 
@@ -192,8 +196,8 @@ def test_a_record_from_before_peaks_were_measured_in_turn_is_read(tmp_path):
 def test_every_case_asks_something_and_is_listed(capsys):
     assert main(["bench", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert len(bench.CASES) >= 9
-    assert all(f"{name} " in printed and one.question != name for name, one in bench.CASES.items())
+    assert len(harness.CASES) >= 9
+    assert all(f"{name} " in printed and one.question != name for name, one in harness.CASES.items())
 
 
 # An arm in a process of its own
@@ -251,8 +255,8 @@ def test_busy_cores_are_those_of_other_processes(monkeypatch):
 
 
 def test_slow_cases_are_repeated_less_often(quick):
-    bench.CASES["quick-one"] = bench.case("quick-one", repeats=2)(lambda: iter([Arms(list, list)]))
-    found = bench.run_cases(list(bench.CASES.values()), repeats=3, say=lambda line: None)
+    harness.CASES["quick-one"] = harness.case("quick-one", repeats=2)(lambda: iter([Arms(list, list)]))
+    found = harness.run_cases(list(harness.CASES.values()), repeats=3, say=lambda line: None)
     assert [len(one.ours_seconds) for one in found.results] == [2, 3]
 
 
@@ -262,12 +266,12 @@ def test_slow_cases_are_repeated_less_often(quick):
 def test_arithmetic_of_a_training_step():
     """Counted by hand: weights times the places where they are used; a multiply-add counts as two."""
     spec = RunSpec(images=ImageSpec(resize=67), net=NetSpec(width=0.05))
-    model = bench_cases.models.build(spec.net, 67)
-    rows = bench_cases.models.layer_table(model, 67)
+    model = cases.models.build(spec.net, 67)
+    rows = cases.models.layer_table(model, 67)
     weights = rows[rows.layer.str.match("conv|fc")].set_index("layer")
     outputs, layers = weights["output"], dict(model.named_children())
     adds = {name: layers[name].weight.numel() * torch.Size(outputs[name][1:]).numel() for name in weights.index}
-    assert bench_cases.flop_an_image(spec) == 2 * (3 * sum(adds.values()) - adds["conv1"])
+    assert cases.flop_an_image(spec) == 2 * (3 * sum(adds.values()) - adds["conv1"])
 
 
 def test_the_cases_on_few_images(small_data, monkeypatch):
@@ -282,16 +286,16 @@ def test_the_cases_on_few_images(small_data, monkeypatch):
     def narrow(net, side, *options):
         return build(net.model_copy(update={"width": 0.02}), side, *options)
 
-    monkeypatch.setattr(bench_cases, "elsewhere", here)
-    monkeypatch.setattr(bench_cases, "MANY", 256)
-    monkeypatch.setattr(bench_cases, "FEW", 128)
-    monkeypatch.setattr(bench_cases, "NORM_SHAPES", {"conv1": (2, 6, 5, 5), "conv2": (2, 6, 5, 5)})
-    monkeypatch.setattr(bench_cases.machine, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(bench_cases.models, "build", narrow)
+    monkeypatch.setattr(cases, "elsewhere", here)
+    monkeypatch.setattr(cases, "MANY", 256)
+    monkeypatch.setattr(cases, "FEW", 128)
+    monkeypatch.setattr(cases, "NORM_SHAPES", {"conv1": (2, 6, 5, 5), "conv2": (2, 6, 5, 5)})
+    monkeypatch.setattr(cases.machine, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(cases.models, "build", narrow)
     tiny = RunSpec().with_(images={"train_size": 128}, net={"form": "32"})
-    monkeypatch.setattr(bench_cases, "_spec_227", lambda: tiny)
-    monkeypatch.setattr(bench_cases, "reference_loop", lambda images: partial(sum, [images]))  # has its own test
-    for one in bench.CASES.values():
+    monkeypatch.setattr(cases, "_spec_227", lambda: tiny)
+    monkeypatch.setattr(cases, "reference_loop", lambda images: partial(sum, [images]))  # has its own test
+    for one in harness.CASES.values():
         with one.prepare() as arms:
             arms.baseline()
             arms.ours()
@@ -306,14 +310,14 @@ def test_layers_are_timed_one_by_one_and_their_arithmetic_adds_up():
     assert [one.layer for one in found] == [name for name, _ in models.build(net, 32).named_children()]
     assert [one.first for one in found[:2]] == [True, False]
     assert all(one.seconds > 0 for one in found)
-    step = bench_cases.flop_an_image(RunSpec(net=net))
+    step = cases.flop_an_image(RunSpec(net=net))
     assert sum(one.flop for one in found) == pytest.approx(2 * step)
 
 
 def test_the_reference_loop_trains(small_data, monkeypatch):
-    build = bench_cases.models.build
+    build = cases.models.build
     monkeypatch.setattr(
-        bench_cases.models, "build", lambda net, side: build(net.model_copy(update={"width": 0.05}), side)
+        cases.models, "build", lambda net, side: build(net.model_copy(update={"width": 0.05}), side)
     )
-    loss = bench_cases.reference_loop(4)()
+    loss = cases.reference_loop(4)()
     assert 0 < loss < 100

@@ -6,10 +6,12 @@ import tomllib
 import pytest
 from fabricate import planned
 
-from alexnet import answers, experiments, paths
-from alexnet.claims import claims, history, published
+from alexnet import paths
 from alexnet.errors import SpecError
-from alexnet.records import Store
+from alexnet.experiments import profiles
+from alexnet.paper.claims import claims, history, published
+from alexnet.records.record import Store
+from alexnet.report import answers
 
 IDS = [
     "relu-speed",
@@ -106,7 +108,7 @@ def test_unknown_ids_are_refused_and_the_known_ones_named(claim, condition, know
 
 
 def changed(tmp_path, old, new, name="claims.toml"):
-    text = (paths.PACKAGE / name).read_text(encoding="utf-8")
+    text = (paths.PAPER / name).read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / name
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -186,7 +188,7 @@ def test_an_unknown_reimplementation_is_refused():
 
 def test_tables_hold_plain_text_and_numbers_only():
     for name in ("claims.toml", "published.toml"):
-        text = (paths.PACKAGE / name).read_text(encoding="utf-8")
+        text = (paths.PAPER / name).read_text(encoding="utf-8")
         assert tomllib.loads(text) and text.isascii() and "http" not in text
 
 
@@ -200,6 +202,9 @@ def test_every_claim_and_reimplementation_has_a_page_that_names_it():
 
 
 # ---- what was planned, seen and changed ------------------------------------------------------------------------------
+
+
+CLAIMS = ("lib/alexnet/claims.toml", "lib/alexnet/paper/claims.toml")  # where they lay, and where they lie
 
 
 @pytest.fixture
@@ -226,14 +231,16 @@ def test_the_list_of_changes_agrees_with_the_history(git):
     for event in events:
         date, subject = git("show", "-s", "--format=%cI%n%s", event.commit).split("\n")
         assert datetime.datetime.fromisoformat(date) == event.date and subject == event.subject, event.commit
-    touched = git("log", "--format=%H", events[-1].commit, "--", "lib/alexnet/claims.toml").split()
+    touched = git("log", "--format=%H", events[-1].commit, "--", *CLAIMS).split()
     assert set(touched) <= {event.commit for event in events}, "every change of the claims is in the list"
 
 
 def test_nothing_that_decides_a_verdict_was_changed_since_the_last_entry(git):
     """What was fixed stays fixed: a change of a margin, a measure or a primary condition needs an entry of its own."""
-    then = tomllib.loads(git("show", f"{history().event[-1].commit}:lib/alexnet/claims.toml"))
-    now = tomllib.loads((paths.PACKAGE / "claims.toml").read_text(encoding="utf-8"))
+    last = history().event[-1].commit
+    place = git("ls-tree", "--name-only", last, "--", *CLAIMS)
+    then = tomllib.loads(git("show", f"{last}:{place}"))
+    now = tomllib.loads((paths.PAPER / "claims.toml").read_text(encoding="utf-8"))
     deciding = ("effect", "measure", "levels", "arms", "null", "margin", "also", "direction", "smallest_of", "figures")
     deciding += ("id", "primary", "seen", "scale", "profile")
 
@@ -248,9 +255,9 @@ def test_nothing_that_decides_a_verdict_was_changed_since_the_last_entry(git):
 
 def test_the_rule_precedes_every_record_that_decides_a_claim(git):
     fixed = claims().rule.fixed
-    runs = experiments.records("cpu", Store(paths.RUNS))
+    runs = profiles.records("cpu", Store(paths.RUNS))
     assert answers.too_early(runs) == [], "no record is older than the day of the rule"
-    dates = git("log", "--reverse", "--format=%cI", f"-Sfixed = {fixed}", "--", "lib/alexnet/claims.toml").split("\n")
+    dates = git("log", "--reverse", "--format=%cI", f"-Sfixed = {fixed}", "--", *CLAIMS).split("\n")
     committed = datetime.datetime.fromisoformat(dates[0])
     assert committed.date() == fixed
     for record in answers.deciding(runs):

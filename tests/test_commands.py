@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 import alexnet
-from alexnet import __main__, commands, data, imagenet, imagenet_training, machine, notebooks, options, paths, training
+from alexnet import __main__, commands, options, paths
+from alexnet.data import datasets
 from alexnet.errors import SpecError
-from alexnet.specs import RunSpec
+from alexnet.imagenet import job
+from alexnet.imagenet import training as imagenet_training
+from alexnet.prediction import training
+from alexnet.records.specs import RunSpec
+from alexnet.report import notebooks
+from alexnet.training import machine
 
 LIST_MODULES = """
 import sys
@@ -49,9 +55,9 @@ def test_every_public_name_is_there_when_it_is_used() -> None:
 def test_what_the_options_offer_is_what_the_modules_have() -> None:
     parse = commands.parser("").parse_args
     given = parse(["imagenet", "folder"])
-    assert imagenet.spec_of(given, 1000) == imagenet_training.ImagenetSpec(net=imagenet.spec_of(given, 1000).net)
+    assert job.spec_of(given, 1000) == imagenet_training.ImagenetSpec(net=job.spec_of(given, 1000).net)
     assert parse(["report"]).limit == parse(["notebooks"]).limit == notebooks.TIME_LIMIT
-    for name in (*data.DESCRIPTIONS, data.WEIGHTS):
+    for name in (*datasets.DESCRIPTIONS, datasets.WEIGHTS):
         assert parse(["data", "--dataset", name]).dataset == name
     for name in training.DEFAULTS:
         assert parse(["train", "--dataset", name]).dataset == name

@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from alexnet import compat, paths
+from alexnet import paths
+from alexnet.data import compat
 
 
 def fresh(monkeypatch: pytest.MonkeyPatch, operators_load: bool) -> list[str]:
@@ -65,4 +66,4 @@ def test_torchvision_imports_here_and_again() -> None:
         "import torch, torchvision.datasets, torchvision.models, torchvision.transforms.v2; "
         "torch.ops.torchvision.nms"
     )
-    subprocess.run([sys.executable, "-c", script, str(paths.PACKAGE / "compat.py")], check=True)
+    subprocess.run([sys.executable, "-c", script, str(paths.PACKAGE / "data" / "compat.py")], check=True)

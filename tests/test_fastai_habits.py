@@ -26,11 +26,13 @@ from fastai.learner import load_learner
 from PIL import Image
 from torch import Tensor, nn
 
-from alexnet import batches, learner, learners, runs
+from alexnet import learner
 from alexnet.errors import AlexnetError, DataError, SpecError
-from alexnet.learners import CoupledLearner
-from alexnet.records import Store
-from alexnet.specs import RunSpec
+from alexnet.records.record import Store
+from alexnet.records.specs import RunSpec
+from alexnet.runs import execution
+from alexnet.training import batches, learners
+from alexnet.training.learners import CoupledLearner
 
 CPU = torch.device("cpu")
 CLASSES = small.dataset().classes
@@ -95,7 +97,7 @@ def test_a_split_smaller_than_a_batch_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(batches, "statistics", lambda *_: pytest.fail("worked before it looked"))
     spec = small.spec(images={"train_size": size}, recipe={"batch_size": size + 1})
-    calls = (lambda: learner(spec), lambda: runs.execute(spec, Store(tmp_path)), lambda: runs.probe(spec))
+    calls = (lambda: learner(spec), lambda: execution.execute(spec, Store(tmp_path)), lambda: execution.probe(spec))
     for call in calls:
         with pytest.raises(SpecError, match=rf"^{size} training images do not fill a batch of {size + 1};") as caught:
             call()

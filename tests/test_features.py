@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet import features, sources
-from alexnet.batches import IMAGENET_MEAN, IMAGENET_STD
-from alexnet.compat import import_torchvision
+from alexnet.data import sources
+from alexnet.data.compat import import_torchvision
+from alexnet.data.weights import IMAGENET, Weights
 from alexnet.errors import DataError
-from alexnet.weights import IMAGENET, Weights
+from alexnet.training import features
+from alexnet.training.batches import IMAGENET_MEAN, IMAGENET_STD
 
 COUNT = 7
 GENERATOR = np.random.default_rng(2012)

@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet import __main__, data, experiments, grid, paths, runs
+from alexnet import __main__, paths
+from alexnet.data import datasets
 from alexnet.errors import DataError, SpecError
-from alexnet.experiments import ReluSpeed
-from alexnet.records import RunRecord, Store
-from alexnet.specs import ImageSpec
+from alexnet.experiments import grid, profiles
+from alexnet.experiments.profiles import ReluSpeed
+from alexnet.records.record import RunRecord, Store
+from alexnet.records.specs import ImageSpec
+from alexnet.runs import execution
 
-NARROW = experiments.MODERN.net.model_copy(update={"width": 0.25})
+NARROW = profiles.MODERN.net.model_copy(update={"width": 0.25})
 TINY = ReluSpeed(
-    (replace(experiments.MODERN, net=NARROW, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
+    (replace(profiles.MODERN, net=NARROW, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
     seeds=1,
     images=ImageSpec(train_size=600, valid_size=100, test_size=100),
     target=0.3,
@@ -28,8 +31,8 @@ TINY = ReluSpeed(
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> ReluSpeed:
     """An experiment of four grid runs and two that count, a second each."""
-    monkeypatch.setitem(experiments.RELU_SPEED, "smoke", TINY)
-    monkeypatch.setitem(experiments.EXPERIMENTS, "smoke", (TINY,))
+    monkeypatch.setitem(profiles.RELU_SPEED, "smoke", TINY)
+    monkeypatch.setitem(profiles.EXPERIMENTS, "smoke", (TINY,))
     monkeypatch.delenv("CI", raising=False)
     return TINY
 
@@ -38,7 +41,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> ReluSpeed:
 def real_data() -> None:
     """Workers are processes of their own and load the real images."""
     try:
-        data.require_cached("cifar10", paths.data_folder())
+        datasets.require_cached("cifar10", paths.data_folder())
     except DataError as error:
         pytest.skip(f"CIFAR-10 is not in the cache: {error}")
 
@@ -49,18 +52,18 @@ def complete(store: Store) -> dict[str, RunRecord]:
 
 def test_later_stages_wait_for_the_grid(small_data: None, tiny: ReluSpeed, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    planned = list(experiments.plan("smoke", store))
+    planned = list(profiles.plan("smoke", store))
     assert {p.stage for p in planned} == {"grid"}
     assert len(planned) == 4
     assert not any(p.spec.test for p in planned), "a run that chooses must not see the test set"
     for p in planned:
-        runs.execute(p.spec, store)
-    planned = list(experiments.plan("smoke", store, seeds=3))
+        execution.execute(p.spec, store)
+    planned = list(profiles.plan("smoke", store, seeds=3))
     counting = [p for p in planned if p.stage == "seeds"]
     assert [(p.arm, p.seed) for p in counting] == [(arm, seed) for arm in ("relu", "tanh") for seed in range(3)]
     for arm in ("relu", "tanh"):
         grid_records = [store.get(p.spec) for p in planned if p.stage == "grid" and p.arm == arm]
-        rate = experiments.chosen_rate(r for r in grid_records if r)
+        rate = profiles.chosen_rate(r for r in grid_records if r)
         assert {p.spec.recipe.learning_rate for p in counting if p.arm == arm} == {rate}
 
 
@@ -70,17 +73,17 @@ def fabricated(record: RunRecord, rate: float, outcome: str, to_target: float | 
 
 
 def test_the_grid_chooses_the_first_to_arrive(small_data: None, tiny: ReluSpeed, tmp_path: Path) -> None:
-    one = runs.execute(next(iter(experiments.plan("smoke", Store(tmp_path)))).spec, Store(tmp_path))
+    one = execution.execute(next(iter(profiles.plan("smoke", Store(tmp_path)))).spec, Store(tmp_path))
     slow = fabricated(one, 0.1, "reached", 9.5, 0.2)
     fast = fabricated(one, 0.2, "reached", 4.5, 0.24)
     late = fabricated(one, 0.3, "censored", None, 0.31)
     later = fabricated(one, 0.4, "censored", None, 0.35)
     lost = fabricated(one, 0.5, "diverged", None, float("nan"))
-    assert experiments.chosen_rate([slow, late, fast, lost]) == 0.2
-    assert experiments.chosen_rate([later, lost, late]) == 0.3
-    assert experiments.chosen_rate([fast, fabricated(one, 0.15, "reached", 4.5, 0.24)]) == 0.15
+    assert profiles.chosen_rate([slow, late, fast, lost]) == 0.2
+    assert profiles.chosen_rate([later, lost, late]) == 0.3
+    assert profiles.chosen_rate([fast, fabricated(one, 0.15, "reached", 4.5, 0.24)]) == 0.15
     with pytest.raises(SpecError, match="diverged"):
-        experiments.chosen_rate([lost])
+        profiles.chosen_rate([lost])
 
 
 def run(tmp_path: Path, *words: str) -> int:
@@ -148,7 +151,7 @@ def test_a_dry_run_trains_nothing(small_data: None, tiny: ReluSpeed, tmp_path: P
 def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
     small_data: None, tiny: ReluSpeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    whole = runs.execute
+    whole = execution.execute
     finished = []
 
     def interrupted(*arguments: object, **options: object) -> RunRecord:
@@ -158,10 +161,10 @@ def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return record
 
-    monkeypatch.setattr(runs, "execute", interrupted)
+    monkeypatch.setattr(execution, "execute", interrupted)
     assert run(tmp_path, "--workers", "1") == 130
     assert "goes on from the last epochs" in capsys.readouterr().err
-    monkeypatch.setattr(runs, "execute", whole)
+    monkeypatch.setattr(execution, "execute", whole)
     assert run(tmp_path, "--workers", "1") == 0
     assert "2 records are reused" in capsys.readouterr().out
     assert len(complete(Store(tmp_path))) == 6

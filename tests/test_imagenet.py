@@ -21,15 +21,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alexnet import __main__, imagenet, imagenet_evaluation, imagenet_images, imagenet_training, models, processes
-from alexnet.batches import WEIGHTS_STREAM, Preparation, imagenet_statistics, seed_of
-from alexnet.compat import import_torchvision
+from alexnet import __main__
+from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError
-from alexnet.imagenet import ImagenetResult
-from alexnet.imagenet_evaluation import TORCHVISION_IMAGES
-from alexnet.imagenet_images import FolderBatches, Photographs
-from alexnet.imagenet_training import PAPER_IMAGES
-from alexnet.specs import NetSpec
+from alexnet.imagenet import (
+    evaluation,
+    job,
+    processes,
+)
+from alexnet.imagenet import (
+    images as imagenet_images,
+)
+from alexnet.imagenet import (
+    training as imagenet_training,
+)
+from alexnet.imagenet.evaluation import TORCHVISION_IMAGES
+from alexnet.imagenet.images import FolderBatches, Photographs
+from alexnet.imagenet.job import ImagenetResult
+from alexnet.imagenet.training import PAPER_IMAGES
+from alexnet.networks import models
+from alexnet.records.specs import NetSpec
+from alexnet.training.batches import WEIGHTS_STREAM, Preparation, imagenet_statistics, seed_of
 
 TRAINING, VALIDATION, CLASSES = 8, 3, 6  # images a class, images a class, classes
 SMALL = ["--width", "0.03", "--init", "kaiming", "--learning-rate", "1e-4", "--batch-size", "16", "--epochs", "2"]
@@ -64,7 +76,7 @@ def plain_machine() -> object:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imagenet.machine, "default_device", lambda: torch.device("cpu"))
+        patch.setattr(job.machine, "default_device", lambda: torch.device("cpu"))
         for name, value in {"ALEXNET_PRECISION": "float32", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}.items():
             patch.setenv(name, value)
         yield
@@ -310,7 +322,7 @@ def test_one_and_ten_crops_against_their_definition(drawn: Path) -> None:
     statistics = imagenet_images._statistics(torch.full((256, 256, 3), 100.0).double(), torch.eye(3).double() * 2e4)
     prepare = Preparation(PAPER_IMAGES, statistics, torch.device("cpu"))
     net = models.build(NetSpec(classes=CLASSES, width=0.03, init="kaiming"), 227, seed=5).eval()
-    found = imagenet_evaluation.evaluate(net, FolderBatches(Photographs(listed), prepare, bs=7))
+    found = evaluation.evaluate(net, FolderBatches(Photographs(listed), prepare, bs=7))
 
     functional = import_torchvision().transforms.functional
     wrong = np.zeros((2, 2))
@@ -563,7 +575,7 @@ def test_the_same_training_twice_at_once_is_refused(
     drawn: Path, trained: Path, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
     (file,) = trained.glob("*.json")
-    from alexnet.records import Store
+    from alexnet.records.record import Store
 
     with Store(trained).hold(file.stem):
         assert run(drawn, trained, "--dropout", "0") == 2

@@ -14,15 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet import norm_kernels, response_norm
 from alexnet.errors import AlexnetError
-from alexnet.layers import (
-    LocallyConnected2d,
-    LocalResponseNorm,
-    SpatialResponseNorm,
-    reference_response_norm,
-)
-from alexnet.models import TowerNorm
+from alexnet.networks import norm_kernels, response_norm
+from alexnet.networks.layers import LocallyConnected2d, LocalResponseNorm, SpatialResponseNorm, reference_response_norm
+from alexnet.networks.models import TowerNorm
 
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 DTYPES = list(TOLERANCE)

@@ -9,10 +9,12 @@ import torch
 from fastai.learner import Learner
 from torch import nn
 
-from alexnet import batches, learner, learners, models
-from alexnet.batches import DROPOUT_STREAM, WEIGHTS_STREAM, seed_of
+from alexnet import learner
 from alexnet.errors import SpecError
-from alexnet.specs import RecipeSpec, RunSpec
+from alexnet.networks import models
+from alexnet.records.specs import RecipeSpec, RunSpec
+from alexnet.training import batches, learners
+from alexnet.training.batches import DROPOUT_STREAM, WEIGHTS_STREAM, seed_of
 
 CPU = torch.device("cpu")
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet import models
-from alexnet.compat import import_torchvision
+from alexnet.data.compat import import_torchvision
 from alexnet.errors import SpecError
-from alexnet.layers import LocalResponseNorm, SpatialResponseNorm
-from alexnet.models import TowerNorm, build, layer_table, parameter_count
-from alexnet.specs import NetSpec
+from alexnet.networks import models
+from alexnet.networks.layers import LocalResponseNorm, SpatialResponseNorm
+from alexnet.networks.models import TowerNorm, build, layer_table, parameter_count
+from alexnet.records.specs import NetSpec
 
 SMALL = {"form": "32", "width": 1 / 16}
 MIDDLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")

@@ -13,8 +13,10 @@ import psutil
 import pytest
 import stub_notebooks
 
-from alexnet import figures_display, notebooks, paths, prose, tables
+from alexnet import paths
 from alexnet.errors import ReportError
+from alexnet.figures import display, tables
+from alexnet.report import notebooks, prose
 
 COMMITTED = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.py"))
 
@@ -280,7 +282,7 @@ def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
     def draw(last: float):
         _, axes = pyplot.subplots()
         axes.plot([1, 2, 3], [0.5, 0.25, last])
-        return figures_display.bundle(axes, "The error falls with every epoch of the training.")
+        return display.bundle(axes, "The error falls with every epoch of the training.")
 
     data, metadata = draw(0.125)
     again, _ = draw(0.125 + 1e-15)
@@ -291,7 +293,7 @@ def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
     assert data["text/plain"] != other["text/plain"], "another value is"
     assert not pyplot.get_fignums(), "shown once, not again at the end of the cell"
     with pytest.raises(ReportError, match="too short"):
-        figures_display.bundle(pyplot.figure(), "A plot")
+        display.bundle(pyplot.figure(), "A plot")
     pyplot.close("all")
 
 

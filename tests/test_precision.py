@@ -5,11 +5,15 @@ from pathlib import Path
 import fabricate
 import pytest
 
-from alexnet import experiments, grid, machine, paths, precision, runs
+from alexnet import paths
 from alexnet.__main__ import main
+from alexnet.audit import precision
 from alexnet.errors import SpecError
-from alexnet.planning import Planned
-from alexnet.records import RunRecord, Store
+from alexnet.experiments import grid, profiles
+from alexnet.records.record import RunRecord, Store
+from alexnet.runs import execution
+from alexnet.runs.planning import Planned
+from alexnet.training import machine
 
 
 def computed_in(name: str, record: RunRecord, test_error: float) -> RunRecord:
@@ -32,7 +36,7 @@ def stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Store, Stor
             repetitions.put(computed_in("float32", record, 0.29 + 0.02 * seed))
         named.append((planned, store.get(planned.spec)))
     named.append(fabricate.planned("tanh", 0, 5.0, condition="modern"))
-    monkeypatch.setattr(experiments, "records", lambda *_: named)
+    monkeypatch.setattr(profiles, "records", lambda *_: named)
     monkeypatch.setattr(paths, "RUNS", store.folder)
     monkeypatch.setattr(paths, "FLOAT32_RUNS", repetitions.folder)
     monkeypatch.delenv("CI", raising=False)
@@ -97,7 +101,7 @@ def test_the_command_repeats_what_is_missing(
 def test_nothing_to_repeat_is_said(
     stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(experiments, "records", lambda *_: [])
+    monkeypatch.setattr(profiles, "records", lambda *_: [])
     assert main(["precision"]) == 2
     assert "bfloat16" in capsys.readouterr().err
     assert main(["precision", "--workers", "0"]) == 2
@@ -106,7 +110,7 @@ def test_nothing_to_repeat_is_said(
 def test_repeated_runs_exist_in_the_plan(tmp_path: Path) -> None:
     """A claim, condition or arm that is renamed would leave the comparison empty without a word."""
     committed = Store(paths.RUNS)
-    named = {(p.claim, p.condition, p.arm) for p in experiments.plan("cpu", committed) if p.stage == "seeds"}
+    named = {(p.claim, p.condition, p.arm) for p in profiles.plan("cpu", committed) if p.stage == "seeds"}
     assert set(precision.REPEATED) <= named
 
 
@@ -118,4 +122,4 @@ def test_given_runs_are_executed_here(small_data: None, tmp_path: Path) -> None:
     record = Store(tmp_path).get(planned.spec)
     assert record is not None
     assert record.final.epochs == 2
-    assert runs.finished(planned.spec, [epoch.model_dump() for epoch in record.history]) is False
+    assert execution.finished(planned.spec, [epoch.model_dump() for epoch in record.history]) is False

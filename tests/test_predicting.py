@@ -18,25 +18,16 @@ import torch
 from PIL import Image, PngImagePlugin
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import (
-    Classifier,
-    __main__,
-    batches,
-    checkpoints,
-    learners,
-    machine,
-    paths,
-    photograph,
-    predict,
-    pretrained,
-    runs,
-    training,
-)
-from alexnet.checkpoints import DIGEST, ENTRY
-from alexnet.data import CIFAR10
+from alexnet import Classifier, __main__, paths, predict
+from alexnet.data import photograph
+from alexnet.data.datasets import CIFAR10
 from alexnet.errors import DataError, RecordError, SpecError
-from alexnet.records import Epoch, Store
-from alexnet.specs import RunSpec
+from alexnet.prediction import checkpoints, training
+from alexnet.prediction.checkpoints import DIGEST, ENTRY
+from alexnet.records.record import Epoch, Store
+from alexnet.records.specs import RunSpec
+from alexnet.runs import execution
+from alexnet.training import batches, learners, machine, pretrained
 
 SPEC = small.spec(3, recipe={"epochs": 2, "momentum": 0.9}, images={"padding": 2, "crop": 30, "flip": True})
 GREY = small.spec(1, net={"width": 0.0625}, recipe={"epochs": 1}).with_(dataset="mnist")
@@ -68,10 +59,10 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> Image.Image:
 
 def test_test_images_get_the_probabilities_that_the_run_gave_them(small_data: None, made: Path, tmp_path: Path) -> None:
     """The preparation is that of the test, to the last bit, though the checkpoint knows no data set."""
-    done = runs.trained(SPEC, Store(tmp_path), "float32")
+    done = execution.trained(SPEC, Store(tmp_path), "float32")
     expected, _ = learners.log_probabilities(done.learn.model, batches.test_batches(SPEC, machine.default_device()))
     classifier = Classifier.load(made)
-    assert classifier.checkpoint.description.weights_sha256 == runs.weights_sha256(done.learn.model)
+    assert classifier.checkpoint.description.weights_sha256 == execution.weights_sha256(done.learn.model)
     images = small.dataset().test_images
     found = classifier.probabilities(images)
     torch.testing.assert_close(found, expected.exp(), rtol=1e-5, atol=1e-6)
@@ -112,7 +103,7 @@ def test_the_network_of_grey_images_takes_one_channel(tmp_path: Path, monkeypatc
     )  # fmt: skip
     small.install(monkeypatch)
     monkeypatch.setattr(batches.data, "load", lambda *_, **__: grey)
-    done = runs.trained(GREY, Store(tmp_path), "float32")
+    done = execution.trained(GREY, Store(tmp_path), "float32")
     training.train(GREY, tmp_path / "grey.safetensors", Store(tmp_path / "work"), "float32")
     classifier = Classifier.load(tmp_path / "grey.safetensors")
     expected, _ = learners.log_probabilities(done.learn.model, batches.test_batches(GREY, torch.device("cpu")))
@@ -131,7 +122,7 @@ def test_frozen_layers_are_in_the_checkpoint(few_data: None, tmp_path: Path) -> 
     path = tmp_path / "probe.safetensors"
     description = training.train(PROBE, path, Store(tmp_path / "work"), "float32")
     assert "imagenet_weights" in description.data
-    done = runs.trained(PROBE, Store(tmp_path / "again"), "float32")
+    done = execution.trained(PROBE, Store(tmp_path / "again"), "float32")
     test = pretrained.test_batches(PROBE, torch.device("cpu"), "float32")
     expected, _ = learners.log_probabilities(done.learn.model, test)
     images = batches.split_of("cifar10")[0].test_images
@@ -767,7 +758,7 @@ def test_one_command_makes_the_checkpoint_and_its_record_proves_it(
     store = Store(paths.RUNS)
     assert __main__.main(["train", "--dry-run"]) == 0
     assert "(an estimate)" in capsys.readouterr().out and not (at_home / "checkpoints").exists()
-    record = runs.execute(SPEC, store, "float32")
+    record = execution.execute(SPEC, store, "float32")
     assert __main__.main(["train", "--record", SPEC.hash]) == 0
     output = capsys.readouterr().out
     assert "(as recorded)" in output and f"those of the record {record.hash}, to the last bit" in output
@@ -780,7 +771,7 @@ def test_one_command_makes_the_checkpoint_and_its_record_proves_it(
 
 
 def test_weights_of_another_machine_are_said_to_be_close_or_not(at_home: Path) -> None:
-    record = runs.execute(SPEC, Store(paths.RUNS), "float32")
+    record = execution.execute(SPEC, Store(paths.RUNS), "float32")
     description = training.train(SPEC, at_home / "a.safetensors")
     other = description.model_copy(update={"weights_sha256": "0"})
     assert "as close as seeds are" in training.proof(other, record)

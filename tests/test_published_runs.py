@@ -9,28 +9,23 @@ import small
 import torch
 import torch.nn.functional as F
 
-from alexnet import (
-    checks,
-    data,
-    experiments,
-    figures_published,
-    models,
-    notebooks,
-    published_report,
-    published_results,
-    report,
-    runs,
-)
-from alexnet.batches import Preparation, Statistics, random_boxes
-from alexnet.claims import claims, published
-from alexnet.compat import import_torchvision
-from alexnet.data import CIFAR10
+from alexnet.audit import checks
+from alexnet.data import datasets
+from alexnet.data.compat import import_torchvision
+from alexnet.data.datasets import CIFAR10
 from alexnet.errors import SpecError
-from alexnet.published_results import ArmResult
-from alexnet.published_runs import PAPER_START, PUBLISHED, SHARE, Arm, published_runs
-from alexnet.records import RunRecord, Store
-from alexnet.reimplementations import NETWORKS, PROTOCOLS, training_images
-from alexnet.specs import ImageSpec, RunSpec, parse
+from alexnet.experiments import profiles, published_results
+from alexnet.experiments.published_results import ArmResult
+from alexnet.experiments.published_runs import PAPER_START, PUBLISHED, SHARE, Arm, published_runs
+from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS, training_images
+from alexnet.figures import published as figures_published
+from alexnet.networks import models
+from alexnet.paper.claims import claims, published
+from alexnet.records.record import RunRecord, Store
+from alexnet.records.specs import ImageSpec, RunSpec, parse
+from alexnet.report import build, notebooks, published_report
+from alexnet.runs import execution
+from alexnet.training.batches import Preparation, Statistics, random_boxes
 
 CPU = torch.device("cpu")
 
@@ -124,7 +119,7 @@ def test_only_resized_crops_draw_boxes_and_other_draws_stay_as_they_were():
 
 def test_everything_a_published_protocol_looks_at_is_recorded_and_the_audit_confirms_it(small_data, tmp_path):
     store = Store(tmp_path)
-    record = runs.execute(adam(), store, precision="float32")
+    record = execution.execute(adam(), store, precision="float32")
     assert list(checks.differences(record, store)) == []
     assert record.history[-1].test_error == record.final.test_error
     assert record.history[-1].test_loss == pytest.approx(record.final.test_loss, rel=1e-6)
@@ -138,7 +133,7 @@ def test_everything_a_published_protocol_looks_at_is_recorded_and_the_audit_conf
 
 def test_a_record_whose_predictions_on_training_images_were_altered_is_caught(small_data, tmp_path):
     store = Store(tmp_path)
-    record = runs.execute(adam(), store, precision="float32")
+    record = execution.execute(adam(), store, precision="float32")
     unwatched = [epoch.model_copy(update={"test_error": None}) for epoch in record.history]
     forged = record.model_copy(update={"history": unwatched})
     assert any("test_error is missing" in difference for difference in checks.differences(forged, store))
@@ -149,14 +144,14 @@ def test_a_record_whose_predictions_on_training_images_were_altered_is_caught(sm
 
 
 def test_watching_changes_nothing_of_what_is_trained(small_data, tmp_path):
-    watched = runs.execute(adam(), Store(tmp_path), precision="float32")
-    plain = runs.execute(adam(measured="errors"), Store(tmp_path), precision="float32")
+    watched = execution.execute(adam(), Store(tmp_path), precision="float32")
+    plain = execution.execute(adam(measured="errors"), Store(tmp_path), precision="float32")
     assert watched.weights_sha256 == plain.weights_sha256
     assert [e.train_loss for e in watched.history] == [e.train_loss for e in plain.history]
 
 
 def test_a_second_stage_trains_a_new_last_layer_alone(small_data):
-    from alexnet.learners import learner
+    from alexnet.training.learners import learner
 
     learn = learner(adam(measured="errors"), precision="float32", progress=False)
     learn.fit(2)
@@ -168,19 +163,19 @@ def test_a_second_stage_trains_a_new_last_layer_alone(small_data):
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_run_killed_in_either_stage_ends_where_it_would_have_ended(small_data, tmp_path, after: int):
-    whole = runs.execute(adam(), Store(tmp_path / "whole"), precision="float32")
+    whole = execution.execute(adam(), Store(tmp_path / "whole"), precision="float32")
 
     class Killed(Exception):
         pass
 
-    def kill(epoch: runs.Epoch) -> None:
+    def kill(epoch: execution.Epoch) -> None:
         if epoch.epoch == after:
             raise Killed("now")
 
     store = Store(tmp_path / "killed")
     with pytest.raises(Killed):
-        runs.execute(adam(), store, precision="float32", report=kill)
-    resumed = runs.execute(adam(), store, precision="float32")
+        execution.execute(adam(), store, precision="float32", report=kill)
+    resumed = execution.execute(adam(), store, precision="float32")
     assert resumed.weights_sha256 == whole.weights_sha256
     exclude = {"seconds"}
     assert [json.loads(e.model_dump_json(exclude=exclude)) for e in resumed.history] == [
@@ -196,9 +191,9 @@ def test_every_row_has_its_network_its_protocol_and_runs_in_every_full_profile()
     assert set(NETWORKS) == set(PROTOCOLS) == rows
     for profile in ("cpu", "gpu"):
         assert published_runs(profile).claims == rows
-        assert published_runs(profile) in experiments.EXPERIMENTS[profile]
+        assert published_runs(profile) in profiles.EXPERIMENTS[profile]
     ids = {claim.id for claim in claims().claim}
-    cpu = list(experiments.EXPERIMENTS["cpu"])
+    cpu = list(profiles.EXPERIMENTS["cpu"])
     assert all(cpu.index(other) < cpu.index(published_runs("cpu")) for other in cpu if other.claims & ids)
     with pytest.raises(SpecError, match="No runs are planned for 'cifar'"):
         published_runs("cpu").arms_of("cifar")
@@ -226,7 +221,7 @@ def test_training_images_are_those_of_the_split():
         labels = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
         assert training_images(spec) == (spec.images.train_size or labels - 5000), row
     held_back = RunSpec(images=ImageSpec(valid_size=10_000))
-    assert training_images(held_back) == len(data.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
+    assert training_images(held_back) == len(datasets.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -354,7 +349,7 @@ def test_an_interval_is_over_seeds_or_over_test_images():
 
 def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tmp_path):
     store = Store(tmp_path)
-    record = runs.execute(adam(), store, precision="float32")
+    record = execution.execute(adam(), store, precision="float32")
     row = published()["cifar-bn"]
     splits = published_results.splits_table(row, record).set_index("split")
     assert splits.loc["test", "accuracy"] == pytest.approx(100 * (1 - record.final.test_error))
@@ -383,7 +378,7 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     arm = arm_of("cifar-towers", "cpu", SHARE)
     fabricated = record_of(arm, 0, [0.4])
     Store(tmp_path).put(fabricated)
-    rows = {row.id: row for row in report._reimplementations("cpu", Store(tmp_path), None, [])}
+    rows = {row.id: row for row in build._reimplementations("cpu", Store(tmp_path), None, [])}
     towers, missing = rows["cifar-towers"], rows["cifar-bn"]
     assert (towers.ours, towers.verdict, towers.paper) == ("60.00%", "inconclusive", "76.56%")
     assert "partial: 8,000 of 45,000" in towers.interval
@@ -392,10 +387,10 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     assert missing.reason == "It waits for its runs: none is recorded yet."
 
 
-@pytest.mark.parametrize("profile", experiments.PROFILES)
+@pytest.mark.parametrize("profile", profiles.PROFILES)
 def test_the_first_page_has_all_five_rows_whatever_is_recorded(profile: str, tmp_path):
     """Each with its network, the published figure, the page that tells of it and the verdict, with or without runs."""
-    found = report._reimplementations(profile, Store(tmp_path), None, notebooks.sources())
+    found = build._reimplementations(profile, Store(tmp_path), None, notebooks.sources())
     assert [row.id for row in found] == [row.id for row in published().row] == list(PROTOCOLS)
     assert len(found) == 5
     for row in found:

@@ -2,12 +2,13 @@ import pytest
 from fabricate import record, speed_runs
 
 from alexnet import __main__ as command_line
-from alexnet import answers, board, readme
-from alexnet.effects import LABELS
 from alexnet.errors import ReportError
-from alexnet.published_results import ArmResult
-from alexnet.published_runs import published_runs
-from alexnet.readme import Content
+from alexnet.experiments.published_results import ArmResult
+from alexnet.experiments.published_runs import published_runs
+from alexnet.report import answers, readme
+from alexnet.report.readme import Content
+from alexnet.statistics import board
+from alexnet.statistics.effects import LABELS
 
 TEXT = f"# Title\n\nBefore.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter | with [marks].\n"
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from alexnet import RunRecord, RunSpec, Store, paths
 from alexnet.errors import RecordError, SpecError
-from alexnet.records import DataUsed, Environment, Epoch, Final, Probe, Signal, read_record, write_atomically
-from alexnet.specs import ImageSpec, NetSpec, RecipeSpec
+from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, Signal, read_record, write_atomically
+from alexnet.records.specs import ImageSpec, NetSpec, RecipeSpec
 
 PROBE = Probe(parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1)
 
@@ -297,7 +297,8 @@ def test_probes_of_other_networks_or_batches_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "trains"), [("runs", True), ("response_norm", True), ("sources", True), ("figures", False)]
+    ("module", "trains"),
+    [("runs/execution", True), ("networks/response_norm", True), ("data/sources", True), ("figures/base", False)],
 )
 def test_the_training_code_is_named_by_all_that_a_run_imports(
     module: str, trains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,23 +11,15 @@ import pytest
 import stub_notebooks
 from bs4 import BeautifulSoup
 
-from alexnet import (
-    __main__,
-    anatomy,
-    answers,
-    audit,
-    board,
-    claims,
-    effects,
-    experiments,
-    grid,
-    notebooks,
-    paths,
-    report,
-)
+from alexnet import __main__, paths
+from alexnet.audit import audit
 from alexnet.errors import RecordError, ReportError, SpecError
-from alexnet.pages import api, assemble, check, convert, front
-from alexnet.records import Store
+from alexnet.experiments import grid, profiles
+from alexnet.networks import anatomy
+from alexnet.paper import claims
+from alexnet.records.record import Store
+from alexnet.report import answers, api, assemble, build, check, convert, front, notebooks
+from alexnet.statistics import board, effects
 
 
 @pytest.fixture
@@ -50,8 +42,8 @@ def no_kernels(monkeypatch):
             made.append(notebooks.Executed(source, notebook, 1.0))
         return made
 
-    monkeypatch.setattr(report, "_execute", executed)
-    monkeypatch.setattr(report, "_make_missing_runs", lambda *arguments: None)
+    monkeypatch.setattr(build, "_execute", executed)
+    monkeypatch.setattr(build, "_make_missing_runs", lambda *arguments: None)
 
 
 def text_of(html: str) -> str:
@@ -67,7 +59,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_report_has_a_page_a_notebook_and_a_single_file_and_is_the_same_twice(sources, tmp_path, no_kernels):
-    first, second = (report.build(sources=sources, out=tmp_path / name) for name in ("one", "two"))
+    first, second = (build.build(sources=sources, out=tmp_path / name) for name in ("one", "two"))
     names = ["01_figures.html", "02_tables.html", "api.html", "index.html", "report.html"]
     assert sorted(content_of(tmp_path / "one")) == names
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
@@ -78,7 +70,7 @@ def test_report_has_a_page_a_notebook_and_a_single_file_and_is_the_same_twice(so
 
 
 def test_every_page_of_a_smoke_report_says_so(sources, tmp_path, no_kernels):
-    report.build("smoke", sources=sources, out=tmp_path / "pages")
+    build.build("smoke", sources=sources, out=tmp_path / "pages")
     for name, html in content_of(tmp_path / "pages").items():
         assert b"Smoke run." in html, name
     assert b"Parameters of this report" not in html, "the stub has no injected cell"
@@ -89,7 +81,7 @@ def test_pages_of_notebooks_that_are_gone_are_removed_and_other_files_stay(sourc
     (out / "runs").mkdir(parents=True)
     for name in ("07_old.html", "forest.svg", "runs/abc.json"):
         (out / name).write_text("old")
-    report.build(sources=sources, out=out)
+    build.build(sources=sources, out=out)
     assert not (out / "07_old.html").exists()
     assert (out / "forest.svg").exists() and (out / "runs" / "abc.json").exists()
 
@@ -98,12 +90,12 @@ def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, m
     said: list[str] = []
     monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
-    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert re.search(r"runs are missing: at most about .* (min|h) here.* Then 4 notebooks, about \d+ min", said[0])
     assert said[1:] == ["running"]
     monkeypatch.setenv("CI", "true")
     with pytest.raises(RecordError, match="Continuous integration does not train"):
-        report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+        build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert said.count("running") == 1
 
 
@@ -111,19 +103,19 @@ def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(small_da
     said: list[str] = []
     monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
-    planned = experiments.relu_speed("cpu").grid(experiments.MODERN, "relu", Store(paths.RUNS))[0]
+    planned = profiles.relu_speed("cpu").grid(profiles.MODERN, "relu", Store(paths.RUNS))[0]
     some = grid.Work([planned[0]], [planned[1]], seconds=3600.0)
     monkeypatch.setattr(grid, "work", lambda *arguments: some)
-    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert "1 runs are missing" in said[0] and "`make runs PROFILE=cpu` makes the others" in said[1]
     some = grid.Work([planned[0]], [planned[1]], seconds=60.0)
-    report._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert said[3:] == ["running"], "a minute is made up for"
 
 
 def test_only_what_differs_from_the_defaults_is_given_to_the_notebooks():
-    assert report._parameters("cpu", None, False) == {}
-    assert report._parameters("gpu", 7, True) == {"PROFILE": "gpu", "SEEDS": 7, "FRESH": True}
+    assert build._parameters("cpu", None, False) == {}
+    assert build._parameters("gpu", 7, True) == {"PROFILE": "gpu", "SEEDS": 7, "FRESH": True}
 
 
 # ---- what the first page says ----------------------------------------------------------------------------------------
@@ -139,7 +131,7 @@ def tested():
 
 
 def page_of(*arguments, **more) -> BeautifulSoup:
-    return BeautifulSoup(front.article(report.front_content(*arguments, **more)).body, "html.parser")
+    return BeautifulSoup(front.article(build.front_content(*arguments, **more)).body, "html.parser")
 
 
 def test_first_page_has_a_row_a_claim_with_figure_interval_page_and_command(tested, sources):
@@ -195,7 +187,7 @@ def test_the_line_of_a_row_shows_interval_margin_and_the_papers_figure():
     far = front.Drawing.of(-9.0, 7.0, float("inf"), 8.0, False)
     assert (far.low, far.high, far.estimate) == (0.0, 100.0, 100.0) and far.open == (True, True) and far.paper is None
     row = fabricate.judged("two-towers", [1.2, 1.9, 1.6])
-    drawn = report._row(row, [], []).drawing
+    drawn = build._row(row, [], []).drawing
     low, estimate, high = (value / 0.85 for value in (row.effect.low, row.effect.estimate, row.effect.high))
     assert drawn == front.Drawing.of(low, estimate, high, 2.0, False)
 
@@ -214,9 +206,9 @@ def test_five_sentences_count_every_claim_once(tested, sources):
     few = answers.sentences(board.rows([], anatomy.exact_counts()), [])
     assert "no recorded training so far" in few[0] and few[4].startswith("No verdict rests on trainings yet")
     assert "19 waiting for runs" in few[3]
-    page = text_of(front.article(report.front_content(rows, runs, sources)).body)
-    assert report._minus(" ".join(waiting)) in page
-    counts = report.tally(rows)
+    page = text_of(front.article(build.front_content(rows, runs, sources)).body)
+    assert build._minus(" ".join(waiting)) in page
+    counts = build.tally(rows)
     assert sum(counts.values()) == len(claims.claims().claim) and counts["reproduced"] == 2
     for row in claims.published().row:
         assert row.title in page
@@ -227,7 +219,7 @@ def test_the_headline_counts_what_is_left_after_the_correction():
     primary = {row.question.claim: row.verdict.label for row in rows if row.question.primary}
     assert primary["lr-drops"] == "direction reproduced" and primary["depth"] == "contradicted"
     said = answers.sentences(rows, [])
-    counts = report.tally(rows)
+    counts = build.tally(rows)
     assert f"{counts['reproduced']} are reproduced (" in said[1] and f"; {counts['reproduced'] - 3} more)" in said[1]
     assert "1 is contradicted (“Removing any middle layer costs accuracy”)" in said[2]
     assert said[3].startswith(f"Open are {counts['inconclusive']} inconclusive and 2 that cannot be tested here")
@@ -331,7 +323,7 @@ def dropout_runs(test_with: float) -> list:
             if arm == "with":
                 final = final.model_copy(update={"test_error": test_with + 0.5 * shift})
             record = made.model_copy(update={"final": final})
-            found.append((experiments.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
+            found.append((profiles.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
     return found
 
 
@@ -347,7 +339,7 @@ def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does():
 
 
 def test_cost_and_places_come_from_the_records(tested, sources):
-    content = report.front_content(*tested, sources)
+    content = build.front_content(*tested, sources)
     records = [record for _, record in tested[1]]
     facts = dict(content.cost)
     assert facts["Runs"].startswith(f"{len(records)},")
@@ -388,7 +380,7 @@ def test_the_checklist_is_computed(tested, tmp_path):
 
 def test_no_run_that_chooses_has_seen_the_test_set_in_the_committed_records():
     store = Store(paths.RUNS)
-    runs = experiments.records("cpu", store)
+    runs = profiles.records("cpu", store)
     said = dict(answers.checklist(board.rows(runs), runs, store))
     assert said["Was the test set used to choose?"].startswith("No run that chooses")
     assert said["Was the rule there first?"].startswith("Yes: ")
@@ -409,7 +401,7 @@ def test_first_page_without_any_record_says_what_is_missing(sources):
 
 
 def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
-    assert report._audit([], tmp_path) == [("Last audit", "None is recorded yet.")]
+    assert build._audit([], tmp_path) == [("Last audit", "None is recorded yet.")]
     committed = audit.latest()
     assert committed is not None
     one, other = (fabricate.planned("relu", seed, 5.0)[1] for seed in (0, 1))
@@ -418,10 +410,10 @@ def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
     path = tmp_path / audit.FILE
     path.write_text(committed.model_copy(update=made).model_dump_json())
     found = [("Last audit", "2026-01-02"), ("It found", "2 of 2 sound")]
-    assert report._audit([one, other], tmp_path) == [*found, ("It covers", "all 2 runs shown here")]
+    assert build._audit([one, other], tmp_path) == [*found, ("It covers", "all 2 runs shown here")]
     path.write_text("{")
     with pytest.raises(RecordError, match=r"latest\.json is not an audit record"):
-        report._audit([], tmp_path)
+        build._audit([], tmp_path)
 
 
 def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, sources, tmp_path, monkeypatch):
@@ -432,7 +424,7 @@ def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, s
     audited = {record.hash: record.sha256 for record in records[1:]}
     audited[records[1].hash] = records[2].sha256  # as if it had been changed since
     monkeypatch.setattr(audit, "latest", lambda *_: committed.model_copy(update={"audited": audited}))
-    page = text_of(front.article(report.front_content(rows, runs, sources)).body)
+    page = text_of(front.article(build.front_content(rows, runs, sources)).body)
     assert "It covers 10 of the 12 runs shown here; the others were made or changed after it" in page
 
 
@@ -442,10 +434,10 @@ def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, s
 @pytest.mark.skipif(not (paths.REPORTS / "index.html").exists(), reason="no report is committed yet; `make report`")
 def test_committed_report_says_what_records_and_notebooks_say():
     store, sources = Store(paths.RUNS), notebooks.sources()
-    runs = experiments.records("cpu", store)
+    runs = profiles.records("cpu", store)
     rows = board.rows(runs, anatomy.exact_counts())
-    reimplementations = report._reimplementations("cpu", store, None, sources)
-    articles = [front.article(report.front_content(rows, runs, sources, reimplementations, store))]
+    reimplementations = build._reimplementations("cpu", store, None, sources)
+    articles = [front.article(build.front_content(rows, runs, sources, reimplementations, store))]
     for source in sources:
         notebook = notebooks.read_pair(source)
         assert notebook is not None
@@ -470,7 +462,7 @@ def test_the_library_page_has_every_public_name_with_its_docstring():
         prose = heading.find_next_sibling("pre").find_next_sibling()
         assert prose is not None and prose.name != "h3", f"{heading.get_text()} has no docstring"
     text = soup.get_text()
-    assert " at 0x" not in text and "Draws(rows: Tensor" not in text.split("alexnet.models")[1]
+    assert " at 0x" not in text and "Draws(rows: Tensor" not in text.split("alexnet.networks.models")[1]
     assert api.article().body == article.body
 
 
@@ -480,7 +472,7 @@ def test_the_library_page_has_every_public_name_with_its_docstring():
 @pytest.fixture
 def good(sources, tmp_path, no_kernels) -> Path:
     """A finished report."""
-    report.build(sources=sources, out=tmp_path / "pages")
+    build.build(sources=sources, out=tmp_path / "pages")
     return tmp_path / "pages"
 
 
@@ -499,7 +491,7 @@ def test_full_disk_leaves_the_last_report(good, sources, monkeypatch, counts):
     before = content_of(good)
     sources[0].write_text(sources[0].read_text().replace("The curves", "Other curves"))
     with full_disk(20_000), pytest.raises(ReportError, match=r"Cannot write .* The last report is still there"):
-        report.build(sources=sources, out=good)
+        build.build(sources=sources, out=good)
     assert content_of(good) == before
     counts["reports kept after a failure"] += 1
 
@@ -510,7 +502,7 @@ def test_failed_notebook_leaves_the_last_report(good, sources, monkeypatch, caps
     def dies(*arguments):
         raise notebooks.NotebookError("01_figures.py, code cell 2 (x): the kernel died.")
 
-    monkeypatch.setattr(report, "_execute", dies)
+    monkeypatch.setattr(build, "_execute", dies)
     monkeypatch.setattr(notebooks, "sources", lambda *arguments: sources)
     assert __main__.main(["report", "--out", str(good)]) == 1
     said = capsys.readouterr().err
@@ -535,28 +527,28 @@ def test_unsound_page_leaves_the_last_report(good, sources, change, message, cou
     before = content_of(good)
     sources[1].write_text(sources[1].read_text().replace("Text with", f"{change} Text with"))
     with pytest.raises(ReportError, match=message):
-        report.build(sources=sources, out=good)
+        build.build(sources=sources, out=good)
     assert content_of(good) == before
     counts["reports kept after a failure"] += 1
 
 
 def test_folder_that_cannot_be_written_is_named_before_any_work(sources, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_make_missing_runs", lambda *arguments: pytest.fail("worked before it looked"))
+    monkeypatch.setattr(build, "_make_missing_runs", lambda *arguments: pytest.fail("worked before it looked"))
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file" / "pages", Path("/proc/pages")):
         with pytest.raises(ReportError, match=r"Cannot write the report to .*--out FOLDER"):
-            report.build(sources=sources, out=out)
+            build.build(sources=sources, out=out)
 
 
 def test_leftovers_of_a_killed_build_are_removed(good, sources):
     import os
 
-    old = good / f"{report.TEMPORARY}killed"
+    old = good / f"{build.TEMPORARY}killed"
     old.mkdir()
     (old / "index.html").write_text("half")
     os.utime(old, (1, 1))
-    report.build(sources=sources, out=good)
-    assert not old.exists() and not list(good.glob(f"{report.TEMPORARY}*"))
+    build.build(sources=sources, out=good)
+    assert not old.exists() and not list(good.glob(f"{build.TEMPORARY}*"))
 
 
 @pytest.mark.parametrize(
@@ -577,7 +569,7 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys, counts):
 
 def test_unknown_profile_is_refused_before_the_folder_is_made(tmp_path):
     with pytest.raises(SpecError):
-        report.build("none", out=tmp_path / "pages")
+        build.build("none", out=tmp_path / "pages")
     assert not (tmp_path / "pages").exists()
 
 

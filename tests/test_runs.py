@@ -21,9 +21,10 @@ import pytest
 import small
 import torch
 
-from alexnet import RunRecord, RunSpec, Store, runs
+from alexnet import RunRecord, RunSpec, Store
 from alexnet.errors import RecordError
-from alexnet.records import Epoch
+from alexnet.records.record import Epoch
+from alexnet.runs import execution
 
 KILLS = 20
 
@@ -200,7 +201,7 @@ def stop_after(epoch: int) -> Callable[[Epoch], None]:
 def stopped(store: Store, spec: RunSpec, epoch: int = 1) -> Path:
     """The checkpoint of a run that was stopped after an epoch."""
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(spec, store, report=stop_after(epoch))
+        execution.execute(spec, store, report=stop_after(epoch))
     assert store.hashes() == []
     return store.checkpoint(spec.hash)
 
@@ -208,13 +209,13 @@ def stopped(store: Store, spec: RunSpec, epoch: int = 1) -> Path:
 def resumed(store: Store, spec: RunSpec) -> tuple[RunRecord, list[int]]:
     """The record of a run, and the epochs that were trained for it now."""
     trained: list[int] = []
-    record = runs.execute(spec, store, report=lambda epoch: trained.append(epoch.epoch))
+    record = execution.execute(spec, store, report=lambda epoch: trained.append(epoch.epoch))
     return record, trained
 
 
 def test_a_stopped_run_goes_on(small_data: None, tmp_path: Path) -> None:
     spec = small.spec(recipe={"epochs": 3})
-    whole = runs.execute(spec, Store(tmp_path / "whole"))
+    whole = execution.execute(spec, Store(tmp_path / "whole"))
     store = Store(tmp_path / "stopped")
     checkpoint = stopped(store, spec, epoch=2)
     record, trained = resumed(store, spec)
@@ -266,11 +267,11 @@ def test_a_checkpoint_of_other_code_is_not_used(
 ) -> None:
     spec, store = small.spec(), Store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(runs.models, "initialise", lambda *_: None)  # the code of yesterday drew other weights
+        patch.setattr(execution.models, "initialise", lambda *_: None)  # the code of yesterday drew other weights
         stopped(store, spec)
     record, trained = resumed(store, spec)
     assert trained == [1, 2]
-    assert comparable(record) == comparable(runs.execute(spec, Store(tmp_path / "whole")))
+    assert comparable(record) == comparable(execution.execute(spec, Store(tmp_path / "whole")))
     counts["bad inputs tried"] += 1
 
 
@@ -303,21 +304,21 @@ def unprivileged() -> Iterator[None]:
 
 def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Counter) -> None:
     spec, store = small.spec(recipe={"epochs": 3}), Store(tmp_path / "runs")
-    earlier = runs.execute(small.spec(5), store)
+    earlier = execution.execute(small.spec(5), store)
     with full_disk(free=10_000), pytest.raises(RecordError, match=r"^\S+ cannot be written: .*Free the disk"):
-        runs.execute(spec, store)
+        execution.execute(spec, store)
     checkpoint = store.checkpoint(spec.hash)
     assert not checkpoint.exists()
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(spec, store, report=stop_after(1))
+        execution.execute(spec, store, report=stop_after(1))
     before = checkpoint.read_bytes()
     with full_disk(free=10_000), pytest.raises(RecordError):
-        runs.execute(spec, store)
+        execution.execute(spec, store)
     assert checkpoint.read_bytes() == before
     assert list(store.all()) == [earlier]
     record, trained = resumed(store, spec)
     assert trained == [2, 3]
-    assert comparable(record) == comparable(runs.execute(spec, Store(tmp_path / "whole")))
+    assert comparable(record) == comparable(execution.execute(spec, Store(tmp_path / "whole")))
     assert files(store) == complete([spec, small.spec(5)])
     counts["bad inputs tried"] += 2
 
@@ -332,7 +333,7 @@ def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, t
 
     try:
         with pytest.raises(RecordError, match="cannot be written"):
-            runs.execute(spec, store, report=fill)
+            execution.execute(spec, store, report=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert store.hashes() == []
@@ -352,13 +353,13 @@ def readable() -> Iterator[Path]:
 
 def test_a_store_one_may_only_read(small_data: None, readable: Path, counts: Counter) -> None:
     spec, store = small.spec(), Store(readable / "runs")
-    record = runs.execute(spec, store)
+    record = execution.execute(spec, store)
     shutil.rmtree(store.work)
     store.folder.chmod(0o555)
     with unprivileged():
-        assert runs.execute(spec, store) == record  # what is there can be used
+        assert execution.execute(spec, store) == record  # what is there can be used
         with pytest.raises(RecordError, match="cannot be written"):
-            runs.execute(small.spec(1), store)
+            execution.execute(small.spec(1), store)
         store.tidy()
     store.folder.chmod(0o755)
     assert files(store) == complete([spec])
@@ -368,7 +369,7 @@ def test_a_store_one_may_only_read(small_data: None, readable: Path, counts: Cou
 def test_a_store_in_no_folder(small_data: None, tmp_path: Path, counts: Counter) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match="cannot be written"):
-        runs.execute(small.spec(), Store(tmp_path / "file" / "runs"))
+        execution.execute(small.spec(), Store(tmp_path / "file" / "runs"))
     counts["bad inputs tried"] += 1
 
 
@@ -378,7 +379,7 @@ def test_a_store_in_no_folder(small_data: None, tmp_path: Path, counts: Counter)
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # log probabilities beyond float16 become -inf
 def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, counts: Counter) -> None:
     spec, store = small.spec(recipe={"learning_rate": 1e6, "epochs": 5}), Store(tmp_path)
-    record = runs.execute(spec, store)
+    record = execution.execute(spec, store)
     assert record.final.outcome == "diverged"
     assert record.final.epochs < 5
     assert not np.isfinite(record.history[-1].train_loss)
@@ -403,7 +404,7 @@ def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, co
     ],
 )
 def test_epochs_to_target(errors: list[float], expected: float | None) -> None:
-    found = runs.epochs_to(0.25, errors)
+    found = execution.epochs_to(0.25, errors)
     assert found == (expected if expected is None else pytest.approx(expected))
 
 
@@ -412,19 +413,20 @@ def test_the_ending_follows_from_the_history() -> None:
         return [{"train_loss": loss, "valid_loss": loss, "train_error": error, "valid_error": 0.5} for error in errors]
 
     aiming, free = small.spec(recipe={"stop_at_train_error": 0.25}), small.spec()
-    assert runs.ending(aiming, rows(0.5, 0.2)) == ("reached", pytest.approx(1 + 0.25 / 0.3))
-    assert runs.ending(aiming, rows(0.5, 0.4)) == ("censored", None)
-    assert runs.ending(free, rows(0.5, 0.2)) == ("completed", None)
+    assert execution.ending(aiming, rows(0.5, 0.2)) == ("reached", pytest.approx(1 + 0.25 / 0.3))
+    assert execution.ending(aiming, rows(0.5, 0.4)) == ("censored", None)
+    assert execution.ending(free, rows(0.5, 0.2)) == ("completed", None)
     for loss in (float("nan"), float("inf")):
-        assert runs.ending(aiming, rows(0.5, 0.2, loss=loss)) == ("diverged", None)
-        assert runs.finished(free, rows(0.5, loss=loss))
-    assert runs.finished(aiming, rows(0.2)) and not runs.finished(aiming, rows(0.3)) and not runs.finished(free, [])
+        assert execution.ending(aiming, rows(0.5, 0.2, loss=loss)) == ("diverged", None)
+        assert execution.finished(free, rows(0.5, loss=loss))
+    assert execution.finished(aiming, rows(0.2))
+    assert not execution.finished(aiming, rows(0.3)) and not execution.finished(free, [])
 
 
 def test_the_probe_is_the_same_each_time_and_leaves_the_generator_alone(small_data: None) -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first, second = runs.probe(small.spec()), runs.probe(small.spec())
+    first, second = execution.probe(small.spec()), execution.probe(small.spec())
     assert first == second
     assert torch.equal(torch.get_rng_state(), state)
-    assert list(first.differences(runs.probe(small.spec(1))))
+    assert list(first.differences(execution.probe(small.spec(1))))

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from fabricate import planned, record
 
-from alexnet import ablations, board, effects, figures_ablations, planning, sampling
-from alexnet.claims import claims
 from alexnet.errors import NothingToDraw, RecordError
-from alexnet.records import Store
+from alexnet.experiments import ablations
+from alexnet.figures import ablations as figures_ablations
+from alexnet.paper.claims import claims
+from alexnet.records.record import Store
+from alexnet.runs import planning
+from alexnet.statistics import board, effects, sampling
 
 QUESTION = claims().question("overlap-pool")
 LABELS = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)

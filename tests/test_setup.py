@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from alexnet import installation
+import installation
 
 ROOT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1 << 20
@@ -248,7 +248,7 @@ def test_a_failed_installation_leaves_no_stamp_and_is_taken_up_again(bare_clone:
         'if [ "$2" = venv ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; exit; fi\n'
         f'echo "$@" $PYTHONDONTWRITEBYTECODE >> "{calls}"\n'
         '[ "$2" = compileall ] && exit 1\n'  # as where a package holds a file that is no Python
-        '[ "$2" = lib/alexnet/installation.py ] && [ -e offline ] && exit 1\n'
+        '[ "$2" = lib/installation.py ] && [ -e offline ] && exit 1\n'
         "exit 0\n"
     )
     fake.chmod(0o755)
@@ -437,7 +437,7 @@ def test_readme_shows_the_library_as_it_is() -> None:
     assert isinstance(assignment, ast.Assign) and isinstance(assignment.value, ast.Call)
     eval(ast.unparse(assignment.value.args[0]), names)
 
-    from alexnet.learners import CoupledLearner
+    from alexnet.training.learners import CoupledLearner
 
     methods = [call.value.func for call in calls if isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)]
     assert methods and all(isinstance(method, ast.Attribute) for method in methods)

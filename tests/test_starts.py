@@ -7,12 +7,15 @@ import pytest
 import torch
 from fabricate import record
 
-from alexnet import anatomy, batches, claims, experiments, starts
-from alexnet.records import RunRecord, Signal, Store
+from alexnet.experiments import profiles, starts
+from alexnet.networks import anatomy
+from alexnet.paper import claims
+from alexnet.records.record import RunRecord, Signal, Store
+from alexnet.training import batches
 
 NOWHERE = Store("nowhere")
 QUESTION = claims.claims().question(starts.CLAIM)
-PLANNED = [p for p in experiments.plan("cpu", NOWHERE) if p.claim == starts.CLAIM]
+PLANNED = [p for p in profiles.plan("cpu", NOWHERE) if p.claim == starts.CLAIM]
 EVERY = starts.specs((p, None) for p in PLANNED)
 
 

@@ -13,12 +13,17 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.interpret import ClassificationInterpretation
 from test_features import make_weights
 
-from alexnet import batches, checks, data, experiments, features, learners, paths, pretrained, runs, transfer, weights
+from alexnet import paths
+from alexnet.audit import checks
+from alexnet.data import datasets, weights
+from alexnet.data.sources import array_hash
 from alexnet.errors import SpecError
-from alexnet.planning import GRID_SEED
-from alexnet.records import Epoch, RunRecord, Store
-from alexnet.sources import array_hash
-from alexnet.specs import NetSpec, RunSpec, parse
+from alexnet.experiments import profiles, transfer
+from alexnet.records.record import Epoch, RunRecord, Store
+from alexnet.records.specs import NetSpec, RunSpec, parse
+from alexnet.runs import execution
+from alexnet.runs.planning import GRID_SEED
+from alexnet.training import batches, features, learners, pretrained
 
 TRAIN, VALIDATION, TEST = 60, 20, 20
 CPU = torch.device("cpu")
@@ -45,8 +50,8 @@ def few_data(
     """
     folder = tmp_path_factory.getbasetemp() / "transfer"
     monkeypatch.setattr(paths, "data_folder", lambda: folder)
-    monkeypatch.setattr(data, "load", lambda *_, **__: FEW)
-    monkeypatch.setattr(data, "split", partial(data.split.func, held_back=VALIDATION))  # type: ignore[attr-defined]
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: FEW)
+    monkeypatch.setattr(datasets, "split", partial(datasets.split.func, held_back=VALIDATION))  # type: ignore[attr-defined]
     monkeypatch.setattr(weights, "imagenet", lambda: WEIGHTS)
     monkeypatch.setattr(weights, "pinned_sha256", lambda: WEIGHTS.sha256)
     forget()
@@ -102,7 +107,7 @@ def test_a_network_of_another_shape_cannot_take_the_weights(few_data: None) -> N
 
 
 def test_the_published_classifier_has_its_parameters() -> None:
-    from alexnet import models
+    from alexnet.networks import models
 
     model = models.build(transfer.NET, 224)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if name.startswith("fc") and p.ndim == 2}
@@ -152,7 +157,7 @@ def test_features_stand_for_the_images_of_every_batch(few_data: None) -> None:
 
 def test_the_probe_of_a_frozen_run_goes_through_all_layers(few_data: None) -> None:
     """Its loss on images is that of the classifier on features, and its weights are ImageNet's."""
-    found = runs.probe(PROBE)
+    found = execution.probe(PROBE)
     learn = learners.learner(PROBE, precision="float32", progress=False)
     inputs, labels = learn.dls.train.one_batch()
     loss = torch.nn.functional.cross_entropy(learn.model(inputs), labels)
@@ -160,7 +165,7 @@ def test_the_probe_of_a_frozen_run_goes_through_all_layers(few_data: None) -> No
     assert found.parameters == 9216 * 10 + 10
     imagenet = sum(float(np.square(array, dtype=np.float64).sum()) for array in weights.imagenet().arrays.values())
     assert found.weights_norm**2 > imagenet
-    assert runs.probe(PROBE.with_(transfer=None)).weights_norm != pytest.approx(found.weights_norm, rel=1e-3)
+    assert execution.probe(PROBE.with_(transfer=None)).weights_norm != pytest.approx(found.weights_norm, rel=1e-3)
 
 
 def test_the_arithmetic_of_a_frozen_run_is_its_classifiers() -> None:
@@ -186,11 +191,11 @@ def killed_after(epochs: int) -> Callable[[Epoch], None]:
 @pytest.mark.parametrize("spec", [PROBE, THAWING], ids=["frozen", "gradual unfreezing"])
 def test_a_killed_run_ends_where_it_would_have_ended(spec: RunSpec, few_data: None, tmp_path: Path) -> None:
     whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
-    expected = runs.execute(spec, whole, "float32")
+    expected = execution.execute(spec, whole, "float32")
     for epochs in (1, 2):
         with pytest.raises(Killed):
-            runs.execute(spec, parts, "float32", killed_after(epochs))
-    found = runs.execute(spec, parts, "float32")
+            execution.execute(spec, parts, "float32", killed_after(epochs))
+    found = execution.execute(spec, parts, "float32")
     assert found.weights_sha256 == expected.weights_sha256
     assert [epoch.model_dump(exclude={"seconds"}) for epoch in found.history] == [
         epoch.model_dump(exclude={"seconds"}) for epoch in expected.history
@@ -316,7 +321,7 @@ def test_nobody_has_to_make_runs_of_the_first_plan(tmp_path: Path) -> None:
 
 
 def test_the_runs_are_among_the_experiments(tmp_path: Path) -> None:
-    planned = list(experiments.plan("cpu", Store(tmp_path), claim=transfer.CLAIM))
+    planned = list(profiles.plan("cpu", Store(tmp_path), claim=transfer.CLAIM))
     assert {one.claim for one in planned} == {transfer.CLAIM}
 
 

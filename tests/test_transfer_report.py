@@ -8,16 +8,19 @@ import pandas
 import pytest
 from bs4 import BeautifulSoup
 
-from alexnet import figures_transfer, paths, readme, report, transfer, transfer_report, transfer_results, weights
-from alexnet.claims import history
+from alexnet import paths
+from alexnet.data import weights
 from alexnet.errors import NothingToDraw, SpecError
-from alexnet.figures_display import bundle
-from alexnet.pages import front
-from alexnet.planning import Planned
-from alexnet.published_results import Accuracy
-from alexnet.records import RunRecord, Store
-from alexnet.specs import RunSpec
-from alexnet.transfer import ALL
+from alexnet.experiments import transfer, transfer_results
+from alexnet.experiments.published_results import Accuracy
+from alexnet.experiments.transfer import ALL
+from alexnet.figures import transfer as figures_transfer
+from alexnet.figures.display import bundle
+from alexnet.paper.claims import history
+from alexnet.records.record import RunRecord, Store
+from alexnet.records.specs import RunSpec
+from alexnet.report import build, front, readme, transfer_report
+from alexnet.runs.planning import Planned
 
 NOTEBOOK = paths.NOTEBOOKS / "07_transfer_learning.py"
 QUALITY = {
@@ -108,7 +111,7 @@ def test_tables_derive_from_the_records(store: Store) -> None:
 def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tmp_path: Path) -> None:
     runs = transfer_results.runs_of("cpu", store)
     frozen = transfer_results.curves(runs)["linear probe"][100].text
-    page = front.article(report.front_content([], runs, [NOTEBOOK])).body
+    page = front.article(build.front_content([], runs, [NOTEBOOK])).body
     soup = BeautifulSoup(page, "html.parser")
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
     cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
@@ -119,7 +122,7 @@ def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tm
     escaped = frozen.replace("[", r"\[").replace("]", r"\]")
     assert f"| 100 | {escaped} |" in text and "| labelled images | linear probe |" in text
     assert "labelled images" not in readme.block(readme.Content([]))[0]
-    assert 'id="transfer"' not in front.article(report.front_content([], [], [NOTEBOOK])).body
+    assert 'id="transfer"' not in front.article(build.front_content([], [], [NOTEBOOK])).body
 
 
 def test_the_gain_is_paired_by_seed(store: Store) -> None:
@@ -196,10 +199,10 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypa
     now = transfer_results.curves(runs)["fine-tuning"][ALL]
     assert table["now: test accuracy"][0] == now.text
     pandas.testing.assert_frame_equal(transfer_results.grid(runs), transfer_results.grid(before))
-    rows = dict(report.front_content([], runs, [NOTEBOOK]).checklist)
+    rows = dict(build.front_content([], runs, [NOTEBOOK]).checklist)
     assert "2 transfer runs of the first plan are shown beside those in their place" in rows["Were runs left out?"]
     assert any(event.after and "Transfer" in event.what for event in history().event), "the list of changes says so"
-    rows = dict(report.front_content([], before, [NOTEBOOK]).checklist)
+    rows = dict(build.front_content([], before, [NOTEBOOK]).checklist)
     assert "first plan" not in str(rows)
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet import data, models, paths, sources, weights
+from alexnet import paths
+from alexnet.data import datasets, sources, weights
 from alexnet.errors import DataError, SpecError
-from alexnet.specs import NetSpec
+from alexnet.networks import models
+from alexnet.records.specs import NetSpec
 
 SHAPES = ((4, 3, 5, 5), (6, 4, 3, 3), (6, 6, 3, 3), (4, 6, 3, 3), (4, 4, 3, 3))  # O, I, H, W of five small layers
 
@@ -287,7 +289,7 @@ def test_the_data_command_fetches_weights(
     monkeypatch.setattr(weights, "IMAGENET", OFFLINE)
     monkeypatch.setattr(paths, "data_folder", lambda: tmp_path / "data")
     (tmp_path / "alexnet.ckpt").write_bytes(CHECKPOINT)
-    words = ["data", "--dataset", data.WEIGHTS]
+    words = ["data", "--dataset", datasets.WEIGHTS]
     assert main([*words, "--verify"]) == 2
     assert "`python -m alexnet data --dataset imagenet-weights` makes it" in capsys.readouterr().err
     assert main([*words, "--local", str(tmp_path / "alexnet.ckpt")]) == 0

@@ -14,10 +14,15 @@ from pathlib import Path
 import pytest
 import small
 
-from alexnet import __main__, audit, experiments, notebooks, paths, records, runs
+from alexnet import __main__, paths
+from alexnet.audit import audit
 from alexnet.errors import AlexnetError
-from alexnet.records import Store
-from alexnet.specs import RunSpec
+from alexnet.experiments import profiles
+from alexnet.records import record as records
+from alexnet.records.record import Store
+from alexnet.records.specs import RunSpec
+from alexnet.report import notebooks
+from alexnet.runs import execution
 
 TESTS = Path(__file__).parent
 DOCUMENT = paths.ROOT / "docs" / "when-things-go-wrong.md"
@@ -131,9 +136,9 @@ def planned(small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A store, and the one run that the smoke profile plans there."""
     monkeypatch.delenv("CI", raising=False)
     spec = small.spec()
-    one = experiments.Planned("relu-speed", "modern", "seeds", "relu", 0, spec)
-    monkeypatch.setattr(experiments, "plan", lambda *_, **__: iter([one]))
-    monkeypatch.setattr(experiments, "records", lambda profile, store, *_, **__: [(one, store.get(spec))])
+    one = profiles.Planned("relu-speed", "modern", "seeds", "relu", 0, spec)
+    monkeypatch.setattr(profiles, "plan", lambda *_, **__: iter([one]))
+    monkeypatch.setattr(profiles, "records", lambda profile, store, *_, **__: [(one, store.get(spec))])
     return Store(tmp_path / "runs"), spec
 
 
@@ -176,7 +181,7 @@ def test_a_bad_record_stops_every_command_that_reads_it(
 
 def test_a_bad_record_that_was_deleted_is_made_again(planned: tuple[Store, RunSpec]) -> None:
     store, spec = planned
-    first = runs.execute(spec, store)
+    first = execution.execute(spec, store)
     store.path(spec.hash).write_bytes(b"{}")
     assert make_runs(store) == 2
     store.path(spec.hash).unlink()
@@ -190,7 +195,7 @@ def test_records_that_cannot_be_written_are_named_before_any_training(
     counts: Counter,
 ) -> None:  # fmt: skip
     (tmp_path / "file").touch()
-    monkeypatch.setattr(runs, "_execute", lambda *_: pytest.fail("trained before it looked"))
+    monkeypatch.setattr(execution, "_execute", lambda *_: pytest.fail("trained before it looked"))
     assert make_runs(Store(tmp_path / "file" / "runs")) == 2
     assert "cannot be written" in capsys.readouterr().err
     counts["bad inputs tried"] += 1
@@ -219,7 +224,7 @@ def test_continuous_integration_wants_all_records(
 ) -> None:
     store, _ = planned
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(runs, "_execute", lambda *_: pytest.fail("trained in continuous integration"))
+    monkeypatch.setattr(execution, "_execute", lambda *_: pytest.fail("trained in continuous integration"))
     assert __main__.main(["runs", "--profile", "cpu", "--store", str(store.folder)]) == 2
     assert "1 run records are missing" in capsys.readouterr().err
     counts["bad inputs tried"] += 1
@@ -243,17 +248,17 @@ def test_both_signals_stop_cleanly(
 ) -> None:
     """In the middle of an epoch; the next call ends as if nothing had been."""
     store, spec = planned
-    whole = runs.execute(spec, Store(store.folder.parent / "whole"))
-    begin = runs.learners.EpochSeeds.before_train
+    whole = execution.execute(spec, Store(store.folder.parent / "whole"))
+    begin = execution.learners.EpochSeeds.before_train
 
-    def interrupted(self: runs.learners.EpochSeeds) -> None:
+    def interrupted(self: execution.learners.EpochSeeds) -> None:
         begin(self)
         if len(self.history.rows) == 1:
             os.kill(os.getpid(), number)
             time.sleep(5)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.learners.EpochSeeds, "before_train", interrupted)
+        patch.setattr(execution.learners.EpochSeeds, "before_train", interrupted)
         assert make_runs(store) == 130
     error = capsys.readouterr().err
     assert "goes on from the last epochs" in error and "Traceback" not in error

@@ -13,7 +13,9 @@ import pytest
 import small
 import torch
 
-from alexnet import RunSpec, Store, batches, learners, runs
+from alexnet import RunSpec, Store
+from alexnet.runs import execution
+from alexnet.training import batches, learners
 
 torch.set_num_threads(1)  # no thread pool exists when the server forks
 small.install(pytest.MonkeyPatch())  # for the life of the process
@@ -34,7 +36,7 @@ def execute(folder: Path, specs: list[RunSpec], log: Path, die_at: int | None = 
                 os.write(file, f"{name} {len(self.history.rows) + 1}\n".encode())
 
             learners.EpochSeeds.before_train = before_train  # type: ignore[method-assign]
-            runs.execute(spec, store)
+            execution.execute(spec, store)
         store.tidy()
     except BaseException:
         os.write(file, b"error " + repr(traceback.format_exc()).encode() + b"\n")

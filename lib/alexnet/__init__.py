@@ -18,11 +18,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .learners import learner
-    from .models import build, layer_table
-    from .predicting import Classifier, Prediction, predict
-    from .records import RunRecord, Store
-    from .specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+    from .networks.models import build, layer_table
+    from .prediction.classifier import Classifier, Prediction, predict
+    from .records.record import RunRecord, Store
+    from .records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+    from .training.learners import learner
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,11 +30,11 @@ __all__ = [
     "layer_table", "learner", "predict",
 ]  # fmt: skip
 _HOMES = {  # name: the module it is loaded from when it is used; torch and fastai take seconds
-    "learner": "learners",
-    **dict.fromkeys(("build", "layer_table"), "models"),
-    **dict.fromkeys(("Classifier", "Prediction", "predict"), "predicting"),
-    **dict.fromkeys(("RunRecord", "Store"), "records"),
-    **dict.fromkeys(("ImageSpec", "NetSpec", "RecipeSpec", "RunSpec"), "specs"),
+    "learner": "training.learners",
+    **dict.fromkeys(("build", "layer_table"), "networks.models"),
+    **dict.fromkeys(("Classifier", "Prediction", "predict"), "prediction.classifier"),
+    **dict.fromkeys(("RunRecord", "Store"), "records.record"),
+    **dict.fromkeys(("ImageSpec", "NetSpec", "RecipeSpec", "RunSpec"), "records.specs"),
 }
 
 

@@ -126,18 +126,18 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "report": Command("report", "build the HTML report from the run records", _report),
-    "runs": Command("grid", "make the run records a profile lacks", _runs),
-    "train": Command("training", "train one network and keep its weights", _train),
-    "predict": Command("predicting", "show a trained network an image", _predict),
-    "precision": Command("precision", "repeat runs in float32 and compare them with those in bfloat16", _precision),
-    "audit": Command("audit", "prove that the records belong to this code", _audit),
-    "data": Command("data", "fetch and verify the data sets", _data),
-    "features": Command("features", "compute the features that transfer trains on", _features),
-    "notebooks": Command("notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
-    "bench": Command("bench", "measure speed on this machine", _bench),
-    "imagenet": Command("imagenet", "train AlexNet on ImageNet, or a folder like it, and evaluate it", _imagenet),
-    "readme": Command("readme", "write the verdict board into README.md", _readme),
+    "report": Command("report.build", "build the HTML report from the run records", _report),
+    "runs": Command("experiments.grid", "make the run records a profile lacks", _runs),
+    "train": Command("prediction.training", "train one network and keep its weights", _train),
+    "predict": Command("prediction.classifier", "show a trained network an image", _predict),
+    "precision": Command("audit.precision", "repeat runs in float32, and compare", _precision),
+    "audit": Command("audit.audit", "prove that the records belong to this code", _audit),
+    "data": Command("data.datasets", "fetch and verify the data sets", _data),
+    "features": Command("training.features", "compute the features that transfer trains on", _features),
+    "notebooks": Command("report.notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
+    "bench": Command("bench.harness", "measure speed on this machine", _bench),
+    "imagenet": Command("imagenet.job", "train AlexNet on ImageNet, or a folder like it, and evaluate it", _imagenet),
+    "readme": Command("report.readme", "write the verdict board into README.md", _readme),
 }
 
 

@@ -12,6 +12,7 @@ from . import options
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
+PAPER = PACKAGE / "paper"  # its claims and figures, and others', as tables
 NOTEBOOKS = ROOT / "notebooks"
 REPORTS = ROOT / "reports"
 RUNS = REPORTS / "runs"
@@ -46,8 +47,8 @@ def _temporary(profile: str, fresh: bool) -> Path:
 
 @functools.cache
 def training_code() -> str:
-    """16 hexadecimal digits that name the state of the code which trains: `alexnet.runs` and all it imports of us."""
-    found, waiting = set(), [PACKAGE / "runs.py"]
+    """16 hexadecimal digits that name the state of the code which trains: `runs.execution` and all it imports of us."""
+    found, waiting = set(), [PACKAGE / "runs" / "execution.py"]
     while waiting:
         found.add(path := waiting.pop())
         waiting += [imported for imported in _imports(path) if imported not in found]

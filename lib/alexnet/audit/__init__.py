@@ -1,0 +1,1 @@
+"""Proofs that records belong to this code."""

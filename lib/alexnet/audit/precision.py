@@ -1,0 +1,116 @@
+"""Does bfloat16 move results? The same runs, seed by seed, once more in float32, and the difference in test error.
+
+A run's spec does not say in which precision it is computed, so both runs of a pair have the same hash. Repetitions in
+float32 have a folder of records of their own, and nothing else reads it.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import paths
+from ..errors import SpecError
+from ..experiments import grid, profiles
+from ..records.record import RunRecord, Store
+from ..runs.planning import Planned
+from ..statistics import effects, measures
+from ..statistics.effects import Effect
+from ..training import machine
+
+# Runs that are cheap to repeat, of both kinds of network that most claims rest on: claim, condition, arm.
+REPEATED = {
+    ("relu-speed", "modern", "relu"): "four-layer, 32 pixels",
+    ("kernel-towers", "small", "network"): "AlexNet, 32 pixels, quarter width",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run in bfloat16 and, once it is made, its repetition in float32."""
+
+    network: str
+    planned: Planned
+    record: RunRecord
+    repetition: RunRecord | None
+
+
+def folder(profile: str) -> Path:
+    """Where the repetitions lie."""
+    return paths.runs_folder(profile).with_name("runs-float32") if profile == "smoke" else paths.FLOAT32_RUNS
+
+
+def pairs(profile: str, store: Store, repetitions: Store, seeds: int | None = None) -> list[Pair]:
+    """The runs that are repeated and were computed in bfloat16. Raises `RecordError` for damaged records."""
+    found = []
+    for planned, record in profiles.records(profile, store, seeds):
+        network = REPEATED.get((planned.claim, planned.condition, planned.arm))
+        if network and planned.stage == "seeds" and record and record.environment.precision == "bfloat16":
+            repetition = repetitions.get(planned.spec)
+            if repetition is not None and repetition.environment.precision != "float32":
+                raise SpecError(
+                    f"{repetitions.path(planned.spec.hash)} was computed in {repetition.environment.precision}; "
+                    "delete it and run `make precision`."
+                )
+            found.append(Pair(network, planned, record, repetition))
+    return found
+
+
+def rates_sentence(found: list[Pair]) -> str:
+    """What the rates of the pairs can tell: their runs were made at different times, beside other work."""
+    rates: dict[str, list[tuple[float, float]]] = {}
+    for pair in found:
+        if pair.repetition is not None:
+            network = rates.setdefault(pair.network, [])
+            network.append((pair.record.images_per_second, pair.repetition.images_per_second))
+    slower = sum(fast < slow for pairs in rates.values() for fast, slow in pairs)
+    spread = max(max(runs) / min(runs) for pairs in rates.values() for runs in zip(*pairs, strict=True))
+    return (
+        f"In {slower} of {sum(map(len, rates.values()))} pairs the run in bfloat16 was the slower one. The two runs of "
+        f"a pair were made at different times, beside other work: runs of one network in one precision differ by up to "
+        f"{spread:.1f} times. What bfloat16 gains is measured by `make bench`, in turn."
+    )
+
+
+def differences(found: list[Pair]) -> dict[str, Effect]:
+    """For each network with repetitions, test error in bfloat16 less that in float32, in percentage points."""
+    effect = {}
+    for network in dict.fromkeys(pair.network for pair in found):
+        both = [(pair.record, pair.repetition) for pair in found if pair.network == network and pair.repetition]
+        if both:
+            first, second = ([measures.test_error(record) for record in arm] for arm in zip(*both, strict=True))
+            effect[network] = effects.paired_difference(
+                [reading.value for reading in first],
+                [reading.value for reading in second],
+                diverged=[one.censored or other.censored for one, other in zip(first, second, strict=True)],
+            )
+    return effect
+
+
+def run(arguments: Namespace) -> int:
+    """Make the repetitions that are missing, and print the differences."""
+    profile = profiles.check_profile(arguments.profile)
+    store, repetitions = Store(paths.runs_folder(profile)), Store(folder(profile))
+    found = pairs(profile, store, repetitions, arguments.seeds)
+    if not found:
+        raise SpecError(
+            f"No run of the profile {profile} that is repeated in float32 was computed in bfloat16; run `make runs` "
+            "on a machine that has it."
+        )
+    missing = [pair.planned for pair in found if pair.repetition is None]
+    for pair in found:
+        print(f"{'reuse' if pair.repetition else 'run  '}  {pair.planned.spec.hash}  {pair.planned.title}")
+    if missing and not arguments.dry_run:
+        grid.require_records(profile, missing)
+        os.environ[machine.PRECISION_VARIABLE] = "float32"  # workers inherit it
+        try:
+            with grid.stopping_cleanly():
+                grid.execute_these(missing, repetitions, arguments.workers, minutes=arguments.minutes)
+        except KeyboardInterrupt:
+            print("\nStopped. The same command goes on from the last epochs.", file=sys.stderr)
+            return 130
+        found = pairs(profile, store, repetitions, arguments.seeds)
+    for network, effect in differences(found).items():
+        print(f"{network}: test error in bfloat16 less float32, {effect.text} {effect.unit}")
+    return 0

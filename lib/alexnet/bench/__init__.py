@@ -1,0 +1,1 @@
+"""Speed, exactness and memory, measured."""

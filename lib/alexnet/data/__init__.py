@@ -1,0 +1,1 @@
+"""Data sets, images people bring, and weights from elsewhere."""

@@ -1,0 +1,1 @@
+"""One file a question: the runs it needs, and what comes out."""

@@ -1,0 +1,223 @@
+"""What runs cost: hours, images and arithmetic, from their records; and what the runs of a profile would cost."""
+
+import statistics
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from ..errors import SpecError
+from ..networks import models
+from ..paper.claims import claims, published
+from ..records.bench import BenchRecord
+from ..records.record import RunRecord, Store
+from ..records.specs import NetSpec, RunSpec
+from ..runs.planning import Planned
+from ..training import batches, pretrained
+from . import profiles, reimplementations, transfer
+from .ablations import Ablations, Starts
+from .grid import FLOP_PER_MULTIPLY_ADD
+from .reimplementations import images_seen
+from .relu_speed import ReluSpeed
+
+HOUR = 3600
+PETA, GIGA = 1e15, 1e9
+WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice (`learners.Watching`), and test
+GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
+
+
+def flop_an_image(spec: RunSpec) -> float:
+    """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
+    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
+
+
+def images_trained(record: RunRecord) -> float:
+    """Training images that went through the network, over all epochs."""
+    return record.images_per_second * record.wall_seconds
+
+
+def network_name(spec: RunSpec) -> str:
+    """A network and the size of its images, as readers tell them apart."""
+    side = batches.side_of(spec)
+    width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
+    return f"{spec.net.name}, {side} pixels{width}"
+
+
+def _title(name: str) -> str:
+    titles = {claim.id: claim.title for claim in claims().claim}
+    titles |= {row.id: row.title for row in published().row}
+    titles[transfer.CLAIM] = transfer.TITLE
+    return titles.get(name, f"learning rates for {name}")
+
+
+def by_claim(runs: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
+    """What the records of each claim cost, a row a claim in the order of the plan.
+
+    Columns: claim; runs with a record, and planned ones without; hours of one thread (or GPU), of all images trained;
+    10^15 multiplications and additions. A run that serves several claims counts for each of them: see `total`.
+    """
+    by_name: dict[str, dict[str, RunRecord | None]] = {}
+    for planned, record in runs:
+        by_name.setdefault(planned.claim, {})[planned.spec.hash] = record
+    rows = []
+    for name, found in by_name.items():
+        records = [record for record in found.values() if record is not None]
+        rows.append({"claim": _title(name), **_sums(records), "missing": len(found) - len(records)})
+    return pd.DataFrame(rows, columns=["claim", "runs", "hours", "million images", "PFLOP", "missing"])
+
+
+def total(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, float]:
+    """The same columns over all records, each counted once."""
+    return _sums(list({record.hash: record for _, record in runs if record is not None}.values()))
+
+
+def _sums(records: list[RunRecord]) -> dict[str, float]:
+    return {
+        "runs": len(records),
+        "hours": sum(record.wall_seconds * record.environment.threads for record in records) / HOUR,
+        "million images": sum(map(images_trained, records)) / 1e6,
+        "PFLOP": sum(images_trained(record) * flop_an_image(record.spec) for record in records) / PETA,
+    }
+
+
+def by_network(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """Speed in training by network, device and precision: medians over the records."""
+    found: dict[tuple[str, ...], list[RunRecord]] = {}
+    for record in records:
+        made = record.environment
+        found.setdefault((network_name(record.spec), made.place, made.precision), []).append(record)
+    rows = []
+    for (network, where, precision), group in sorted(found.items()):
+        speed = statistics.median(record.images_per_second for record in group)
+        flop = statistics.median(flop_an_image(record.spec) for record in group)
+        row = {"network": network, "on": where, "precision": precision, "runs": len(group), "images/s": speed}
+        rows.append(row | {"GFLOP an image": flop / GIGA, "GFLOP/s": speed * flop / GIGA})
+    return pd.DataFrame(rows)
+
+
+def all_planned(profile: str, store: Store) -> Iterator[Planned]:
+    """Every run of a profile, with those whose learning rate a grid has yet to choose at some rate: it costs the same.
+
+    A run that serves several claims comes once.
+    """
+    seen = set()
+    for experiment in profiles.EXPERIMENTS[profiles.check_profile(profile)]:
+        for planned in _named(experiment, store):
+            if planned.spec.hash not in seen:
+                seen.add(planned.spec.hash)
+                yield planned
+
+
+def _named(experiment: profiles.Experiment, store: Store) -> Iterator[Planned]:
+    if isinstance(experiment, Ablations | Starts | ReluSpeed):
+        yield from experiment.plan(store, guess=True)
+    elif isinstance(experiment, transfer.Transfer):
+        for approach in experiment.approaches:
+            for size in approach.grid_sizes:
+                yield from approach.grid(size)
+            for size in approach.budgets:
+                yield from approach.counted(size, approach.rate(store, size) or approach.rates[0])
+    else:
+        yield from experiment.plan(store)
+
+
+def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataFrame:
+    """The runs of a profile, each up to its cap, at a given speed: claim, runs, PFLOP, hours. Rows add up."""
+    if flop_per_second <= 0:
+        raise SpecError("A speed must be positive.")
+    sums: dict[str, list[float]] = {}
+    for planned in all_planned(profile, store):
+        spec = planned.spec
+        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * images_seen(spec))
+    rows = [
+        {
+            "claim": _title(name), "runs": len(flops), "PFLOP": sum(flops) / PETA,
+            "hours": sum(flops) / flop_per_second / HOUR,
+        }
+        for name, flops in sums.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["claim", "runs", "PFLOP", "hours"])
+
+
+def gpu_flop_per_second() -> float:
+    """Arithmetic a second that the rate aimed at on a GPU amounts to."""
+    return GPU_IMAGES_PER_SECOND * FLOP_PER_MULTIPLY_ADD * models.multiply_adds(NetSpec(), 227)
+
+
+def bench_table(record: BenchRecord) -> pd.DataFrame:
+    """Every case of a bench record: what was compared, both times, the ratio, and the goals it reached or missed."""
+    rows = []
+    for result in record.results:
+        rates, share = result.images_per_second, record.share_of_peak(result)
+        goals = [
+            f"{goal.what} {goal.wanted:.3g}: {'reached' if goal.reached else 'MISSED'}"
+            for goal in record.goals(result)
+            if not goal.what.startswith("error")
+        ]
+        rows.append(
+            {
+                "baseline against ours": result.question,
+                "baseline, ms": 1000 * result.seconds[0],
+                "ours, ms": 1000 * result.seconds[1],
+                "ratio": result.ratio,
+                "images/s": None if rates is None else rates[1],
+                "share of peak": share,
+                "goals": "; ".join(goals) or None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def protocol_table(record: BenchRecord) -> pd.DataFrame:
+    """The published protocols that the bench trained for two batches: images a second, share of the peak, and hours
+    in full, of training alone and with what each epoch looks at: validation and test images, a pass forward each."""
+    rows = []
+    for result in record.results:
+        spec = reimplementations.PROTOCOLS.get(result.case.removeprefix("protocol-"))
+        if spec is None or result.images_per_second is None:
+            continue
+        rate, trained = result.images_per_second[1], reimplementations.images_seen(spec)
+        watched = spec.recipe.epochs * WATCHED / 3  # a training step is worth three passes forward
+        rows.append(
+            {
+                "protocol": result.case.removeprefix("protocol-"),
+                "images/s": rate,
+                "share of peak": record.share_of_peak(result),
+                "hours, training": trained / rate / HOUR,
+                "hours, in full": (trained + watched) / rate / HOUR,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def error_table(record: BenchRecord) -> pd.DataFrame:
+    """Errors of the cases that measured them, against float64, beside what is allowed."""
+    rows = [
+        {
+            "case": result.case, "of": goal.what.removeprefix("error of "), "error": goal.found,
+            "allowed": goal.wanted, "exact enough": goal.reached,
+        }
+        for result in record.results
+        for goal in record.goals(result)
+        if goal.what.startswith("error")
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["case", "of", "error", "allowed", "exact enough"])
+
+
+def layer_table(record: BenchRecord, net: str) -> pd.DataFrame:
+    """One network's layers: multiply-adds an image, milliseconds of a batch, share of the time and of the peak."""
+    layers = [layer for layer in record.layers if layer.net == net]
+    if not layers:
+        raise SpecError(f"The bench record of {record.created} has no layers of {net!r}; run `make bench`.")
+    whole = sum(layer.seconds for layer in layers)
+    rows = [
+        {
+            "layer": layer.layer,
+            "multiply-adds": int(layer.multiply_adds),
+            "forward, ms": 1000 * layer.forward_seconds,
+            "backward, ms": 1000 * layer.backward_seconds,
+            "share of time": layer.seconds / whole,
+            "share of peak": record.share_of_peak(layer) if layer.multiply_adds else None,
+        }
+        for layer in layers
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,348 @@
+"""Execute the runs a profile lacks: here, in several processes, or on a cluster, through Dask.
+
+Every run is independent and writes its own record, so the grid needs no coordinator beyond the store: a worker that
+dies has its runs retried elsewhere, and they go on from their last checkpoint where the store is shared.
+"""
+
+import signal
+import statistics
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from .. import options, paths
+from ..errors import RecordError, SpecError
+from ..records.record import RunRecord, Store
+from ..records.specs import RunSpec
+from ..runs import execution
+from ..training import machine, pretrained
+from . import profiles
+from .profiles import Planned
+from .reimplementations import images_seen
+
+if TYPE_CHECKING:  # distributed takes a second to import, and most commands start no cluster
+    from distributed import Client
+
+FLOP_PER_MULTIPLY_ADD = 6  # a multiply and an add, forward once and backward twice
+ASSUMED_FLOPS = 80e9  # a thread's arithmetic a second in training, until records tell better
+TOPIC = "epochs"
+ALONE = threading.Lock()  # torch's generator is the process's: a worker of several threads runs one after the other
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be done, and why."""
+
+    missing: list[Planned]
+    reused: list[Planned]
+    seconds: float  # estimate for the missing runs at their caps, all workers together
+
+    def reasons(self) -> Iterator[str]:
+        """For each run, why it is reused or run."""
+        yield from (f"reuse  {p.spec.hash}  {p.title}: its record is there" for p in self.reused)
+        yield from (f"run    {p.spec.hash}  {p.title}: no record of this spec" for p in self.missing)
+
+
+def work(
+    profile: str, store: Store, seeds: int | None = None, workers: int | None = None, claim: str | None = None
+) -> Work:
+    """The runs that can be named now, split into those that have a record and those that lack one."""
+    named = profiles.records(profile, store, seeds, claim)
+    first: dict[str, tuple[Planned, RunRecord | None]] = {}
+    for planned, record in named:
+        first.setdefault(planned.spec.hash, (planned, record))  # a run may serve several claims, and is made once
+    found = list(first.values())
+    missing = [planned for planned, record in found if record is None]
+    speed = _speed([record for _, record in found if record is not None])
+    seconds = sum(_flop(planned.spec) for planned in missing) / speed
+    return Work(missing, [p for p, record in found if record is not None], seconds / (workers or machine.cores()))
+
+
+def expected_seconds(spec: RunSpec, records: list[RunRecord]) -> float:
+    """What a run up to its cap takes one thread, by the speed of the records that were made on a machine like this."""
+    return _flop(spec) / _speed(records)
+
+
+def _flop(spec: RunSpec) -> float:
+    """Arithmetic of a run up to its cap."""
+    return _flop_an_image(spec) * images_seen(spec)
+
+
+def _flop_an_image(spec: RunSpec) -> float:
+    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
+
+
+def _speed(records: list[RunRecord]) -> float:
+    """Arithmetic a second of one worker: the median of the records made on a machine like this one."""
+    here = [r for r in records if r.environment.cpu == machine.describe()["cpu"]]
+    speeds = [r.images_per_second * _flop_an_image(r.spec) / r.environment.threads for r in here]
+    return statistics.median(speeds) if speeds else ASSUMED_FLOPS
+
+
+def execute_all(
+    profile: str,
+    store: Store,
+    seeds: int | None = None,  # seeds an arm; None: the profile's own number
+    workers: int | None = None,  # processes of one thread each; None: one a core
+    scheduler: str | None = None,  # address of a Dask scheduler to use instead
+    minutes: float | None = None,  # start no new run after so long
+    claim: str | None = None,  # only the runs of this claim, or of several with commas between
+) -> int:
+    """Make the records the profile lacks and return how many were made.
+
+    Stages that depend on records (a grid that chooses a learning rate) are planned again as records arrive. Raises
+    `RecordError` when a run fails for good, after all others are done.
+    """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    made = 0
+    with _pool(workers or machine.cores(), scheduler) as pool, _progress() as progress:
+        while missing := work(profile, store, seeds, claim=claim).missing:
+            if deadline is not None and time.monotonic() >= deadline:
+                progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
+                break
+            made += pool.execute(missing, store, progress, deadline)
+    return made
+
+
+def execute_these(
+    planned: list[Planned],
+    store: Store,
+    workers: int | None = None,  # processes of one thread each; None: one a core
+    minutes: float | None = None,  # start no new run after so long
+) -> int:
+    """Make the records of these runs and return how many were made. Raises `RecordError` when a run fails for good."""
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    with _pool(workers or machine.cores(), None) as pool, _progress() as progress:
+        return pool.execute(planned, store, progress, deadline)
+
+
+class Progress:
+    """A bar of epochs with the time left in a terminal, one line a run elsewhere."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.bar = tqdm(unit="epoch", disable=not self.terminal, dynamic_ncols=True)
+        self._done: dict[str, int] = {}
+
+    def plan(self, planned: list[Planned]) -> None:
+        """Add runs to what is expected, each up to its cap."""
+        self.bar.total = (self.bar.total or 0) + sum(p.spec.recipe.epochs for p in planned)
+        self.bar.refresh()
+
+    def epoch(self, title: str, number: int, train_error: float) -> None:
+        """An epoch of some run is done."""
+        self._done[title] = self._done.get(title, 0) + 1
+        self.bar.set_postfix_str(f"{title}: epoch {number}, training error {train_error:.1%}", refresh=False)
+        self.bar.update()
+
+    def run(self, planned: Planned, record: RunRecord) -> None:
+        """A run is done: epochs it did not need leave the bar."""
+        self.bar.update(max(0, planned.spec.recipe.epochs - self._done.pop(planned.title, 0)))
+        final = record.final
+        self.say(
+            f"{planned.title}: {final.outcome} after {final.epochs} epochs, {record.wall_seconds:.0f} s, "
+            f"training error {final.train_error:.1%}, validation error {final.valid_error:.1%}"
+        )
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.bar.write(line, file=sys.stderr)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    progress = Progress()
+    try:
+        yield progress
+    finally:
+        progress.bar.close()
+
+
+class Here:
+    """Runs one after the other in this process, with all threads."""
+
+    def execute(self, planned: list[Planned], store: Store, progress: Progress, deadline: float | None) -> int:
+        """Execute runs until the deadline; returns how many."""
+        progress.plan(planned)
+        for count, p in enumerate(planned):
+            if deadline is not None and time.monotonic() >= deadline:
+                return count
+
+            def report(epoch: execution.Epoch, title: str = p.title) -> None:
+                progress.epoch(title, epoch.epoch, epoch.train_error)
+
+            progress.run(p, execution.execute(p.spec, store, report=report))
+        return len(planned)
+
+
+class Cluster:
+    """Runs side by side in the processes of a Dask cluster."""
+
+    def __init__(self, client: "Client"):
+        self.client = client
+
+    def execute(self, planned: list[Planned], store: Store, progress: Progress, deadline: float | None) -> int:
+        """Execute runs until the deadline; returns how many. A run whose worker died is tried again elsewhere."""
+        from distributed import as_completed
+
+        progress.plan(planned)
+        self.client.subscribe_topic(TOPIC, lambda event: progress.epoch(*event[1]))
+        waiting, futures = iter(planned), {}
+        made, failures = 0, []
+        at_work = as_completed()
+
+        def submit() -> None:
+            """Keep every worker busy with the next runs of the plan. Given all at once, Dask would shuffle them."""
+            late = deadline is not None and time.monotonic() > deadline
+            while not late and at_work.count() < max(1, len(self.client.nthreads())):
+                if (p := next(waiting, None)) is None:
+                    return
+                future = self.client.submit(
+                    _on_worker, p.spec, str(store.folder), p.title, key=p.spec.hash, retries=2, pure=False
+                )
+                futures[future.key] = p
+                at_work.add(future)
+
+        submit()
+        for future in at_work:
+            planned_run = futures[future.key]
+            if (error := future.exception()) is not None:
+                failures.append(f"{planned_run.title}: {error}")
+            elif store.get(planned_run.spec) is None:
+                # Planned again, it would be trained again without end.
+                failures.append(
+                    f"{planned_run.title}: its worker wrote no record into {store.folder}; share the folder"
+                )
+            else:
+                progress.run(planned_run, future.result())
+                made += 1
+            submit()
+        if failures:
+            raise RecordError(f"{len(failures)} runs failed: {'; '.join(failures)}")
+        return made
+
+
+def _on_worker(spec: RunSpec, folder: str, title: str) -> RunRecord:
+    """Execute one run in a worker with one thread, telling the client of each epoch."""
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def report(epoch: execution.Epoch) -> None:
+        worker.log_event(TOPIC, (title, epoch.epoch, epoch.train_error))
+
+    with ALONE:
+        torch.set_num_threads(1)
+        return execution.execute(spec, Store(folder), report=report)
+
+
+@contextmanager
+def _pool(workers: int, scheduler: str | None) -> Iterator[Here | Cluster]:
+    """This process for one worker, a Dask cluster on this machine for several, or the one at `scheduler`."""
+    if scheduler is None and workers == 1:
+        yield Here()
+        return
+    import dask
+    from distributed import Client, LocalCluster
+
+    quiet = {"distributed.worker.daemon": False, "distributed.logging.distributed": "error"}
+    # Before a worker starts: the thread that it trains in has an arena of its own from its first allocation on.
+    one_arena = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
+    with dask.config.set(quiet | one_arena):
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="10s")
+            except (OSError, ValueError) as error:
+                raise SpecError(f"No Dask scheduler answers at {scheduler!r} ({error}); start one there.") from error
+            with client:
+                yield Cluster(client)
+            return
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+                env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            ) as cluster,  # fmt: skip
+            Client(cluster) as client,
+        ):
+            yield Cluster(client)
+
+
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Turn SIGTERM into the same clean stop as Ctrl-C."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def hours_and_minutes(seconds: float) -> str:
+    """A duration as people say it."""
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def require_records(profile: str, missing: list[Planned]) -> None:
+    """In continuous integration a missing record is an error, never hours of training. Smoke runs are made live."""
+    if missing and options.environment("CI") and profile != "smoke":
+        names = ", ".join(f"{p.spec.hash} ({p.title})" for p in missing[:3])
+        raise RecordError(
+            f"{len(missing)} run records are missing, among them {names}. "
+            f"Continuous integration does not train; run `make runs PROFILE={profile}` and commit the records."
+        )
+
+
+def run(arguments: Namespace) -> int:
+    """`python -m alexnet runs`: make the records a profile lacks."""
+    profile = profiles.check_profile(arguments.profile)
+    store = Store(arguments.store or paths.runs_folder(profile, arguments.fresh))
+    store.tidy()
+    todo = work(profile, store, arguments.seeds, arguments.workers, arguments.claim)
+    print("\n".join(todo.reasons()))
+    print(announcement(todo))
+    if arguments.dry_run or not todo.missing:
+        return 0
+    require_records(profile, todo.missing)
+    try:
+        with stopping_cleanly():
+            made = execute_all(
+                profile,
+                store,
+                arguments.seeds,
+                arguments.workers,
+                arguments.scheduler,
+                arguments.minutes,
+                arguments.claim,
+            )
+    except KeyboardInterrupt:
+        print("\nStopped. Finished runs are kept; the same command goes on from the last epochs.", file=sys.stderr)
+        return 130
+    print(f"{made} records made in {store.folder}.")
+    return 0
+
+
+def announcement(todo: Work) -> str:
+    """What will run and how long that takes, in one sentence."""
+    if not todo.missing:
+        return f"All {len(todo.reused)} runs have their records."
+    return (
+        f"{len(todo.reused)} records are reused, {len(todo.missing)} runs are missing: "
+        f"at most about {hours_and_minutes(todo.seconds)} here, less when they reach their targets early. "
+        "Later stages are planned when these are done."
+    )

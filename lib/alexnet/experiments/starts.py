@@ -1,0 +1,202 @@
+"""Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import pandas as pd
+
+from ..networks import anatomy
+from ..paper.claims import Question
+from ..records.record import RunRecord
+from ..records.specs import CLASSES, RunSpec
+from ..runs.planning import Planned
+from ..training import batches, signals
+from .ablations import STARTS
+from .reimplementations import training_images
+
+CLAIM = "init-as-written"
+FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
+DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen silent
+NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
+WEIGHTS = {"paper": "as written", "as-run": "as run"}
+PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
+MADE_OF = ("network", "weights", "biases", "pixels", "outputs")  # what tells starts apart
+
+
+def specs(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, RunSpec]:
+    """Each start of the faithful and the narrow network in words, with the specification of its first run.
+
+    All combinations of weights and pixels are there, and the same with biases of zero: one that the profile does not
+    train can be measured all the same.
+    """
+    networks: dict[str, RunSpec] = {}
+    for planned, _ in runs:
+        if planned.claim == CLAIM and planned.stage == "seeds":
+            networks.setdefault(planned.spec.net.form, planned.spec)
+    every = [
+        spec.with_(**change).with_(net={"bias_ones": ones, "classes": 10})
+        for spec in networks.values()
+        for change in STARTS.values()
+        for ones in (True, False)
+    ]
+    every += [spec.with_(**STARTS["written-255"]).with_(net={"classes": 1000}) for spec in networks.values()]
+    return {title(spec): spec for spec in every}
+
+
+def named(spec: RunSpec) -> dict[str, str]:
+    """What a start is made of, in words: network, weights, biases, pixels and outputs."""
+    return {
+        "network": NETWORKS[spec.net.form],
+        "weights": WEIGHTS[spec.net.init],
+        "biases": "one" if spec.net.bias_ones else "zero",
+        "pixels": PIXELS[spec.images.scaling],
+        "outputs": f"{spec.net.classes:,}",
+    }
+
+
+def title(spec: RunSpec) -> str:
+    """The same in one line."""
+    made = named(spec)
+    outputs = "" if spec.net.classes == 10 else f", {made['outputs']} outputs"
+    narrow = "" if spec.net.form == "227" else ", narrow"
+    return f"{made['weights']}, biases of {made['biases']}, {made['pixels']}{outputs}{narrow}"
+
+
+def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
+    """A row a start: size of the pixels, product of all gains, predicted size of the scores (biases are left out)."""
+    rows = []
+    for name, spec in found.items():
+        size = batches.statistics(spec.dataset).spread if spec.images.scaling == "mean-image" else 1.0
+        gain = anatomy.total_gain(spec.net, batches.side_of(spec))
+        rows.append({"start": name, "size": size, "gain": gain, "predicted": gain * size})
+    return pd.DataFrame(rows, columns=["start", "size", "gain", "predicted"])
+
+
+@dataclass(frozen=True)
+class BeforeTraining:
+    """What fresh networks do with their first images; dropout is off."""
+
+    differences: pd.DataFrame  # what is left of those between images after each layer of weights; a column a network
+    gradients: pd.DataFrame  # standard deviation of the loss's at each nonlinearity; a column a network
+    reach: pd.DataFrame  # how far the first steps move the scores of all images alike; a row a network
+
+
+def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTraining:
+    """Build each network once and measure it on the first `count` images of its first batch.
+
+    Reach: a step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is
+    what the last layer is given by all images. The cross-entropy of C classes that are about equally probable has the
+    curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m): the last
+    column is the learning rate at which that begins.
+    """
+    differences, gradients, reach = {}, {}, []
+    for name, spec in found.items():
+        model, images, labels = signals.fresh(spec)
+        images, labels = images[:count], labels[:count]
+        differences[name] = anatomy.signal(model, images)
+        gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}
+        recipe = spec.recipe
+        moved = recipe.learning_rate * signals.common_input(model, images) / spec.net.classes
+        limit = 2 * (1 + recipe.momentum)
+        rate = recipe.learning_rate * limit / moved if moved else math.inf
+        reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit, "rate": rate})
+    return BeforeTraining(
+        _by_layer(differences),
+        _by_layer(gradients),
+        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots", "rate"]),
+    )
+
+
+def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.DataFrame:
+    return pd.DataFrame(columns).rename_axis(index="layer")
+
+
+def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
+    """A row a run of any start: what it started from, its learning rate, its training error at the end in percent,
+    whether it counts as trained, and the steps until the end of the first epoch in which it did (none where never).
+
+    A network counts as trained once its running training error over an epoch is the margin below guessing.
+    """
+    found: dict[str, RunRecord] = {}
+    for planned, record in runs:
+        if record is not None and planned.claim in (CLAIM, "bias-ones", "starts-own-rates"):
+            found[record.hash] = record
+    rows = []
+    for record in found.values():
+        spec = record.spec
+        limit = 1 - 1 / CLASSES[spec.dataset] - (question.margin or 0.0) / 100
+        first = next((epoch.epoch for epoch in record.history if epoch.train_error <= limit), None)
+        steps = steps_an_epoch(spec)
+        rows.append(
+            {
+                "start": title(spec),
+                **named(spec),
+                "rate": spec.recipe.learning_rate,
+                "error": 100 * record.final.train_error,
+                "trained": record.final.train_error <= limit and record.final.outcome != "diverged",
+                "silent": dead(record),
+                "steps": None if first is None else first * steps,
+                "budget": spec.recipe.epochs * steps,
+            }
+        )
+    columns = ["start", *MADE_OF, "rate", "error", "trained", "silent", "steps", "budget"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def silent(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
+    """Share of outputs that are zero on one batch after training: a row a nonlinearity, a column a group of runs, means
+    over them. A ReLU that is at zero for every image passes no gradient back and never learns again."""
+    shares: dict[str, dict[str, list[float]]] = {}
+    for name, records in found.items():
+        for signal in (signal for record in records for signal in record.signals or ()):
+            shares.setdefault(name, {}).setdefault(signal.layer, []).append(signal.flat)
+    means = {name: {layer: fmean(values) for layer, values in of.items()} for name, of in shares.items()}
+    return _by_layer(means)
+
+
+def dead(record: RunRecord) -> bool:
+    """Whether a layer has fallen silent: nearly all of its outputs are zero on one batch."""
+    return any(signal.flat >= DEAD for signal in record.signals or ())
+
+
+def steps_an_epoch(spec: RunSpec) -> int:
+    """Updates of the weights an epoch; the last, incomplete batch is left out."""
+    return training_images(spec) // spec.recipe.batch_size
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """A row a start, rate and budget: runs that trained, of how many, the median of their steps, and in how many of
+    the others a layer has fallen silent."""
+    rows = []
+    for keys, part in found.groupby([*MADE_OF, "rate", "budget"], sort=False):
+        steps, failed = part["steps"].dropna(), part[~part["trained"]]
+        rows.append(
+            {
+                **dict(zip([*MADE_OF, "learning rate"], keys, strict=False)),
+                "trained": f"{part['trained'].sum()} of {len(part)}",
+                "steps until then": f"at most {steps.median():,.0f}" if len(steps) else None,
+                "budget": f"{keys[-1]:,} steps",
+                "fell silent": f"{failed['silent'].sum()} of {len(failed)}" if len(failed) else None,
+            }
+        )
+    columns = [*MADE_OF, "learning rate", "trained", "steps until then", "budget", "fell silent"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def finding(found: pd.DataFrame) -> str:
+    """What the biases alone change in the faithful network as written, in words; nothing without runs of both."""
+    faithful = found[(found["network"] == NETWORKS["227"]) & (found["weights"] == "as written")]
+    faithful = faithful[(faithful["pixels"] == "0 to 255") & (faithful["outputs"] == "10")]
+    said = []
+    for rate, part in faithful.groupby("rate", sort=False):
+        zeros, ones = (part[part["biases"] == biases] for biases in ("zero", "one"))
+        if len(zeros) and len(ones):
+            counts = [f"{int(arm['trained'].sum())} of {len(arm)}" for arm in (zeros, ones)]
+            said.append(
+                f"From the same weights as written, on the same pixels and at a learning rate of {rate:g}, "
+                f"{counts[0]} networks with biases of zero train within {part['budget'].max():,} steps, and "
+                f"{counts[1]} with biases of one."
+            )
+    return " ".join(said)

@@ -1,0 +1,1 @@
+"""Figures and tables, all in one convention."""

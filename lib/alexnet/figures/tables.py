@@ -1,0 +1,111 @@
+"""Show a table or a paragraph in a notebook: clean HTML for the page, plain text for the terminal, always the same."""
+
+import re
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+import pandas
+
+from ..statistics.effects import LABELS
+
+SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
+WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
+
+
+def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> None:
+    """Display a data frame as a table.
+
+    `caption` says what the table shows; `formats` maps a column to a format specification, such as
+    `{"error": ".1%", "parameters": ",d"}`. Numbers are aligned right, a column named `verdict` gets its colours, and
+    an index with a name becomes the first column. Missing values are shown as a dash.
+    """
+    from IPython.display import display
+
+    cells = formatted(frame, formats or {})
+    display({"text/html": html(cells, frame, caption), "text/plain": plain(cells, caption)}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display a paragraph of Markdown."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def formatted(frame: pandas.DataFrame, formats: Mapping[str, str]) -> pandas.DataFrame:
+    """The frame with every value as the text that is shown; a named index becomes a column."""
+    if frame.index.name or frame.index.nlevels > 1:
+        frame = frame.reset_index()
+    columns = {str(name): [_text(value, formats.get(str(name), "")) for value in frame[name]] for name in frame}
+    return pandas.DataFrame(columns, dtype=object)
+
+
+def _text(value: Any, specification: str) -> str:
+    if value is None or value is pandas.NA or (isinstance(value, float) and value != value):
+        return "–"
+    if specification:
+        return format(value, specification)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def plain(cells: pandas.DataFrame, caption: str) -> str:
+    """The table as aligned text."""
+    table = cells.to_string(index=False) if len(cells) else ", ".join(cells.columns) + ": no rows"
+    return f"{caption}\n{table}" if caption else table
+
+
+def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
+    """The table as HTML: a caption, column headers, and row headers in the first column."""
+    if frame.index.name or frame.index.nlevels > 1:
+        frame = frame.reset_index()
+    numeric = {str(name) for name in frame if pandas.api.types.is_numeric_dtype(frame[name].dtype)}
+    numeric -= {str(name) for name in frame if pandas.api.types.is_bool_dtype(frame[name].dtype)}
+
+    long = {str(name) for name in cells if str(name) not in numeric and (cells[name].str.len() > SENTENCE).any()}
+
+    def opening(tag: str, name: str, more: str = "") -> str:
+        kind = "number" if name in numeric else "long" if name in long else ""
+        return f'<{tag}{more} class="{kind}">' if kind else f"<{tag}{more}>"
+
+    head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in map(str, cells))
+    rows = []
+    for _, row in cells.iterrows():
+        first = True
+        parts = []
+        for name, value in row.items():
+            name = str(name)
+            content = verdict_chip(value) if name.lower() == "verdict" else whole(value)
+            tag, more = ("th", ' scope="row"') if first and name not in numeric else ("td", "")
+            parts.append(opening(tag, name, more) + content + f"</{tag}>")
+            first = False
+        rows.append("<tr>" + "".join(parts) + "</tr>")
+    title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
+    body = "\n".join(rows)
+    return f'<table class="data">\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def whole(text: str) -> str:
+    """The text as HTML, escaped, whose intervals and counts a line does not break in two."""
+    return WHOLE.sub(r'<span class="whole">\g<0></span>', escape(text))
+
+
+def verdict_chip(verdict: str) -> str:
+    """A verdict as a coloured label; the word carries the meaning, the colour only repeats it."""
+    kind = verdict.lower().replace(" ", "-") if verdict.lower() in LABELS else "other"
+    return f'<span class="verdict verdict-{kind}">{escape(verdict)}</span>'
+
+
+def listed(parts: Iterable[str]) -> str:
+    """ "a, b and c"; nothing for no parts."""
+    *before, last = [*parts] or [""]
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: "1 run", "1,200 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

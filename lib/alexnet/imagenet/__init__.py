@@ -1,0 +1,1 @@
+"""Training and evaluation on folders of photographs, at full size."""

@@ -1,0 +1,228 @@
+"""Train AlexNet on ImageNet, or on any folder of that form, and evaluate it with one and with ten crops (section 6).
+
+Runs on every GPU of the machine, or on the processes that torchrun or `accelerate launch` started.
+"""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import filelock
+import pandas as pd
+import safetensors.torch
+import torch
+
+from ..errors import AlexnetError, DataError, SpecError
+from ..experiments.grid import stopping_cleanly
+from ..records.record import Environment, Epoch, Part, Store, write_atomically
+from ..records.specs import NetSpec
+from ..runs.execution import weights_sha256
+from ..training import machine
+from ..training.batches import Preparation, imagenet_statistics
+from ..training.learners import diverged
+from . import images as imagenet_images
+from . import processes, training
+from .evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net
+from .images import SIDE, FolderBatches, Listing, Photographs
+from .training import PAPER_RECIPE, ImagenetSpec
+
+MOST_WORKERS = 16  # processes that decode images for one that trains, unless the user says otherwise
+EVALUATED_AT_ONCE = 128  # validation images, over all processes
+
+
+class ImagenetResult(Part):
+    """What came out, and from what."""
+
+    schema_version: Literal[1] = 1
+    weights: str  # "trained here", or where they come from
+    weights_sha256: str
+    spec: ImagenetSpec | None  # None for weights that were not trained here
+    outcome: Literal["completed", "diverged"] | None
+    history: list[Epoch]
+    evaluation: list[CropErrors]
+    classes: int
+    images: dict[str, int]  # by part of the folder
+    fingerprints: dict[str, str]  # sha256 of the names and sizes of the files, by part of the folder
+    environment: Environment
+    processes: int
+    wall_seconds: float  # of training
+    images_per_second: float | None  # training images, all processes together, validation included
+    created: str  # UTC, ISO 8601
+
+
+def spec_of(arguments: Namespace, classes: int) -> ImagenetSpec:
+    """The training that the options describe."""
+    as_run = {"variant": "as-run", "init": "as-run", "norm": "mean"} if arguments.variant == "as-run" else {}
+    init = {"init": arguments.init} if arguments.init else {}
+    net = NetSpec(classes=classes, width=arguments.width, dropout=arguments.dropout, **{**as_run, **init})
+    recipe = {
+        "epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
+        "learning_rate": arguments.learning_rate,
+        "patience": arguments.patience,
+    }
+    return ImagenetSpec(net=net, recipe=PAPER_RECIPE.model_copy(update=recipe), seed=arguments.seed)
+
+
+def train(arguments: Namespace, train: Listing, valid: Listing, workers: int) -> ImagenetResult:
+    """Train, or go on with it, and evaluate; the checkpoint stays, so that more epochs can follow."""
+    spec = spec_of(arguments, len(train.classes))
+    fingerprint = train.fingerprint()
+    identity = spec.identity(fingerprint)
+    store = Store(arguments.results)
+    with _alone(store, identity):
+        photographs, held_out = Photographs(train), Photographs(valid)
+        kept = store.work / f"{fingerprint[:16]}-statistics.npz"
+        imagenet_images.check_readable(held_out, workers)
+        statistics = imagenet_images.statistics(photographs, kept, workers)
+        prepare = Preparation(spec.images, statistics, processes.device())
+        batch_size = spec.recipe.batch_size
+        shuffled = FolderBatches(
+            photographs, prepare, workers, bs=batch_size, shuffle=True, drop_last=True, seed=spec.seed
+        )
+        ordered = FolderBatches(held_out, prepare, workers, bs=batch_size)
+        precision = machine.default_precision()
+        checkpoint = store.checkpoint(identity)
+        model, rows, seconds = training.fit(spec, shuffled, ordered, checkpoint, identity, precision)
+        seen = len(train.files) // batch_size * batch_size * len(rows)
+        result = ImagenetResult(
+            weights="trained here",
+            weights_sha256=weights_sha256(model),
+            spec=spec,
+            outcome="diverged" if diverged(rows) else "completed",
+            history=[Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)],
+            evaluation=evaluate(model, ordered),
+            fingerprints={"train": fingerprint, "val": valid.fingerprint()},
+            images={"train": len(train.files), "val": len(valid.files)},
+            wall_seconds=sum(seconds),
+            images_per_second=seen / sum(seconds),
+            **_circumstances(len(train.classes), precision),
+        )
+        if processes.first():
+            weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+            write_atomically(arguments.results / f"{identity}.safetensors", safetensors.torch.save(weights))
+            _write(result, arguments.results / f"{identity}.json")
+    return result
+
+
+@contextmanager
+def _alone(store: Store, identity: str) -> Iterator[None]:
+    """Hold the lock of a training in its first process. Raises `SpecError` where the same is under way elsewhere."""
+    failure: AlexnetError | None = None
+    with ExitStack() as stack:
+        if processes.first():
+            try:
+                stack.enter_context(store.lock(identity).acquire(timeout=0))
+            except filelock.Timeout:
+                failure = SpecError(f"{store.folder}: another process trains this just now; wait for it.")
+            except AlexnetError as error:
+                failure = error
+            except OSError as error:
+                failure = SpecError(f"{store.work} cannot be written: {error.strerror or error}. Check its rights.")
+        processes.fail_together(failure)
+        if processes.first():
+            for path in set(store.leftovers(identity)) - {store.checkpoint(identity)}:
+                path.unlink(missing_ok=True)  # unfinished files of a killed process
+        yield
+
+
+def judge(arguments: Namespace, valid: Listing, workers: int) -> ImagenetResult:
+    """Evaluate weights that were not trained here, with torchvision's network and preprocessing."""
+    model = torchvision_net(arguments.weights, len(valid.classes))
+    prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(SIDE), processes.device())
+    batches = FolderBatches(Photographs(valid), prepare, workers, bs=EVALUATED_AT_ONCE)
+    named = arguments.weights
+    result = ImagenetResult(
+        weights="torchvision IMAGENET1K_V1" if named == "torchvision" else Path(named).name,
+        weights_sha256=weights_sha256(model),
+        spec=None,
+        outcome=None,
+        history=[],
+        evaluation=evaluate(model, batches),
+        fingerprints={"val": valid.fingerprint()},
+        images={"val": len(valid.files)},
+        wall_seconds=0.0,
+        images_per_second=None,
+        **_circumstances(len(valid.classes), "float32"),
+    )
+    if processes.first():
+        name = f"weights-{result.weights_sha256[:8]}-{result.fingerprints['val'][:8]}.json"
+        _write(result, arguments.results / name)
+    return result
+
+
+def _circumstances(classes: int, precision: str) -> dict:
+    """What every result tells of where it was made."""
+    device, threads = processes.device().type, torch.get_num_threads()
+    return {
+        "classes": classes,
+        "environment": Environment(device=device, precision=precision, threads=threads, **machine.describe()),
+        "processes": processes.number(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write(result: ImagenetResult, path: Path) -> None:
+    write_atomically(path, (result.model_dump_json(indent=1) + "\n").encode())
+    print(f"{table(result).to_string(index=False)}\n{path}", flush=True)
+
+
+def table(result: ImagenetResult) -> pd.DataFrame:
+    """One row a number of crops: the errors in percent."""
+    rows = [
+        {"crops": e.crops, "top-1 error": f"{e.top1_error:.1%}", "top-5 error": f"{e.top5_error:.1%}"}
+        for e in result.evaluation
+    ]
+    return pd.DataFrame(rows)
+
+
+def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:
+    """The images, if everything that can be known before any work is in order. Raises `DataError`, `SpecError`."""
+    train, valid = imagenet_images.listings(arguments.folder, training=arguments.weights is None)
+    if len(valid.files) < count:
+        raise SpecError(f"{count} processes cannot share the {len(valid.files)} images in {valid.folder}; use fewer.")
+    if train is not None:
+        if arguments.batch_size % count:
+            raise SpecError(f"A batch of {arguments.batch_size} images cannot be shared equally by {count} processes.")
+        if len(train.files) < arguments.batch_size:
+            raise DataError(
+                f"{train.folder} holds {len(train.files)} images, fewer than a batch of {arguments.batch_size}; "
+                "give more images or a smaller --batch-size."
+            )
+    return train, valid
+
+
+def run(arguments: Namespace) -> int:
+    """`python -m alexnet imagenet FOLDER`: train and evaluate, or evaluate weights that exist."""
+    wanted = arguments.processes or (1 if processes.launched() else max(1, torch.cuda.device_count()))
+    if wanted > 1 and not processes.launched():
+        check(arguments, wanted)
+        return processes.launch(wanted, sys.argv[1:])
+    processes.join()
+    try:
+        with stopping_cleanly():
+            count = processes.number()
+            train_images, valid_images = check(arguments, count)
+            default_workers = min(MOST_WORKERS, max(1, machine.cores() // count))
+            workers = default_workers if arguments.workers is None else arguments.workers
+            if train_images is None:
+                judge(arguments, valid_images, workers)
+            else:
+                train(arguments, train_images, valid_images, workers)
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # of a signal handler, whatever this process does just then
+            raise imagenet_images.worker_failure(error) from error
+        if "by peer" in str(error):  # a connection closed or reset
+            raise SpecError("Another process of this training has ended; what it printed says why.") from error
+        raise
+    except KeyboardInterrupt:
+        if processes.first():
+            print("\nStopped. The same command goes on from the last epoch.", file=sys.stderr)
+        return 130
+    finally:
+        processes.leave()
+    return 0

@@ -1,0 +1,1 @@
+"""Layers, response normalisation and every network."""

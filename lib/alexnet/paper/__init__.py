@@ -1,0 +1,1 @@
+"""Claims, printed numbers and published figures as data."""

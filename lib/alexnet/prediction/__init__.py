@@ -1,0 +1,1 @@
+"""A trained network to keep, and to show images to."""

@@ -1,0 +1,178 @@
+"""Show a trained network an image: its classes and their probabilities, with a picture after figure 4."""
+
+import functools
+import io
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import paths
+from ..data import photograph
+from ..data.photograph import Photograph, Source
+from ..errors import DataError, RecordError, SpecError
+from ..records.record import write_atomically
+from . import checkpoints
+from .checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 5  # classes with bars, as in figure 4
+PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+DOTS_PER_INCH = 160
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of one image."""
+
+    classes: tuple[str, ...]  # every class, in the network's order
+    probabilities: np.ndarray  # float32 [classes]
+    photograph: Photograph = field(repr=False)
+    seen: np.ndarray = field(repr=False)  # uint8 [S, S, C]: the square that the network is given
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """The probability of that class."""
+        return float(self.probabilities.max())
+
+    def ranked(self, most: int | None = None) -> list[tuple[str, float]]:
+        """Classes with their probabilities, the most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:most]
+        return [(self.classes[place], float(self.probabilities[place])) for place in order]
+
+    def figure(self) -> tuple["Figure", str]:
+        """The picture after figure 4, and its alt text."""
+        from . import figure as figures_prediction  # seaborn takes a second to import, and workers draw nothing
+
+        return figures_prediction.ranked_bars(self)
+
+    def show(self) -> None:
+        """The picture in a notebook."""
+        from ..figures.display import show  # imports IPython, which the command line does not need
+
+        show(*self.figure())
+
+    def save(self, path: Path | str) -> None:
+        """Write the picture as PNG, SVG or PDF. Raises `SpecError` for other names, `RecordError` on a full disk."""
+        path = check_picture(Path(path))
+        from ..figures.base import themed
+
+        content = io.BytesIO()
+        figure, _ = self.figure()
+        with themed():
+            figure.savefig(content, format=PICTURES[path.suffix.lower()], dpi=DOTS_PER_INCH, facecolor="white")
+        write_atomically(path, content.getvalue())
+
+
+def check_picture(path: Path) -> Path:
+    """The path itself. Raises `SpecError` when its name does not say which kind of picture it shall be."""
+    if path.suffix.lower() not in PICTURES:
+        raise SpecError(f"{path} names no kind of picture; let it end in {', '.join(PICTURES)}.")
+    return path
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network that takes any image: `Classifier.load("checkpoints/cifar10.safetensors").predict("cat.jpg")`.
+
+    An image of another size than the training images is brought to theirs: its shorter side to that size, then the
+    middle is cut out (section 2). All that follows (scaling, resizing, the centre crop) is the preparation the network
+    was tested with, so that a test image gives the same probabilities as in the test.
+    """
+
+    checkpoint: Checkpoint
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> "Classifier":
+        """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` when the file will
+        not do."""
+        return cls(checkpoints.load(Path(paths.DEFAULT_CHECKPOINT if path is None else path)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes it tells apart."""
+        return self.checkpoint.description.classes
+
+    def predict(self, image: Source, invert: bool = False, ten_crops: bool = False) -> Prediction:
+        """Classes and probabilities of one image: a path, a Pillow image or an array (see `photograph.read`).
+
+        `invert` swaps dark and light: MNIST's digits are light on dark. With `ten_crops` the mean softmax over ten
+        crops (section 4.1). Raises `DataError` when it is no image.
+        """
+        found = photograph.read(image)
+        seen = found.square(self.checkpoint.side, self.checkpoint.channels)
+        seen = 255 - seen if invert else seen
+        probabilities = self.probabilities(seen[None], ten_crops)[0].numpy()
+        if not np.isfinite(probabilities).all():
+            raise RecordError(
+                "The network's scores are not numbers: its training diverged. Train it with a lower rate."
+            )
+        return Prediction(self.classes, probabilities, found, seen)
+
+    def probabilities(self, images: np.ndarray, ten_crops: bool = False) -> Tensor:
+        """Softmax float32 [N, classes] of uint8 images [N, S, S, C] of the training images' size, dropout off."""
+        side, channels = self.checkpoint.side, self.checkpoint.channels
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, channels):
+            raise DataError(
+                f"This network takes uint8 images [N, {side}, {side}, {channels}], not {images.dtype} "
+                f"{list(images.shape)}; `predict` takes any image."
+            )
+        prepare = self.checkpoint.preparation
+        pixels = torch.from_numpy(np.repeat(images, 3 // channels, axis=-1))
+        views = prepare.ten_crops(len(images)) if ten_crops else [prepare.centre(len(images))]
+        with torch.inference_mode():
+            return torch.stack([self.checkpoint.model(prepare(pixels, v)).softmax(1) for v in views]).mean(0)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, size: int, changed: int) -> Classifier:
+    return Classifier.load(path)
+
+
+def predict(image: Source, checkpoint: Path | str | None = None, **options: bool) -> Prediction:
+    """What a trained network takes an image for: `predict("cat.jpg").show()`; options as `Classifier.predict` has them.
+
+    The network is by default that of `make checkpoint`. It is read once, and again when its file has changed.
+    """
+    path = Path(paths.DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
+    if not path.is_file():
+        return Classifier.load(path).predict(image, **options)  # which says what is wrong
+    state = path.stat()
+    return _loaded(path.resolve(), state.st_size, state.st_mtime_ns).predict(image, **options)
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+
+def run(arguments: Namespace) -> int:
+    """`python -m alexnet predict`: print the most probable classes, and write the picture."""
+    if arguments.out is not None:
+        check_picture(arguments.out)
+    found = predict(arguments.image, arguments.checkpoint, invert=arguments.invert, ten_crops=arguments.ten_crops)
+    print("\n".join(lines(found)))
+    if arguments.out is not None:
+        found.save(arguments.out)
+        print(f"picture: {arguments.out}")
+    return 0
+
+
+def lines(found: Prediction) -> Sequence[str]:
+    """The five most probable classes, a line each, and what was done to the image."""
+    width = max(map(len, found.classes))
+    rows = [f"{label:<{width}}  {share:6.1%}" for label, share in found.ranked(SHOWN)]
+    return [*rows, *(f"note: {note}" for note in found.photograph.notes)]

@@ -1,0 +1,1 @@
+"""What determines a run, and what came of it."""

@@ -1,0 +1,1 @@
+"""Notebooks, pages, README board."""

@@ -1,0 +1,103 @@
+"""One planned run, the profiles, and the names of settings: what all experiments share."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SpecError
+from ..records.specs import RunSpec
+
+PROFILES = ("smoke", "cpu", "gpu")
+GRID_SEED = 1000  # a seed of its own, so that no seed that counts has a part in choosing
+
+SCALINGS = {  # in words, for tables
+    "mean-image": "0 to 255, less the mean image",
+    "mean-image-unit": "less the mean image, divided by the standard deviation of all pixels",
+    "standardised": "each channel less its mean, divided by its standard deviation",
+    "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
+    "unit-range": "0 to 1",
+}
+A_FIRST_LOOK: dict[str, Any] = {"valid_size": 1000, "test_size": 1000}  # what the smoke profile reads of each split
+INITS = {
+    "paper": "normal, 0.01 in every layer",
+    "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
+    "cuda-convnet": "normal, 0.0001 in the first layer, 0.01 in the others",
+    "kaiming": "normal, scaled to the number of inputs and the activation (He, Glorot)",
+    "torch": "uniform, torch's defaults",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run and its place in an experiment."""
+
+    claim: str
+    condition: str
+    stage: str  # "grid" chooses a learning rate, "seeds" counts, "replaced" is kept and does not count
+    arm: str
+    seed: int
+    spec: RunSpec = field(repr=False)
+    variant: str = ""  # tells apart the runs of an arm that are averaged, such as the layer that was removed
+
+    @property
+    def title(self) -> str:
+        """What a progress bar says of it."""
+        arm = f"{self.arm} {self.variant}".strip()
+        rate = f" lr {self.spec.recipe.learning_rate:g}"
+        return f"{self.claim}/{self.condition} {self.stage}: {arm}{rate} seed {self.seed}"
+
+
+def check_profile(profile: str) -> str:
+    """The profile itself. Raises `SpecError` for an unknown one."""
+    if profile not in PROFILES:
+        raise SpecError(f"There is no profile {profile!r}; use one of {', '.join(PROFILES)}.")
+    return profile
+
+
+def describe(spec: RunSpec) -> str:
+    """A run's settings in words, its learning rate aside, since a grid may choose that."""
+    images, net, recipe = spec.images, spec.net, spec.recipe
+    names = {"alexnet": f"AlexNet in its {net.form}-pixel form", "four-layer": "The four-layer network"}
+    parts = [names.get(net.name, "The four-layer network with unshared third and fourth layers")]
+    parts.append("at its full width" if net.width == 1 else f"at {net.width:g} times its width")
+    seen = [f"pixels {SCALINGS[images.scaling]}"]
+    sizes = {"training": images.train_size, "validation": images.valid_size, "test": images.test_size}
+    seen += [f"{size:,} {name} images" for name, size in sizes.items() if size]
+    if images.resize:
+        seen.append(f"enlarged to {images.resize} pixels")
+    if images.crop:
+        seen.append(f"{'random' if images.crops == 'random' else 'centre'} crops of {images.crop} pixels")
+    seen += ["reflections"] * images.flip
+    seen += [f"colour noise of standard deviation {images.colour:g}"] * bool(images.colour)
+    learns = [f"momentum {recipe.momentum:g}", f"batches of {recipe.batch_size}"]
+    if recipe.weight_decay:
+        learns.append(f"weight decay {recipe.weight_decay:g}")
+    learns += [f"weight decay {decay:g} in {layer}" for layer, decay in recipe.layer_weight_decay]
+    drops = f", the learning rate divided by 10 after {_and(recipe.drops)}" if recipe.drops else ""
+    return (
+        f"{' '.join(parts)}. Images: {', '.join(seen)}. Initial weights: {INITS[net.init]}. Training: SGD, "
+        f"{', '.join(learns)}; {recipe.epochs} epochs{drops}."
+    )
+
+
+def _and(numbers: tuple[int, ...]) -> str:
+    *before, last = map(str, numbers)
+    return f"{', '.join(before)} and {last} epochs" if before else f"{last} epochs"
+
+
+def changes(spec: RunSpec, base: RunSpec) -> str:
+    """What a run sets otherwise than another, seed and measurements aside: `net.norm none`, with commas between."""
+    found = []
+    for part in ("images", "net", "recipe"):
+        ours, theirs = getattr(spec, part), getattr(base, part)
+        for name in type(ours).model_fields:
+            if getattr(ours, name) != getattr(theirs, name):
+                found.append(f"{part}.{name} {_plainly(getattr(ours, name))}")
+    return ", ".join(found) or "nothing"
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

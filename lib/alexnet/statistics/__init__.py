@@ -1,0 +1,1 @@
+"""Measures, effects, intervals and verdicts."""

@@ -1,0 +1,1 @@
+"""Batches, the learner and its callbacks, evaluation."""

@@ -1,0 +1,132 @@
+"""What the machine has, and the settings that follow from it. Recorded with each run, never part of its hash."""
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from .. import options
+
+PRECISION_VARIABLE = "ALEXNET_PRECISION"
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep freed blocks instead of returning them to the kernel; True where that was possible.
+
+    Each training step frees and takes back the same tens of megabytes. By default glibc maps every large block anew,
+    and the page faults of those maps took two fifths of a training step of the four-layer net. Must be called before
+    the memory is taken; other C libraries are left alone. Threads share one arena: in one of its own, whose parts are
+    of limited size, large blocks leave holes that nothing fits into, and a worker grew by a gigabyte in ten epochs.
+    """
+    if platform.libc_ver()[0] != "glibc" or not sys.platform.startswith("linux"):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
+    megabyte = 1 << 20
+    settings = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 64 * megabyte, arena_max: 1}
+    return all(mallopt(name, value) for name, value in settings.items())
+
+
+def return_freed_memory() -> None:
+    """Give what `keep_freed_memory` has kept back to the kernel, between runs."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    # getrusage would count what the parent held before it started this process.
+    lines = status.read_text().splitlines() if status.exists() else []
+    held = [1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return held[0] if held else None
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """How many cores other processes keep busy, over a time in which this one sleeps."""
+    before = _processor_times()
+    time.sleep(seconds)
+    after = _processor_times()
+    if before is None or after is None or after[1] == before[1]:
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return (after[0] - before[0]) / (after[1] - before[1]) * (os.cpu_count() or 1)
+
+
+def _processor_times() -> tuple[int, int] | None:
+    """Ticks that all processors together were busy, and ticks at all, since the system started; Linux only."""
+    file = Path("/proc/stat")
+    if not file.exists():
+        return None
+    user, nice, system, idle, waiting, *interrupts = map(int, file.read_text().split("\n", 1)[0].split()[1:8])
+    busy = user + nice + system + sum(interrupts)
+    return busy, busy + idle + waiting
+
+
+def wait() -> None:
+    """Until the GPU has done what it was asked for; nothing without one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@functools.cache
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX), or the GPU does."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return "avx512_bf16" in processor_flags() or "amx_bf16" in processor_flags()
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty elsewhere."""
+    return frozenset(_processor_info().get("flags", "").split())
+
+
+def _processor_info() -> dict[str, str]:
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return {}
+    pairs = (line.split(":", 1) for line in file.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def default_device() -> torch.device:
+    """The GPU when there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def default_precision() -> str:
+    """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
+    return options.environment(PRECISION_VARIABLE) or ("bfloat16" if has_fast_bfloat16() else "float32")
+
+
+def compiler() -> str | None:
+    """The `torch.compile` backend that networks are compiled with, such as inductor: `ALEXNET_COMPILE`; None unset.
+
+    Nothing is compiled unless asked for: it takes a minute a network, and what it saves on a GPU has not been measured.
+    """
+    return options.environment("ALEXNET_COMPILE")
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> dict[str, str | int]:
+    """Hardware and versions, as they stand in a run record."""
+    device = default_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"
+    return {
+        "cpu": _processor_info().get("model name", platform.processor() or "unknown"),
+        "cores": cores(),
+        "gpu": name,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
