@@ -20,7 +20,7 @@ import torch
 from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
-from alexnet import RunRecord, RunSpec, Store, __main__, commands, paths
+from alexnet import RunRecord, RunSpec, Store, __main__, paths
 from alexnet.audit import audit, checks
 from alexnet.audit.audit import AuditRecord
 from alexnet.data import weights
@@ -63,7 +63,7 @@ def store(trained: Store, small_data: None, tmp_path: Path) -> Store:
 
 def audited(store: Store, *options: str) -> tuple[int, AuditRecord]:
     """Exit code and audit record of the command."""
-    code = audit.run(commands.parser("").parse_args(["audit", "--store", str(store.folder), *options]))
+    code = audit.run(__main__.parser("").parse_args(["audit", "--store", str(store.folder), *options]))
     record = audit.latest(store.folder.parent / "audits")
     assert record is not None and all(record.covers(store.load(name)) for name in record.audited)
     assert set(store.hashes()) <= {*record.audited, *(Path(caught.file).stem for caught in record.caught)}
@@ -596,7 +596,7 @@ def test_bad_input(
     options: list[str], error: type[AlexnetError], message: str, tmp_path: Path, counts: Counter
 ) -> None:
     with pytest.raises(error, match=message):
-        audit.run(commands.parser("").parse_args(["audit", "--store", str(tmp_path), *options]))
+        audit.run(__main__.parser("").parse_args(["audit", "--store", str(tmp_path), *options]))
     counts["bad inputs tried"] += 1
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from alexnet import options, paths
+from alexnet import paths
 from alexnet.__main__ import main
 from alexnet.bench import cases, harness
 from alexnet.bench import layers as bench_layers
@@ -299,7 +299,7 @@ def test_the_cases_on_few_images(small_data, monkeypatch):
         with one.prepare() as arms:
             arms.baseline()
             arms.ours()
-            assert one.goal is None or arms.precision in options.PRECISIONS
+            assert one.goal is None or arms.precision in paths.PRECISIONS
             assert all(error <= arms.error_goal for error in arms.errors.values())
             assert arms.memory() in (None, (1, 1), (1, machine.cores()))
 
@@ -316,8 +316,6 @@ def test_layers_are_timed_one_by_one_and_their_arithmetic_adds_up():
 
 def test_the_reference_loop_trains(small_data, monkeypatch):
     build = cases.models.build
-    monkeypatch.setattr(
-        cases.models, "build", lambda net, side: build(net.model_copy(update={"width": 0.05}), side)
-    )
+    monkeypatch.setattr(cases.models, "build", lambda net, side: build(net.model_copy(update={"width": 0.05}), side))
     loss = cases.reference_loop(4)()
     assert 0 < loss < 100

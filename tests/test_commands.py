@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import alexnet
-from alexnet import __main__, commands, options, paths
+from alexnet import __main__, paths
 from alexnet.data import datasets
 from alexnet.errors import SpecError
 from alexnet.imagenet import job
@@ -40,7 +40,7 @@ def test_a_bare_import_loads_nothing_else() -> None:
     assert loaded("import alexnet; dir(alexnet)") == ["alexnet"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["nonsense"], *([name, "--nonsense"] for name in commands.COMMANDS)])
+@pytest.mark.parametrize("words", [["--help"], ["nonsense"], *([name, "--nonsense"] for name in __main__.COMMANDS)])
 def test_help_and_refused_options_load_nothing_heavy(words: list[str]) -> None:
     assert loaded(RUN.format(words=["alexnet", *words])) == ["alexnet", "platformdirs"]
 
@@ -53,7 +53,7 @@ def test_every_public_name_is_there_when_it_is_used() -> None:
 
 
 def test_what_the_options_offer_is_what_the_modules_have() -> None:
-    parse = commands.parser("").parse_args
+    parse = __main__.parser("").parse_args
     given = parse(["imagenet", "folder"])
     assert job.spec_of(given, 1000) == imagenet_training.ImagenetSpec(net=job.spec_of(given, 1000).net)
     assert parse(["report"]).limit == parse(["notebooks"]).limit == notebooks.TIME_LIMIT
@@ -79,7 +79,7 @@ def valued(parser: ArgumentParser) -> Iterator[tuple[str, str]]:
                 yield name, (action.option_strings or [action.dest])[0]
 
 
-@pytest.mark.parametrize(("command", "option"), list(valued(commands.parser(""))))
+@pytest.mark.parametrize(("command", "option"), list(valued(__main__.parser(""))))
 def test_a_value_that_makes_no_sense_is_refused_in_one_line_before_any_work(
     command: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
@@ -122,7 +122,7 @@ def test_words_that_make_no_command_are_refused_in_one_line(
 
 
 def test_values_at_the_edge_of_sense_are_taken() -> None:
-    parse = commands.parser("").parse_args
+    parse = __main__.parser("").parse_args
     assert parse(["imagenet", "x", "--workers=0"]).workers == 0
     assert parse(["audit", "--minutes=0.1", "--seed=0"]).minutes == 0.1
     assert parse(["train", "--seed=4294967295"]).seed == 2**32 - 1
@@ -131,7 +131,7 @@ def test_values_at_the_edge_of_sense_are_taken() -> None:
 
 
 def test_a_home_folder_is_meant_by_a_tilde_and_never_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = commands.parser("").parse_args
+    parse = __main__.parser("").parse_args
     monkeypatch.setenv("HOME", "/home/someone")
     assert parse(["predict", "~/cat.jpg"]).image == Path("/home/someone/cat.jpg")
     assert parse(["imagenet", "~", "--weights=~/w.pth"]).weights == "/home/someone/w.pth"
@@ -172,14 +172,14 @@ def test_variables_that_make_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("ALEXNET_DATA", "data sets")
     monkeypatch.setenv("ALEXNET_COMPILE", "")
     monkeypatch.setenv("ALEXNET_PRECISION", "float32")
-    options.check_environment()
+    paths.check_environment()
     assert os.environ["ALEXNET_DATA"] == str(tmp_path / "data sets"), "for notebooks, which run elsewhere"
     assert machine.compiler() is None and machine.default_precision() == "float32"
     for value, integration in (("true", True), ("woodpecker", True), ("false", False), ("0", False), ("No", False)):
         monkeypatch.setenv("CI", value)
-        assert options.environment("CI") is integration
+        assert paths.environment("CI") is integration
     monkeypatch.setenv("CI", "")
-    assert options.environment("CI") is None
+    assert paths.environment("CI") is None
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])

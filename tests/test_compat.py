@@ -54,7 +54,7 @@ def test_torchvision_works_after_an_import_that_came_first_and_failed() -> None:
     """As it does beside a CPU build of torch; no code of ours has run by then."""
     script = (
         "try:\n    import torchvision\nexcept RuntimeError as error:\n    assert 'torchvision::nms' in str(error)\n"
-        "import alexnet.compat\nalexnet.compat.import_torchvision()\nimport torchvision.models\n"
+        "import alexnet.data.compat\nalexnet.data.compat.import_torchvision()\nimport torchvision.models\n"
         "torchvision.models.alexnet()"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

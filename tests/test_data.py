@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet import commands, paths
+from alexnet import __main__, paths
 from alexnet.data import cache, datasets, layouts, pickles, sources
 from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError
@@ -514,6 +514,7 @@ def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeyp
 
     monkeypatch.setattr(sources, "DOWNLOADS", (("counted", count),))
     results: list[datasets.Dataset] = []
+
     def load() -> None:
         results.append(datasets.load_described(CIFAR10, folder))
 
@@ -785,7 +786,7 @@ def small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def parse(*words: str) -> Namespace:
-    return commands.parser("").parse_args(["data", *words])
+    return __main__.parser("").parse_args(["data", *words])
 
 
 @pytest.mark.usefixtures("small")

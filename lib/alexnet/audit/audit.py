@@ -1,6 +1,6 @@
 """Proof that the run records belong to this code: everything that can be checked is, and some runs are trained again.
 
-Without training, `alexnet.checks` compares each record with its spec, its predictions, the data and a fresh probe.
+Without training, `audit.checks` compares each record with its spec, its predictions, the data and a fresh probe.
 Runs that start from ImageNet's weights need these for the probe. Where they cannot be had, all else is checked, the
 records are named as not checked to their end, and the command ends with 2: nothing was found wrong, and not all seen.
 With `--minutes`, runs drawn at random are trained again from nothing and compared:

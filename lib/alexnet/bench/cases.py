@@ -320,9 +320,7 @@ def layer_times() -> list[LayerTime]:
         "AlexNet, 32 pixels, quarter width": (_spec_alexnet_32(), 128),
         "four-layer": (_spec_32(ImageSpec()), 128),
     }
-    times = (
-        layers.layer_times(name, spec.net, spec.images.side(32), images) for name, (spec, images) in nets.items()
-    )
+    times = (layers.layer_times(name, spec.net, spec.images.side(32), images) for name, (spec, images) in nets.items())
     return [one for found in times for one in found]
 
 

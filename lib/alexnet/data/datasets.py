@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from .. import options, paths
+from .. import paths
 from ..errors import DataError
 from ..records.specs import HELD_BACK
 from .cache import read, read_or_build
@@ -54,7 +54,7 @@ MNIST = DatasetDescription(
     package_size="11.5 MB",
 )
 DESCRIPTIONS = {description.name: description for description in (CIFAR10, MNIST)}
-WEIGHTS = "imagenet-weights"  # fetched by the same command; `alexnet.weights` describes them
+WEIGHTS = "imagenet-weights"  # fetched by the same command; `alexnet.data.weights` describes them
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def load_described(
 
 def named_local_folder() -> Path | None:
     """The folder that ALEXNET_LOCAL names, if it is set."""
-    return options.environment("ALEXNET_LOCAL")
+    return paths.environment("ALEXNET_LOCAL")
 
 
 def split(

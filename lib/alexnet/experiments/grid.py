@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from .. import options, paths
+from .. import paths
 from ..errors import RecordError, SpecError
 from ..records.record import RunRecord, Store
 from ..records.specs import RunSpec
@@ -300,7 +300,7 @@ def hours_and_minutes(seconds: float) -> str:
 
 def require_records(profile: str, missing: list[Planned]) -> None:
     """In continuous integration a missing record is an error, never hours of training. Smoke runs are made live."""
-    if missing and options.environment("CI") and profile != "smoke":
+    if missing and paths.environment("CI") and profile != "smoke":
         names = ", ".join(f"{p.spec.hash} ({p.title})" for p in missing[:3])
         raise RecordError(
             f"{len(missing)} run records are missing, among them {names}. "

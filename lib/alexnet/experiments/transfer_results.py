@@ -1,6 +1,6 @@
 """What comes out of the transfer runs: accuracy by approach and number of labelled images, and what transfer is worth.
 
-All of it derives from the records of `alexnet.transfer`. Accuracies are in percent, on the test set.
+All of it derives from the records of `alexnet.experiments.transfer`. Accuracies are in percent, on the test set.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Figures and tables of comparisons of two arms; see `alexnet.figures` for the conventions."""
+"""Figures and tables of comparisons of two arms; see `alexnet.figures.base` for the conventions."""
 
 import math
 import textwrap

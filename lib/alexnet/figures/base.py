@@ -1,6 +1,6 @@
 """The figures of the report: one function each, one question each, answered in the alt text.
 
-Every function returns (figure, alt text); show both with `alexnet.figures_display.show`. The alt text states what the
+Every function returns (figure, alt text); show both with `alexnet.figures.display.show`. The alt text states what the
 figure shows in numbers computed from what is drawn. Figures are matplotlib `Figure`s of their own, so that drawing one
 changes no global state.
 """

@@ -1,4 +1,4 @@
-"""Figures of what runs cost and where a training step spends its time; see `alexnet.figures` for the conventions."""
+"""Figures of what runs cost and where a training step spends its time; conventions in `alexnet.figures.base`."""
 
 import textwrap
 

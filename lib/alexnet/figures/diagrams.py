@@ -1,7 +1,7 @@
 """Pictures of images and of the network itself, for the notebooks on data and model.
 
-Like those of `alexnet.figures`, each function that states a finding returns (figure, alt text), and a figure answers
-the question in its title. `gallery` shows images and leaves the finding to whoever chose them.
+Like those of `alexnet.figures.base`, each function that states a finding returns (figure, alt text), and a figure
+answers the question in its title. `gallery` shows images and leaves the finding to whoever chose them.
 """
 
 import math

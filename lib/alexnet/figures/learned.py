@@ -1,4 +1,4 @@
-"""Figures of what a trained network has learned, after figures 3 and 4; conventions in `alexnet.figures`."""
+"""Figures of what a trained network has learned, after figures 3 and 4; conventions in `alexnet.figures.base`."""
 
 from collections.abc import Mapping, Sequence
 

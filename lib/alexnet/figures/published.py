@@ -1,4 +1,4 @@
-"""Figures of the published reimplementations beside our runs; conventions in `alexnet.figures`."""
+"""Figures of the published reimplementations beside our runs; conventions in `alexnet.figures.base`."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence

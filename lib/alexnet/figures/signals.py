@@ -1,4 +1,4 @@
-"""Figures of what nonlinearities do to signals; see `alexnet.figures` for the conventions."""
+"""Figures of what nonlinearities do to signals; see `alexnet.figures.base` for the conventions."""
 
 from collections.abc import Mapping, Sequence
 

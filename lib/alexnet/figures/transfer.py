@@ -1,4 +1,4 @@
-"""Figures of transfer from ImageNet; conventions in `alexnet.figures`."""
+"""Figures of transfer from ImageNet; conventions in `alexnet.figures.base`."""
 
 from collections.abc import Mapping, Sequence
 

@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from accelerate import PartialState  # type: ignore[import-untyped]  # published without type hints
 
-from .. import options
+from .. import paths
 from ..errors import AlexnetError, SpecError
 from ..training import machine
 
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 def launched() -> bool:
     """Whether this is one of several processes that torchrun or accelerate has started."""
-    return (options.environment("WORLD_SIZE") or 1) > 1
+    return (paths.environment("WORLD_SIZE") or 1) > 1
 
 
 def join() -> None:

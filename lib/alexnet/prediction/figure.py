@@ -1,4 +1,4 @@
-"""One image and what a network takes it for, after figure 4; conventions in `alexnet.figures`."""
+"""One image and what a network takes it for, after figure 4; conventions in `alexnet.figures.base`."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -242,7 +242,7 @@ class Store:
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray]:
         """`predicted` uint8 [N] and `true_log_probability` float16 [N] on the test set, in its order, and what else
-        `alexnet.evaluation` kept of the run.
+        `alexnet.training.evaluation` kept of the run.
 
         Raises `RecordError` when the file is missing or is not the one that was recorded.
         """

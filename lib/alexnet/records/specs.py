@@ -63,7 +63,7 @@ class ImageSpec(Spec):
 
 
 class NetSpec(Spec):
-    """A network and its options; `alexnet.models` builds it."""
+    """A network and its options; `alexnet.networks.models` builds it."""
 
     name: Literal["alexnet", "four-layer", "four-layer-local", "cifar-bn"] = "alexnet"
     variant: Literal["as-written", "as-run", "torchvision"] = "as-written"  # the paper's text, its code, or torchvision

@@ -127,9 +127,7 @@ def notes(row: Row, runs: Runs) -> list[str]:
     if not isinstance(effect, Effect):
         return found
     if question.primary:
-        found.append(
-            f"The margin is {effects.size(question, effect)}: {question.margin_why}."
-        )
+        found.append(f"The margin is {effects.size(question, effect)}: {question.margin_why}.")
     if agreement := effects.agreement(question, effect):
         met = "The interval meets the paper's figure"
         found.append(

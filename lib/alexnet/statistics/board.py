@@ -1,6 +1,6 @@
 """Run records -> effects -> the verdict board.
 
-The thin layer between the records of `alexnet.experiments` and the numbers of `alexnet.effects`.
+The thin layer between the records of `alexnet.experiments.profiles` and the numbers of `alexnet.statistics.effects`.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class PlannedRun(Protocol):
-    """A run and its place in an experiment, as `alexnet.experiments` plans it."""
+    """A run and its place in an experiment, as `alexnet.experiments.profiles` plans it."""
 
     @property
     def claim(self) -> str:
@@ -229,8 +229,7 @@ def of_claim(claim: str, runs: Runs) -> list[Row]:
     found = [
         row(question, runs)
         for question in claims().questions()
-        if question.claim == claim
-        and (question.primary or any((claim, part) in planned for part in parts(question)))
+        if question.claim == claim and (question.primary or any((claim, part) in planned for part in parts(question)))
     ]
     return sorted(found, key=lambda entry: not entry.question.primary)
 

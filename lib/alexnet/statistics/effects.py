@@ -1,6 +1,6 @@
 """Numbers of paired runs -> effect, interval, verdict.
 
-Everything here works on plain numbers; `alexnet.board` takes them from run records. The rule that gives a verdict
+Everything here works on plain numbers; `statistics.board` takes them from run records. The rule that gives a verdict
 stands in words in `claims.toml`, was fixed before the runs, and is applied by one vectorised function, `judge`: the
 same code judges the experiments and is put through the simulation that says how often it errs.
 

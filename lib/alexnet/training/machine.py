@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .. import options
+from .. import paths
 
 PRECISION_VARIABLE = "ALEXNET_PRECISION"
 
@@ -102,7 +102,7 @@ def default_device() -> torch.device:
 
 def default_precision() -> str:
     """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
-    return options.environment(PRECISION_VARIABLE) or ("bfloat16" if has_fast_bfloat16() else "float32")
+    return paths.environment(PRECISION_VARIABLE) or ("bfloat16" if has_fast_bfloat16() else "float32")
 
 
 def compiler() -> str | None:
@@ -110,7 +110,7 @@ def compiler() -> str | None:
 
     Nothing is compiled unless asked for: it takes a minute a network, and what it saves on a GPU has not been measured.
     """
-    return options.environment("ALEXNET_COMPILE")
+    return paths.environment("ALEXNET_COMPILE")
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """Networks that start with ImageNet's convolutional layers, and batches for a classifier that is trained alone.
 
 Training a classifier on frozen layers gives the same whether the layers run in every epoch or once: the batches here
-have the order and the reflections that `alexnet.batches` gives a run, but hold features instead of images.
+have the order and the reflections that `alexnet.training.batches` gives a run, but hold features instead of images.
 """
 
 import functools
