@@ -396,7 +396,7 @@ def test_the_first_page_has_all_five_rows_whatever_is_recorded(profile: str, tmp
     for row in found:
         assert row.condition == published()[row.id].network and row.paper.endswith("%")
         assert (row.ours, row.verdict) == ("–", "not tested") and row.reason
-        assert row.href.startswith("08_published_reimplementations.html")
+        assert row.href.startswith("10_published_reimplementations.html")
         assert bool(row.command) == (row.id in published_runs(profile).claims)
 
 

@@ -22,7 +22,7 @@ from alexnet.records.specs import RunSpec
 from alexnet.report import build, front, readme, transfer_report
 from alexnet.runs.planning import Planned
 
-NOTEBOOK = paths.NOTEBOOKS / "07_transfer_learning.py"
+NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
 QUALITY = {
     "random start": 0.9,
     "linear probe": 0.45,

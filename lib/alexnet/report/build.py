@@ -35,7 +35,7 @@ Runs = Sequence[tuple[Planned, RunRecord | None]]
 Say = Callable[[str], None]
 LONGEST_WAIT = 900.0  # seconds of training that a report makes up for by itself where it has other records to show
 SECONDS_A_NOTEBOOK = 8  # of one notebook on a two-core machine, two at a time
-TRANSFER_PAGE = "07_transfer_learning"
+TRANSFER_PAGE = "09_transfer_learning"
 TEMPORARY = ".new-"  # start of the name of the folder in which pages wait until all are sound
 
 
