@@ -35,7 +35,7 @@ from alexnet.figures import signals as figures_signals
 from alexnet.figures.display import show, show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.runs.planning import describe
 from alexnet.statistics import board
 from alexnet.training import batches, signals

@@ -30,7 +30,7 @@ from alexnet.figures import ablations, learned, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board
 

@@ -32,7 +32,7 @@ from alexnet.figures import ablations, base, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board
 

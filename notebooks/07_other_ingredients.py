@@ -35,7 +35,7 @@ from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
 from alexnet.paper import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board, effects
 
@@ -60,9 +60,7 @@ def report(claim, label):
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    if doubt := ablations.doubt(
-        ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"
-    ):
+    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"):
         say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
@@ -87,10 +85,18 @@ say(planning.describe(baseline))
 # %%
 table = []
 for name, spec in regimes.items():
-    own = {r.hash: r for p, r in runs if r is not None and p.stage == "seeds" and p.spec.test and
-           planning.changes(p.spec.with_(recipe={"learning_rate": spec.recipe.learning_rate}), spec) == "nothing"}
-    errors = {r.spec.seed: (r.final.clean_train_error, r.final.test_error, r.learned and r.learned.ten_crop_error)
-              for r in own.values()}
+    own = {
+        r.hash: r
+        for p, r in runs
+        if r is not None
+        and p.stage == "seeds"
+        and p.spec.test
+        and planning.changes(p.spec.with_(recipe={"learning_rate": spec.recipe.learning_rate}), spec) == "nothing"
+    }
+    errors = {
+        r.spec.seed: (r.final.clean_train_error, r.final.test_error, r.learned and r.learned.ten_crop_error)
+        for r in own.values()
+    }
     if errors:
         means = pd.DataFrame(errors.values(), dtype=float).mean()
         table.append((name, len(errors), *(None if value != value else value for value in means)))

@@ -31,7 +31,7 @@ from alexnet.figures import ablations, tables
 from alexnet.figures import learned as figures_learned
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.statistics import board
 from alexnet.training import batches, pretrained
 from alexnet.training.evaluation import NEIGHBOURS, first_kernels

@@ -32,7 +32,7 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 from alexnet import paths
 from alexnet.experiments import transfer_results
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.report import transfer_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))

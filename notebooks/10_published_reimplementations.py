@@ -30,7 +30,7 @@ from alexnet import paths
 from alexnet.experiments import published_results
 from alexnet.experiments.published_runs import published_runs
 from alexnet.figures import tables
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.report import published_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))

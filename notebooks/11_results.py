@@ -30,7 +30,7 @@ from alexnet.figures import base, tables
 from alexnet.figures.display import show
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.statistics import board, effects, sampling
 
 store = Store(paths.runs_folder(PROFILE, FRESH))

@@ -30,7 +30,7 @@ from alexnet.experiments import costs, profiles
 from alexnet.figures import cost, tables
 from alexnet.figures.display import show_if_any
 from alexnet.records import bench as bench_records
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)

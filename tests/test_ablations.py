@@ -11,8 +11,9 @@ from alexnet.experiments import ablations, profiles
 from alexnet.experiments.profiles import PROFILES
 from alexnet.networks import models
 from alexnet.paper import claims
-from alexnet.records.record import Learned, RunRecord, Store
+from alexnet.records.record import Learned, RunRecord
 from alexnet.records.specs import RunSpec
+from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board, measures
 

@@ -10,7 +10,7 @@ from alexnet import paths
 from alexnet.errors import SpecError
 from alexnet.experiments import profiles
 from alexnet.paper.claims import claims, history, published
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.report import answers
 
 IDS = [

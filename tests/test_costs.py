@@ -12,8 +12,8 @@ from alexnet.experiments.profiles import ReluSpeed
 from alexnet.figures import cost
 from alexnet.networks import models
 from alexnet.records.bench import BenchRecord, LayerTime, Result
-from alexnet.records.record import Store
 from alexnet.records.specs import ImageSpec, NetSpec, RunSpec
+from alexnet.records.store import Store
 
 
 def test_runs_are_named_by_what_they_are_for() -> None:

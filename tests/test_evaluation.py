@@ -9,7 +9,8 @@ import torch
 
 from alexnet import RunSpec, learner
 from alexnet.audit import checks
-from alexnet.records.record import RunRecord, Store
+from alexnet.records.record import RunRecord
+from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.training import batches, evaluation
 

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from alexnet import learner
 from alexnet.errors import AlexnetError, DataError, SpecError
-from alexnet.records.record import Store
 from alexnet.records.specs import RunSpec
+from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.training import batches, learners
 from alexnet.training.learners import CoupledLearner

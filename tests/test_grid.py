@@ -15,8 +15,9 @@ from alexnet.data import datasets
 from alexnet.errors import DataError, SpecError
 from alexnet.experiments import grid, profiles
 from alexnet.experiments.profiles import ReluSpeed
-from alexnet.records.record import RunRecord, Store
+from alexnet.records.record import RunRecord
 from alexnet.records.specs import ImageSpec
+from alexnet.records.store import Store
 from alexnet.runs import execution
 
 NARROW = profiles.MODERN.net.model_copy(update={"width": 0.25})

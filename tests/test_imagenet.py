@@ -575,7 +575,7 @@ def test_the_same_training_twice_at_once_is_refused(
     drawn: Path, trained: Path, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
     (file,) = trained.glob("*.json")
-    from alexnet.records.record import Store
+    from alexnet.records.store import Store
 
     with Store(trained).hold(file.stem):
         assert run(drawn, trained, "--dropout", "0") == 2

@@ -10,7 +10,8 @@ from alexnet.__main__ import main
 from alexnet.audit import precision
 from alexnet.errors import SpecError
 from alexnet.experiments import grid, profiles
-from alexnet.records.record import RunRecord, Store
+from alexnet.records.record import RunRecord
+from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.runs.planning import Planned
 from alexnet.training import machine

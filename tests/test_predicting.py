@@ -24,8 +24,9 @@ from alexnet.data.datasets import CIFAR10
 from alexnet.errors import DataError, RecordError, SpecError
 from alexnet.prediction import checkpoints, training
 from alexnet.prediction.checkpoints import DIGEST, ENTRY
-from alexnet.records.record import Epoch, Store
+from alexnet.records.record import Epoch
 from alexnet.records.specs import RunSpec
+from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.training import batches, learners, machine, pretrained
 

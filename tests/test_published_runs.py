@@ -21,8 +21,9 @@ from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS, training_
 from alexnet.figures import published as figures_published
 from alexnet.networks import models
 from alexnet.paper.claims import claims, published
-from alexnet.records.record import RunRecord, Store
+from alexnet.records.record import RunRecord
 from alexnet.records.specs import ImageSpec, RunSpec, parse
+from alexnet.records.store import Store
 from alexnet.report import build, notebooks, published_report
 from alexnet.runs import execution
 from alexnet.training.batches import Preparation, Statistics, random_boxes

@@ -16,8 +16,10 @@ from pydantic import BaseModel
 
 from alexnet import RunRecord, RunSpec, Store, paths
 from alexnet.errors import RecordError, SpecError
-from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, Signal, read_record, write_atomically
+from alexnet.records.files import write_atomically
+from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, Signal
 from alexnet.records.specs import ImageSpec, NetSpec, RecipeSpec
+from alexnet.records.store import read_record
 
 PROBE = Probe(parameters=1000, weights_sum=0.5, weights_norm=10.0, first_batch_sha256="ab", loss=2.3, gradient_norm=0.1)
 

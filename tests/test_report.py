@@ -17,7 +17,7 @@ from alexnet.errors import RecordError, ReportError, SpecError
 from alexnet.experiments import grid, profiles
 from alexnet.networks import anatomy
 from alexnet.paper import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.report import answers, api, assemble, build, check, convert, front, notebooks
 from alexnet.statistics import board, effects
 

@@ -11,7 +11,7 @@ from alexnet.errors import NothingToDraw, RecordError
 from alexnet.experiments import ablations
 from alexnet.figures import ablations as figures_ablations
 from alexnet.paper.claims import claims
-from alexnet.records.record import Store
+from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board, effects, sampling
 

@@ -10,7 +10,8 @@ from fabricate import record
 from alexnet.experiments import profiles, starts
 from alexnet.networks import anatomy
 from alexnet.paper import claims
-from alexnet.records.record import RunRecord, Signal, Store
+from alexnet.records.record import RunRecord, Signal
+from alexnet.records.store import Store
 from alexnet.training import batches
 
 NOWHERE = Store("nowhere")

@@ -19,8 +19,9 @@ from alexnet.data import datasets, weights
 from alexnet.data.sources import array_hash
 from alexnet.errors import SpecError
 from alexnet.experiments import profiles, transfer
-from alexnet.records.record import Epoch, RunRecord, Store
+from alexnet.records.record import Epoch, RunRecord
 from alexnet.records.specs import NetSpec, RunSpec, parse
+from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.runs.planning import GRID_SEED
 from alexnet.training import batches, features, learners, pretrained

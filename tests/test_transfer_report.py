@@ -17,8 +17,9 @@ from alexnet.experiments.transfer import ALL
 from alexnet.figures import transfer as figures_transfer
 from alexnet.figures.display import bundle
 from alexnet.paper.claims import history
-from alexnet.records.record import RunRecord, Store
+from alexnet.records.record import RunRecord
 from alexnet.records.specs import RunSpec
+from alexnet.records.store import Store
 from alexnet.report import build, front, readme, transfer_report
 from alexnet.runs.planning import Planned
 

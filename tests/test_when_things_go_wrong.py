@@ -18,9 +18,9 @@ from alexnet import __main__, paths
 from alexnet.audit import audit
 from alexnet.errors import AlexnetError
 from alexnet.experiments import profiles
-from alexnet.records import record as records
-from alexnet.records.record import Store
+from alexnet.records import files as records
 from alexnet.records.specs import RunSpec
+from alexnet.records.store import Store
 from alexnet.report import notebooks
 from alexnet.runs import execution
 

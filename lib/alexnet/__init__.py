@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .networks.models import build, layer_table
     from .prediction.classifier import Classifier, Prediction, predict
-    from .records.record import RunRecord, Store
+    from .records.record import RunRecord
     from .records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+    from .records.store import Store
     from .training.learners import learner
 
 __version__ = "0.1.0"
@@ -33,7 +34,8 @@ _HOMES = {  # name: the module it is loaded from when it is used; torch and fast
     "learner": "training.learners",
     **dict.fromkeys(("build", "layer_table"), "networks.models"),
     **dict.fromkeys(("Classifier", "Prediction", "predict"), "prediction.classifier"),
-    **dict.fromkeys(("RunRecord", "Store"), "records.record"),
+    "RunRecord": "records.record",
+    "Store": "records.store",
     **dict.fromkeys(("ImageSpec", "NetSpec", "RecipeSpec", "RunSpec"), "records.specs"),
 }
 

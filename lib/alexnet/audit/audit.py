@@ -40,8 +40,10 @@ from .. import paths
 from ..data import weights
 from ..errors import AlexnetError, DataError, RecordError
 from ..experiments import profiles
-from ..records.record import Environment, Epoch, Part, RunRecord, Store, write_atomically
+from ..records.files import Part, write_atomically
+from ..records.record import Environment, Epoch, RunRecord
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..runs import execution
 from ..training import batches, features, machine, pretrained
 from . import checks

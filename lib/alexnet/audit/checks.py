@@ -18,8 +18,9 @@ import numpy as np
 from ..data import weights
 from ..data.datasets import Dataset
 from ..errors import AlexnetError
-from ..records.record import Probe, RunRecord, Store
+from ..records.record import Probe, RunRecord
 from ..records.specs import KERNELS, LEARNING, SPLITS, RecipeSpec, RunSpec
+from ..records.store import Store
 from ..runs import execution
 from ..training import batches, evaluation
 from ..training.learners import drops_before, learning_rates, rate_factor

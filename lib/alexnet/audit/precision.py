@@ -13,7 +13,8 @@ from pathlib import Path
 from .. import paths
 from ..errors import SpecError
 from ..experiments import grid, profiles
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
+from ..records.store import Store
 from ..runs.planning import Planned
 from ..statistics import effects, measures
 from ..statistics.effects import Effect

@@ -26,7 +26,7 @@ import torch
 from .. import paths
 from ..errors import SpecError
 from ..records.bench import BenchRecord, LayerTime, Result, load
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from ..training import machine
 
 __all__ = ["CASES", "Arms", "BenchRecord", "Case", "Result", "case", "load"]

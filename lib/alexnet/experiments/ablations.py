@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import SpecError
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+from ..records.store import Store
 from ..runs.planning import A_FIRST_LOOK, GRID_SEED, Planned, changes
 
 Change = dict[str, Any]  # what a run changes of the baseline, as `RunSpec.with_` takes it

@@ -9,8 +9,9 @@ from ..errors import SpecError
 from ..networks import models
 from ..paper.claims import claims, published
 from ..records.bench import BenchRecord
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
+from ..records.store import Store
 from ..runs.planning import Planned
 from ..training import batches, pretrained
 from . import profiles, reimplementations, transfer

@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from .. import paths
 from ..errors import RecordError, SpecError
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..runs import execution
 from ..training import machine, pretrained
 from . import profiles

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..errors import SpecError
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
+from ..records.store import Store
 from ..runs.planning import GRID_SEED, INITS, PROFILES, SCALINGS, Planned, check_profile
 from .ablations import ABLATIONS
 from .published_runs import PUBLISHED_RUNS, FirstLayers

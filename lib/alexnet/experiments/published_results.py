@@ -15,7 +15,8 @@ import pandas as pd
 from scipy import stats
 
 from ..paper.claims import Reimplementation, published
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
+from ..records.store import Store
 from ..runs.planning import Planned
 from ..statistics.effects import Label
 from ..training import batches

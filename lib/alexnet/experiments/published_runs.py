@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SpecError
-from ..records.record import Store
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..runs.planning import A_FIRST_LOOK, Planned, check_profile
 from .reimplementations import PROTOCOLS, TOWERS_32, images_seen, training_images, with_paper_recipe
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ..errors import SpecError
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
+from ..records.store import Store
 from ..runs.planning import A_FIRST_LOOK, GRID_SEED, Planned
 from .ablations import FIRST_SEED, Sweep, rate_of_grid
 

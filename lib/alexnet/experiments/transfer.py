@@ -8,8 +8,8 @@ images, the same for all approaches, and the test set is used once a run.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..records.record import Store
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
+from ..records.store import Store
 from ..runs.planning import GRID_SEED, Planned
 from .ablations import rate_of_grid
 

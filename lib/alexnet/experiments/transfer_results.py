@@ -14,7 +14,8 @@ import pandas as pd
 from ..data import weights
 from ..errors import SpecError
 from ..figures import tables
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
+from ..records.store import Store
 from ..runs.planning import Planned, check_profile
 from ..statistics import effects
 from ..statistics.effects import Effect

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import NothingToDraw
 from ..experiments.published_results import labelled
 from ..paper.claims import Log
-from ..records.record import Epoch, RunRecord, Store
+from ..records.record import Epoch, RunRecord
+from ..records.store import Store
 from ..training import batches
 from .base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, themed
 from .diagrams import Pixels, gallery

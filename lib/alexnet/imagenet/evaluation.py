@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.compat import import_torchvision
 from ..errors import DataError
-from ..records.record import Part
+from ..records.files import Part
 from ..records.specs import ImageSpec
 from . import processes
 from .images import FolderBatches

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..data import photograph
 from ..errors import DataError
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from ..training.batches import Batches, Preparation, Statistics
 from . import processes
 

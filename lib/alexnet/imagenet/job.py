@@ -18,8 +18,10 @@ import torch
 
 from ..errors import AlexnetError, DataError, SpecError
 from ..experiments.grid import stopping_cleanly
-from ..records.record import Environment, Epoch, Part, Store, write_atomically
+from ..records.files import Part, write_atomically
+from ..records.record import Environment, Epoch
 from ..records.specs import NetSpec
+from ..records.store import Store
 from ..runs.execution import weights_sha256
 from ..training import machine
 from ..training.batches import Preparation, imagenet_statistics

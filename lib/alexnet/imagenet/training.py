@@ -19,7 +19,7 @@ from torch import nn
 
 from ..errors import RecordError
 from ..networks import models
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, Spec
 from ..training import learners
 from ..training.batches import WEIGHTS_STREAM, seed_of

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import paths
-from ..errors import SpecError
+from ..errors import SpecError, at_fault
 
 FigureKind = Literal["ratio", "points", "exact", "qualitative"]
 EffectKind = Literal["ratio", "difference", "exact", "none"]
@@ -461,8 +461,9 @@ def _read(kind: type[Whole], path: Path) -> Whole:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SpecError(f"{path.name} cannot be read: {error}. Restore it with `git checkout`.") from error
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise SpecError(f"{path.name} is not valid: {reasons}. Correct these entries.") from error
+        raise SpecError(
+            f"{path.name} is not valid: {at_fault(error, 'file', most=5)}. Correct these entries."
+        ) from error
 
 
 @functools.cache

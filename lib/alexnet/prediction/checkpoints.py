@@ -14,12 +14,12 @@ from typing import Any, Literal
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ..errors import RecordError, SpecError
+from ..errors import RecordError, SpecError, at_fault
 from ..networks import models
-from ..records.record import write_atomically
+from ..records.files import Part, write_atomically
 from ..records.specs import RunSpec
 from ..training.batches import PIXELS, Preparation, Statistics
 
@@ -29,10 +29,8 @@ WEIGHTS, STATISTICS = "network.", "pixels."  # what the names of tensors begin w
 ENTRY, DIGEST = "alexnet", "sha256"  # in the file's metadata
 
 
-class Description(BaseModel):
+class Description(Part):
     """What a checkpoint says of itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = VERSION
     spec: RunSpec
@@ -107,13 +105,12 @@ def _description(metadata: Mapping[str, str], path: Path) -> Description:
     try:
         return Description.model_validate_json(metadata[ENTRY])
     except ValidationError as error:
-        first = error.errors()[0]
         if any(one["loc"] == ("version",) for one in error.errors()):
             raise RecordError(
                 f"{path} is of another version than {VERSION}, which this code reads; update the code or make it again."
             ) from error
-        place = ".".join(map(str, first["loc"])) or "its description"
-        raise RecordError(f"{path} cannot be used: {place}: {first['msg']}. Make or copy it again.") from error
+        fault = at_fault(error, "its description", most=1)
+        raise RecordError(f"{path} cannot be used: {fault}. Make or copy it again.") from error
 
 
 def _assemble(description: Description, tensors: Mapping[str, Tensor]) -> Checkpoint:

@@ -16,7 +16,7 @@ from .. import paths
 from ..data import photograph
 from ..data.photograph import Photograph, Source
 from ..errors import DataError, RecordError, SpecError
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from . import checkpoints
 from .checkpoints import Checkpoint
 

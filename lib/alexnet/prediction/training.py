@@ -19,8 +19,9 @@ from ..audit import audit
 from ..errors import RecordError, SpecError
 from ..experiments import grid
 from ..experiments.ablations import ALEXNET_32
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..runs import execution
 from ..training import batches, learners, machine, pretrained
 from . import checkpoints

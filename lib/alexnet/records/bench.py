@@ -8,17 +8,12 @@ import statistics
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
-from ..errors import RecordError
+from ..errors import RecordError, at_fault
+from .files import Part
 
 SCHEMA_VERSION: Literal[1] = 1
-
-
-class Part(BaseModel):
-    """Base of the parts of a record: immutable, and unknown fields are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Goal(NamedTuple):
@@ -42,9 +37,13 @@ class Result(Part):
     flop: float | None  # multiplications and additions of one call
     precision: str  # of ours
     share_goal: float | None = None  # the least share of the peak
-    errors: dict[str, float] = {}  # ours against float64: largest absolute error over the largest absolute value
+    errors: dict[str, float] = Field(
+        default_factory=dict
+    )  # ours against float64: largest absolute error over the largest absolute value
     error_goal: float | None = None  # the largest of these that is exact enough
-    peak_flop_per_second: list[float] = []  # of the machine in this precision, measured in turn with the calls
+    peak_flop_per_second: list[float] = Field(
+        default_factory=list
+    )  # of the machine in this precision, measured in turn with the calls
     memory_bytes: tuple[int, int] | None = None  # most that the processes of baseline and ours held, one arm each
 
     @property
@@ -107,7 +106,7 @@ class BenchRecord(Part):
     other_load: float  # cores that other processes kept busy in the second before the first case
     peak_flop_per_second: dict[str, float]  # the best seen, by precision; see `bench.peak`
     results: list[Result]
-    layers: list[LayerTime] = []
+    layers: list[LayerTime] = Field(default_factory=list)
 
     def share_of_peak(self, part: Result | LayerTime) -> float | None:
         """Arithmetic of ours over what the machine reached beside it; None where it is not known.
@@ -151,9 +150,7 @@ def load(path: Path) -> BenchRecord:
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} cannot be read: {error}. Run `make bench`.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise RecordError(f"{path} is not a bench record: {place}: {first['msg']}. Run `make bench`.") from error
+        raise RecordError(f"{path} is not a bench record: {at_fault(error, most=1)}. Run `make bench`.") from error
 
 
 def load_all(folder: Path) -> dict[str, BenchRecord]:

@@ -7,9 +7,10 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ..errors import SpecError
+from ..errors import SpecError, at_fault
+from .files import Part
 
 KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the first layer's kernels
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
@@ -19,10 +20,8 @@ HELD_BACK = 5000  # training images that are kept for validation
 SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits
 
 
-class Spec(BaseModel):
-    """Base of all specs: immutable; a misspelt or unknown field, or a number that is infinite or none, is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Spec(Part, allow_inf_nan=False):
+    """Base of all specs; a number that is infinite or none is an error."""
 
 
 class ImageSpec(Spec):
@@ -198,5 +197,4 @@ def parse(fields: dict) -> RunSpec:
     try:
         return RunSpec.model_validate(fields)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
-        raise SpecError(f"Not a valid run specification: {reasons}.") from error
+        raise SpecError(f"Not a valid run specification: {at_fault(error, 'spec')}.") from error

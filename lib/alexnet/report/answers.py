@@ -11,8 +11,9 @@ from ..experiments.published_runs import CLEAN
 from ..figures.base import arm_name
 from ..figures.tables import counted, listed
 from ..paper.claims import Question, claims, history
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import NAMES
+from ..records.store import Store
 from ..statistics import board, effects
 from ..statistics.board import Row, Runs
 from ..statistics.effects import LABELS, Effect, Label

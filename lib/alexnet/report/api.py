@@ -15,7 +15,7 @@ from .convert import Article, MarkdownWithMath, Renderer, finish
 NAME, TITLE = "api", "The library"
 MODULES = (  # in the order in which data flow
     "records.specs", "data.datasets", "training.batches", "networks.layers", "networks.models", "training.learners",
-    "runs.execution", "records.record", "training.evaluation", "training.kernels",
+    "runs.execution", "records.record", "records.store", "training.evaluation", "training.kernels",
     "prediction.classifier", "data.photograph", "prediction.checkpoints",
     "experiments.profiles", "paper.claims", "statistics.measures", "statistics.effects", "statistics.board",
     "audit.audit",

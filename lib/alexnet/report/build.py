@@ -24,8 +24,9 @@ from ..experiments.published_runs import published_runs
 from ..figures import base, display
 from ..networks import anatomy
 from ..paper.claims import Question, Reimplementation, claims, history, published
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import NAMES
+from ..records.store import Store
 from ..statistics import board
 from ..statistics.effects import LABELS, Effect, relative
 from ..statistics.measures import WITHIN

@@ -16,8 +16,9 @@ from ..figures.display import show
 from ..figures.tables import say
 from ..networks import models
 from ..paper.claims import published
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..training.batches import side_of
 
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}

@@ -17,7 +17,8 @@ from ..figures import base
 from ..figures.display import describe
 from ..networks.anatomy import exact_counts
 from ..paper.claims import published
-from ..records.record import Store, write_atomically
+from ..records.files import write_atomically
+from ..records.store import Store
 from ..statistics import board
 from ..statistics.board import Row
 from . import answers

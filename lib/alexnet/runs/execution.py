@@ -18,19 +18,10 @@ from torch import Tensor, nn
 from .. import paths
 from ..errors import RecordError
 from ..networks import models
-from ..records.record import (
-    DataUsed,
-    Environment,
-    Epoch,
-    Final,
-    Probe,
-    RunRecord,
-    Signal,
-    Store,
-    epochs_to,
-    write_atomically,
-)
+from ..records.files import write_atomically
+from ..records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, epochs_to
 from ..records.specs import RunSpec
+from ..records.store import Store
 from ..training import batches, evaluation, learners, machine, pretrained, signals
 
 Report = Callable[[Epoch], None]

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ..paper.claims import Question
-from ..records.record import RunRecord, Store
+from ..records.record import RunRecord
+from ..records.store import Store
 from ..training import batches
 from . import effects
 from .board import Row, Runs, paired_records

@@ -31,7 +31,7 @@ from ..data.datasets import Dataset
 from ..data.weights import Weights
 from ..errors import DataError
 from ..networks import models
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from ..records.specs import ImageSpec, NetSpec
 from . import machine
 from .batches import IMAGENET_MEAN, IMAGENET_STD, Preparation, imagenet_statistics
