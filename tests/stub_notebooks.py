@@ -41,7 +41,7 @@ FIGURES = (
 import matplotlib.pyplot as plt
 import numpy as np
 
-from alexnet import figures_display
+from alexnet.figures import display
 
 epochs = np.arange(1, 16)
 figure, axes = plt.subplots(figsize=(7, 4))
@@ -49,7 +49,7 @@ for name, rate, colour in (("ReLU", 0.25, "#0067a6"), ("tanh", 0.1, "#b84a00")):
     axes.plot(epochs, np.exp(-rate * epochs) + 0.05, color=colour, label=name)
 axes.set(xlabel="epoch", ylabel="training error", title="How fast does each activation learn?")
 axes.legend(frameon=False)
-figures_display.show(figure, "Training error over epochs: the curve of ReLU falls faster than that of tanh.")
+display.show(figure, "Training error over epochs: the curve of ReLU falls faster than that of tanh.")
 
 # %% [markdown]
 # ### Pictures
@@ -59,7 +59,7 @@ figure, panels = plt.subplots(1, 3, figsize=(6, 2))
 for shift, panel in enumerate(panels):
     panel.imshow((np.arange(192).reshape(8, 8, 3) * (shift + 1) % 256).astype(np.uint8))
     panel.axis("off")
-figures_display.show(figure, "Three squares of coloured stripes, which stand for images here.")
+display.show(figure, "Three squares of coloured stripes, which stand for images here.")
 """
 )
 
@@ -83,7 +83,7 @@ TABLES = (
 # %%
 import pandas
 
-from alexnet import tables
+from alexnet.figures import tables
 
 frame = pandas.DataFrame(
     {

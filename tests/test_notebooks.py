@@ -261,6 +261,7 @@ def test_what_in_prose_looks_like_a_result(text, found):
 
 def test_numbers_are_vouched_for_by_claims_records_and_printed_outputs(tmp_path):
     (tmp_path / "claims.toml").write_text("[[claim]]\nvalue = 6.0\nstatement = 'from 13% to 11%'\n")
+    (tmp_path / "published.toml").write_text("")
     (tmp_path / "abc.json").write_text('{"spec": {"recipe": {"learning_rate": 0.002}}, "final": {"error": 0.1731}}')
     known = prose.committed_numbers(tmp_path, tmp_path)
     assert {6.0, 13.0, 11.0, 0.002} <= known and 0.1731 not in known, "a result must be printed, not typed"

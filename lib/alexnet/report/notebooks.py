@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from .. import paths
 from ..errors import ReportError
 from ..training import machine
-from . import warm_kernels
+from . import prose, warm_kernels
 
 TIME_LIMIT = 900.0  # seconds a notebook may take; from committed records each takes seconds
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -299,8 +299,6 @@ def write_pair(executed: Executed) -> bool:
 
 def faults(source: Path) -> list[str]:
     """Everything wrong with a committed notebook, one sentence each; empty when it can be relied on."""
-    from . import prose
-
     executed = read_pair(source)
     if executed is None:
         return [f"{pair_of(source).name} is missing; run `make notebooks`."]
@@ -348,16 +346,9 @@ def unclean_outputs(executed: NotebookNode) -> list[str]:
             if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
                 found.append(f"code cell {number} draws a figure without alt text; use figures.show(figure, alt)")
             for name, pattern in MACHINE_TRACES.items():
-                if match := pattern.search(output_text(output)):
+                if match := pattern.search(prose.output_text(output)):
                     found.append(f"code cell {number} prints {name} ({match.group()[:60]})")
     return found
-
-
-def output_text(output: NotebookNode) -> str:
-    """All that an output says in words: its streams, plain text, HTML and Markdown."""
-    parts = [output.get("text", "")]
-    parts += [value for key, value in output.get("data", {}).items() if key.startswith("text/")]
-    return "\n".join("".join(part) for part in parts)
 
 
 # ---- command line ----------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ REFERENCE = re.compile(
     r"|pytorch|layers?|§+)[\s\u00a0]*(?:[\d.]+[\s\u00a0]*(?:,|and|to|-|–)[\s\u00a0]*)*$",
     re.IGNORECASE,
 )
-NOT_PROSE = [
+NOT_PROSE = [  # code, formulas, links, tags, addresses
     re.compile(r"^(```|~~~).*?^\1\s*$", re.DOTALL | re.MULTILINE),
     re.compile(r"`[^`]*`"),
     re.compile(r"\$\$.*?\$\$", re.DOTALL),
@@ -45,17 +45,19 @@ NOT_PROSE = [
     re.compile(r"<[^>]+>"),
     re.compile(r"https?://\S+"),
 ]
+SCALES = ((r"%|percent|per cent|points?$", 0.01), (r"million$", 1e6), (r"thousand$", 1e3))
 
 
 def strays(executed: NotebookNode) -> list[tuple[str, str]]:
     """The result-like numbers of a notebook's text that nothing vouches for, as (where, number with its unit)."""
     vouched = committed_numbers() | printed_numbers(executed)
-    found = []
-    for position, cell in enumerate(executed.cells, start=1):
-        if cell.cell_type == "markdown":
-            where = f"cell {position}"
-            found += [(where, text) for text, value in results_in(cell.source) if not _vouched(text, value, vouched)]
-    return found
+    return [
+        (f"cell {position}", text)
+        for position, cell in enumerate(executed.cells, start=1)
+        if cell.cell_type == "markdown"
+        for text, value in results_in(cell.source)
+        if not _vouched(text, value, vouched)
+    ]
 
 
 def results_in(text: str) -> Iterator[tuple[str, float]]:
@@ -63,28 +65,19 @@ def results_in(text: str) -> Iterator[tuple[str, float]]:
     for pattern in NOT_PROSE:
         text = pattern.sub(" ", text)
     for match in NUMBER.finditer(text):
-        number, unit = match["number"], match["unit"]
+        number, unit = match["number"].lower(), match["unit"]
         if REFERENCE.search(text[max(0, match.start() - 40) : match.start()]):
             continue
-        if number.lower() in WORDS:
-            if unit:
-                yield match.group().strip(), float(WORDS[number.lower()])
-        elif unit or re.search(r"[.,e\u202f]", number, re.IGNORECASE):
+        if unit or (number not in WORDS and re.search(r"[.,e\u202f]", number)):
             yield match.group().strip(), _value(number)
 
 
 def _value(number: str) -> float:
-    return float(re.sub(r"[,\u202f]", "", number))
+    return float(WORDS.get(number) or re.sub(r"[,\u202f]", "", number))
 
 
 def _vouched(text: str, value: float, vouched: Iterable[float]) -> bool:
-    candidates = [value]
-    if re.search(r"%|percent|per cent|points?$", text):
-        candidates.append(value / 100)
-    if re.search(r"million$", text):
-        candidates.append(value * 1e6)
-    if re.search(r"thousand$", text):
-        candidates.append(value * 1e3)
+    candidates = [value, *(value * scale for unit, scale in SCALES if re.search(unit, text))]
     return any(math.isclose(candidate, known, rel_tol=1e-9) for candidate in candidates for known in vouched)
 
 
@@ -92,13 +85,18 @@ def numbers_in(text: str) -> set[float]:
     """Every number in a text, whatever it means."""
     numbers = re.findall(r"\d+(?:[,\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[-+]?\d+)?", text, re.IGNORECASE)
     words = [word for word in re.findall(r"[a-z]+", text.lower()) if word in WORDS]
-    return {_value(number) for number in numbers} | {float(WORDS[word]) for word in words}
+    return {_value(number) for number in numbers + words}
+
+
+def output_text(output: NotebookNode) -> str:
+    """All that an output says in words: its streams, plain text, HTML and Markdown."""
+    parts = [output.get("text", "")]
+    parts += [value for key, value in output.get("data", {}).items() if key.startswith("text/")]
+    return "\n".join("".join(part) for part in parts)
 
 
 def printed_numbers(executed: NotebookNode) -> set[float]:
     """The numbers in what a notebook's cells print, alt texts included; pictures and styles are left out."""
-    from .notebooks import output_text
-
     found: set[float] = set()
     for cell in executed.cells:
         for output in cell.get("outputs", []):
@@ -107,39 +105,23 @@ def printed_numbers(executed: NotebookNode) -> set[float]:
     return found
 
 
-def _leaves(node: object) -> Iterator[object]:
-    if isinstance(node, dict):
-        for value in node.values():
-            yield from _leaves(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _leaves(value)
-    else:
-        yield node
-
-
-def _numbers_of(node: object) -> set[float]:
-    found: set[float] = set()
-    for leaf in _leaves(node):
-        if isinstance(leaf, str):
-            found |= numbers_in(leaf)
-        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
-            found.add(float(leaf))
-    return found
-
-
-def committed_numbers(package: Path = paths.PACKAGE, runs: Path = paths.RUNS) -> frozenset[float]:
-    """The numbers of the tables of claims, and the settings (not the results) of every committed record."""
-    return _committed_numbers(package, runs)
-
-
 @functools.cache
-def _committed_numbers(package: Path, runs: Path) -> frozenset[float]:
+def committed_numbers(tables: Path = paths.PACKAGE / "paper", runs: Path = paths.RUNS) -> frozenset[float]:
+    """The numbers of the tables of claims, and the settings (not the results) of every committed record."""
     found: set[float] = set()
     for name in ("claims.toml", "published.toml"):
-        file = package / name
-        if file.exists():
-            found |= _numbers_of(tomllib.loads(file.read_text(encoding="utf-8")))
+        found |= _numbers_of(tomllib.loads((tables / name).read_text(encoding="utf-8")))
     for record in sorted(runs.glob("*.json")):
         found |= _numbers_of(json.loads(record.read_text(encoding="utf-8")).get("spec", {}))
     return frozenset(found)
+
+
+def _numbers_of(node: object) -> set[float]:
+    """All numbers in nested tables and lists, those inside texts too."""
+    if isinstance(node, dict):
+        node = list(node.values())
+    if isinstance(node, list):
+        return set().union(*map(_numbers_of, node))
+    if isinstance(node, str):
+        return numbers_in(node)
+    return {float(node)} if isinstance(node, int | float) and not isinstance(node, bool) else set()
