@@ -1,5 +1,6 @@
 """Repetitions in float32: which runs, where they lie, and the difference they show."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import fabricate
@@ -9,11 +10,11 @@ from alexnet import paths
 from alexnet.__main__ import main
 from alexnet.audit import precision
 from alexnet.errors import SpecError
-from alexnet.experiments import grid, profiles
+from alexnet.experiments import profiles
 from alexnet.records.record import RunRecord
 from alexnet.records.store import Store
-from alexnet.runs import execution
-from alexnet.runs.planning import Planned
+from alexnet.runs import execution, pool
+from alexnet.runs.planning import Planned, Runs
 from alexnet.training import machine
 
 
@@ -83,15 +84,16 @@ def test_runs_in_float32_have_no_repetition(stores: tuple[Store, Store]) -> None
 def test_the_command_repeats_what_is_missing(
     stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def execute(planned: list[Planned], store: Store, workers: int | None, minutes: float | None) -> int:
+    def execute(planned: Callable[[], Runs], store: Store, workers: int | None, minutes: float | None) -> int:
         assert machine.default_precision() == "float32"
-        for one in planned:
+        missing = pool.work(planned()).missing
+        for one in missing:
             record = fabricate.record(one.spec, fabricate.curve(5.0))
             store.put(computed_in(machine.default_precision(), record, 0.31))
-        return len(planned)
+        return len(missing)
 
     monkeypatch.setenv(machine.PRECISION_VARIABLE, "bfloat16")  # restored after the test
-    monkeypatch.setattr(grid, "execute_these", execute)
+    monkeypatch.setattr(pool, "execute_all", execute)
     assert main(["precision", "--dry-run"]) == 0
     assert len(stores[1].hashes()) == 2
     assert main(["precision"]) == 0
@@ -119,8 +121,9 @@ def test_given_runs_are_executed_here(small_data: None, tmp_path: Path) -> None:
     import small
 
     planned = Planned("relu-speed", "modern", "seeds", "relu", 0, small.spec())
-    assert grid.execute_these([planned], Store(tmp_path), workers=1) == 1
-    record = Store(tmp_path).get(planned.spec)
+    store = Store(tmp_path)
+    assert pool.execute_all(lambda: [(planned, store.get(planned.spec))], store, workers=1) == 1
+    record = store.get(planned.spec)
     assert record is not None
     assert record.final.epochs == 2
     assert execution.finished(planned.spec, [epoch.model_dump() for epoch in record.history]) is False

@@ -17,7 +17,7 @@ from alexnet.errors import SpecError
 from alexnet.experiments import profiles, published_results
 from alexnet.experiments.published_results import ArmResult
 from alexnet.experiments.published_runs import PAPER_START, PUBLISHED, SHARE, Arm, published_runs
-from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS, training_images
+from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS
 from alexnet.figures import published as figures_published
 from alexnet.networks import models
 from alexnet.paper.claims import claims, published
@@ -220,9 +220,9 @@ def test_only_runs_in_full_write_down_what_others_chose_by():
 def test_training_images_are_those_of_the_split():
     for row, spec in PROTOCOLS.items():
         labels = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
-        assert training_images(spec) == (spec.images.train_size or labels - 5000), row
+        assert spec.training_images == (spec.images.train_size or labels - 5000), row
     held_back = RunSpec(images=ImageSpec(valid_size=10_000))
-    assert training_images(held_back) == len(datasets.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
+    assert held_back.training_images == len(datasets.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from bs4 import BeautifulSoup
 from alexnet import __main__, paths
 from alexnet.audit import audit
 from alexnet.errors import RecordError, ReportError, SpecError
-from alexnet.experiments import grid, profiles
+from alexnet.experiments import profiles
 from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.store import Store
 from alexnet.report import answers, api, assemble, build, check, convert, front, notebooks
+from alexnet.runs import pool
 from alexnet.statistics import board, effects
 
 
@@ -88,7 +89,7 @@ def test_pages_of_notebooks_that_are_gone_are_removed_and_other_files_stay(sourc
 
 def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
+    monkeypatch.setattr(pool, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
     build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert re.search(r"runs are missing: at most about .* (min|h) here.* Then 4 notebooks, about \d+ min", said[0])
@@ -101,14 +102,14 @@ def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, m
 
 def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(small_data, tmp_path, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr(grid, "execute_all", lambda *arguments: said.append("running"))
+    monkeypatch.setattr(pool, "execute_all", lambda *arguments: said.append("running"))
     monkeypatch.delenv("CI", raising=False)
     planned = profiles.relu_speed("cpu").grid(profiles.MODERN, "relu", Store(paths.RUNS))[0]
-    some = grid.Work([planned[0]], [planned[1]], seconds=3600.0)
-    monkeypatch.setattr(grid, "work", lambda *arguments: some)
+    some = pool.Work([planned[0]], [planned[1]], seconds=3600.0)
+    monkeypatch.setattr(pool, "work", lambda *arguments: some)
     build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert "1 runs are missing" in said[0] and "`make runs PROFILE=cpu` makes the others" in said[1]
-    some = grid.Work([planned[0]], [planned[1]], seconds=60.0)
+    some = pool.Work([planned[0]], [planned[1]], seconds=60.0)
     build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert said[3:] == ["running"], "a minute is made up for"
 

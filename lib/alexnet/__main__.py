@@ -128,7 +128,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "report": Command("report.build", "build the HTML report from the run records", _report),
-    "runs": Command("experiments.grid", "make the run records a profile lacks", _runs),
+    "runs": Command("experiments.make", "make the run records a profile lacks", _runs),
     "train": Command("prediction.training", "train one network and keep its weights", _train),
     "predict": Command("prediction.classifier", "show a trained network an image", _predict),
     "precision": Command("audit.precision", "repeat runs in float32, and compare", _precision),

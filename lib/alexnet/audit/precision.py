@@ -12,9 +12,10 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import SpecError
-from ..experiments import grid, profiles
+from ..experiments import profiles
 from ..records.record import RunRecord
 from ..records.store import Store
+from ..runs import pool
 from ..runs.planning import Planned
 from ..statistics import effects, measures
 from ..statistics.effects import Effect
@@ -99,15 +100,20 @@ def run(arguments: Namespace) -> int:
             f"No run of the profile {profile} that is repeated in float32 was computed in bfloat16; run `make runs` "
             "on a machine that has it."
         )
-    missing = [pair.planned for pair in found if pair.repetition is None]
+    todo = pool.work([(pair.planned, pair.repetition) for pair in found], arguments.workers)
     for pair in found:
         print(f"{'reuse' if pair.repetition else 'run  '}  {pair.planned.spec.hash}  {pair.planned.title}")
-    if missing and not arguments.dry_run:
-        grid.require_records(profile, missing)
+    if todo.missing and not arguments.dry_run:
+        todo.require_records(profile)
         os.environ[machine.PRECISION_VARIABLE] = "float32"  # workers inherit it
         try:
-            with grid.stopping_cleanly():
-                grid.execute_these(missing, repetitions, arguments.workers, minutes=arguments.minutes)
+            with pool.stopping_cleanly():
+                pool.execute_all(
+                    lambda: [(pair.planned, repetitions.get(pair.planned.spec)) for pair in found],
+                    repetitions,
+                    arguments.workers,
+                    minutes=arguments.minutes,
+                )
         except KeyboardInterrupt:
             print("\nStopped. The same command goes on from the last epochs.", file=sys.stderr)
             return 130

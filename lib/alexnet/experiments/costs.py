@@ -13,22 +13,16 @@ from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Planned
-from ..training import batches, pretrained
+from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image
+from ..training import batches
 from . import profiles, reimplementations, transfer
 from .ablations import Ablations, Starts
-from .grid import FLOP_PER_MULTIPLY_ADD
-from .reimplementations import images_seen
 from .relu_speed import ReluSpeed
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
 WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice (`learners.Watching`), and test
 GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
-
-
-def flop_an_image(spec: RunSpec) -> float:
-    """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
-    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
 
 
 def images_trained(record: RunRecord) -> float:
@@ -128,7 +122,7 @@ def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataF
     sums: dict[str, list[float]] = {}
     for planned in all_planned(profile, store):
         spec = planned.spec
-        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * images_seen(spec))
+        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * spec.images_seen)
     rows = [
         {
             "claim": _title(name), "runs": len(flops), "PFLOP": sum(flops) / PETA,
@@ -176,7 +170,7 @@ def protocol_table(record: BenchRecord) -> pd.DataFrame:
         spec = reimplementations.PROTOCOLS.get(result.case.removeprefix("protocol-"))
         if spec is None or result.images_per_second is None:
             continue
-        rate, trained = result.images_per_second[1], reimplementations.images_seen(spec)
+        rate, trained = result.images_per_second[1], spec.images_seen
         watched = spec.recipe.epochs * WATCHED / 3  # a training step is worth three passes forward
         rows.append(
             {

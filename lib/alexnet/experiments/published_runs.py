@@ -12,7 +12,7 @@ from ..errors import SpecError
 from ..records.specs import RunSpec
 from ..records.store import Store
 from ..runs.planning import A_FIRST_LOOK, Planned, check_profile
-from .reimplementations import PROTOCOLS, TOWERS_32, images_seen, training_images, with_paper_recipe
+from .reimplementations import PROTOCOLS, TOWERS_32, with_paper_recipe
 
 PUBLISHED = "published"  # the arm that follows a row's own protocol, in full
 SHARE = "share"  # the same on a share of its images and epochs, which stands for it while it is not run in full
@@ -36,7 +36,7 @@ class Arm:
     @property
     def part(self) -> float:
         """Training images that it sees over all epochs, as a share of those that its whole protocol sees."""
-        return 1.0 if self.full is None else images_seen(self.spec) / images_seen(self.full)
+        return 1.0 if self.full is None else self.spec.images_seen / self.full.images_seen
 
     @property
     def partial(self) -> bool:
@@ -48,7 +48,7 @@ class Arm:
         """How much of the protocol is run, in words."""
         if not self.partial or self.full is None:
             return "in full"
-        some, every = training_images(self.spec), training_images(self.full)
+        some, every = self.spec.training_images, self.full.training_images
         epochs = f"{self.spec.recipe.epochs} of {self.full.recipe.epochs} epochs"
         return f"partial: {some:,} of {every:,} training images, {epochs}, {self.part:.1%} of the images seen"
 

@@ -7,7 +7,7 @@ project's own validation split of 5,000 training images, and never train on it; 
 
 from typing import Any
 
-from ..records.specs import HELD_BACK, ImageSpec, NetSpec, RecipeSpec, RunSpec, StageSpec
+from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, StageSpec
 
 # Ungrouped, with torch's own response normalisation, which divides alpha by the window size; dropout after fc6 and fc7.
 UNGROUPED = NetSpec(towers="full", norm="mean", init="torch")
@@ -98,14 +98,3 @@ def with_paper_recipe(row: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunS
     if row.dataset != "mnist":
         images |= {"scaling": "standardised", "colour": 0.1}
     return row.with_(images=images, recipe=PAPER_RECIPE | {"epochs": epochs, "drops": drops})
-
-
-def images_seen(spec: RunSpec) -> int:
-    """Training images that a run sees up to its cap, repetitions counted, the incomplete last batches aside."""
-    return training_images(spec) * spec.recipe.epochs
-
-
-def training_images(spec: RunSpec) -> int:
-    """Training images of an epoch, without reading any."""
-    every = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
-    return spec.images.train_size or every - max(HELD_BACK, spec.images.valid_size or 0)

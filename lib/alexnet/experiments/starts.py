@@ -14,7 +14,6 @@ from ..records.specs import CLASSES, RunSpec
 from ..runs.planning import Planned
 from ..training import batches, signals
 from .ablations import STARTS
-from .reimplementations import training_images
 
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
@@ -163,7 +162,7 @@ def dead(record: RunRecord) -> bool:
 
 def steps_an_epoch(spec: RunSpec) -> int:
     """Updates of the weights an epoch; the last, incomplete batch is left out."""
-    return training_images(spec) // spec.recipe.batch_size
+    return spec.training_images // spec.recipe.batch_size
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:

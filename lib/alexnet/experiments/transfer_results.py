@@ -13,7 +13,6 @@ import pandas as pd
 
 from ..data import weights
 from ..errors import SpecError
-from ..figures import tables
 from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Planned, check_profile
@@ -283,7 +282,7 @@ def _lost(records: Sequence[RunRecord]) -> int:
 
 def lines(runs: Runs) -> list[list[str]]:
     """The same as text, the head first; empty without runs."""
-    table = tables.formatted(grid(runs), {})
+    table = grid(runs).fillna("–")
     return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
 
 

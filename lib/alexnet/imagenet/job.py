@@ -17,12 +17,12 @@ import safetensors.torch
 import torch
 
 from ..errors import AlexnetError, DataError, SpecError
-from ..experiments.grid import stopping_cleanly
 from ..records.files import Part, write_atomically
 from ..records.record import Environment, Epoch
 from ..records.specs import NetSpec
 from ..records.store import Store
 from ..runs.execution import weights_sha256
+from ..runs.pool import stopping_cleanly
 from ..training import machine
 from ..training.batches import Preparation, imagenet_statistics
 from ..training.learners import diverged

@@ -17,12 +17,11 @@ from torch import nn
 from .. import paths
 from ..audit import audit
 from ..errors import RecordError, SpecError
-from ..experiments import grid
 from ..experiments.ablations import ALEXNET_32
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
-from ..runs import execution
+from ..runs import execution, pool
 from ..training import batches, learners, machine, pretrained
 from . import checkpoints
 from .checkpoints import Description
@@ -149,7 +148,7 @@ def run(arguments: Namespace) -> int:
     before = torch.get_num_threads()
     torch.set_num_threads(min(threads, machine.cores()))
     try:
-        with grid.stopping_cleanly():
+        with pool.stopping_cleanly():
             description = train(spec, out, precision=precision, report=_say)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last epoch.", file=sys.stderr)
@@ -167,11 +166,11 @@ def run(arguments: Namespace) -> int:
 def announcement(spec: RunSpec, record: RunRecord | None, records: Store, threads: int) -> str:
     """What will be trained, and how long that takes."""
     size = f"{spec.net.name} on {spec.dataset}, {spec.recipe.epochs} epochs, run {spec.hash}"
-    seconds = record.wall_seconds if record else grid.expected_seconds(spec, list(records.all())) / threads
+    seconds = record.wall_seconds if record else pool.expected_seconds(spec, records.all()) / threads
     how = f"{threads} thread{'s' if threads > 1 else ''}"
     where = "as recorded" if record else "an estimate"
     return (
-        f"Training {size}: about {grid.hours_and_minutes(seconds)} with {how} ({where}). "
+        f"Training {size}: about {pool.hours_and_minutes(seconds)} with {how} ({where}). "
         "Ctrl-C stops, the same command goes on."
     )
 

@@ -16,6 +16,7 @@ KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the firs
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
 NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # as data sets are written
 CLASSES = {"cifar10": 10, "mnist": 10}  # that a data set has images of; a network may have more outputs
+TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000}  # before any are held back
 HELD_BACK = 5000  # training images that are kept for validation
 SPLITS = ("splits", "epochs")  # what is measured that keeps the predictions on all three splits
 
@@ -173,6 +174,17 @@ class RunSpec(Spec):
     def frozen(self) -> bool:
         """Whether a classifier is trained on features that were computed once."""
         return self.transfer is not None and self.transfer.frozen
+
+    @property
+    def training_images(self) -> int:
+        """Training images of an epoch, without reading any."""
+        held_back = max(HELD_BACK, self.images.valid_size or 0)
+        return self.images.train_size or TRAINING_IMAGES[self.dataset] - held_back
+
+    @property
+    def images_seen(self) -> int:
+        """Training images that a run sees up to its cap, repetitions counted, the incomplete last batches aside."""
+        return self.training_images * self.recipe.epochs
 
     @property
     def hash(self) -> str:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from .. import paths
 from ..audit import audit
 from ..errors import NothingToDraw, ReportError
-from ..experiments import grid, profiles, published_results, transfer_results
+from ..experiments import profiles, published_results, transfer_results
 from ..experiments.profiles import Planned
 from ..experiments.published_runs import published_runs
 from ..figures import base, display
@@ -27,6 +28,7 @@ from ..paper.claims import Question, Reimplementation, claims, history, publishe
 from ..records.record import RunRecord
 from ..records.specs import NAMES
 from ..records.store import Store
+from ..runs import pool
 from ..statistics import board
 from ..statistics.effects import LABELS, Effect, relative
 from ..statistics.measures import WITHIN
@@ -115,18 +117,19 @@ def _cannot_write(out: Path, error: OSError) -> str:
 def _make_missing_runs(
     profile: str, store: Store, seeds: int | None, workers: int | None, count: int, say: Say
 ) -> None:
-    todo = grid.work(profile, store, seeds, workers)
-    pages = grid.hours_and_minutes(SECONDS_A_NOTEBOOK * math.ceil(count / 2))
-    say(f"{grid.announcement(todo)} Then {count} notebooks, about {pages}.")
+    planned = partial(profiles.records, profile, store, seeds)
+    todo = pool.work(planned(), workers)
+    pages = pool.hours_and_minutes(SECONDS_A_NOTEBOOK * math.ceil(count / 2))
+    say(f"{todo.announcement} Then {count} notebooks, about {pages}.")
     if not todo.missing:
         return
     if todo.reused and todo.seconds > LONGEST_WAIT and profile != "smoke":
         # A reader asked for a report, not for hours of training: what is missing is marked on its pages.
         say(f"The report is built from the records that are there; `make runs PROFILE={profile}` makes the others.")
         return
-    grid.require_records(profile, todo.missing)
-    with grid.stopping_cleanly():
-        grid.execute_all(profile, store, seeds, workers)
+    todo.require_records(profile)
+    with pool.stopping_cleanly():
+        pool.execute_all(planned, store, workers)
 
 
 def _parameters(profile: str, seeds: int | None, fresh: bool) -> dict[str, object]:

@@ -1,9 +1,11 @@
 """One planned run, the profiles, and the names of settings: what all experiments share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SpecError
+from ..records.record import RunRecord
 from ..records.specs import RunSpec
 
 PROFILES = ("smoke", "cpu", "gpu")
@@ -44,6 +46,9 @@ class Planned:
         arm = f"{self.arm} {self.variant}".strip()
         rate = f" lr {self.spec.recipe.learning_rate:g}"
         return f"{self.claim}/{self.condition} {self.stage}: {arm}{rate} seed {self.seed}"
+
+
+Runs = Sequence[tuple[Planned, RunRecord | None]]  # planned runs with their records, None where one is missing
 
 
 def check_profile(profile: str) -> str:

@@ -1,6 +1,6 @@
-"""Execute the runs a profile lacks: here, in several processes, or on a cluster, through Dask.
+"""Make the runs that a plan lacks: here, in several processes, or on a cluster, through Dask.
 
-Every run is independent and writes its own record, so the grid needs no coordinator beyond the store: a worker that
+Every run is independent and writes its own record, so the pool needs no coordinator beyond the store: a worker that
 dies has its runs retried elsewhere, and they go on from their last checkpoint where the store is shared.
 """
 
@@ -9,8 +9,7 @@ import statistics
 import sys
 import threading
 import time
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,11 +22,9 @@ from ..errors import RecordError, SpecError
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
-from ..runs import execution
 from ..training import machine, pretrained
-from . import profiles
-from .profiles import Planned
-from .reimplementations import images_seen
+from . import execution
+from .planning import Planned, Runs
 
 if TYPE_CHECKING:  # distributed takes a second to import, and most commands start no cluster
     from distributed import Client
@@ -51,53 +48,71 @@ class Work:
         yield from (f"reuse  {p.spec.hash}  {p.title}: its record is there" for p in self.reused)
         yield from (f"run    {p.spec.hash}  {p.title}: no record of this spec" for p in self.missing)
 
+    @property
+    def announcement(self) -> str:
+        """What will run and how long that takes, in one sentence."""
+        if not self.missing:
+            return f"All {len(self.reused)} runs have their records."
+        return (
+            f"{len(self.reused)} records are reused, {len(self.missing)} runs are missing: "
+            f"at most about {hours_and_minutes(self.seconds)} here, less when they reach their targets early. "
+            "Later stages are planned when these are done."
+        )
 
-def work(
-    profile: str, store: Store, seeds: int | None = None, workers: int | None = None, claim: str | None = None
-) -> Work:
-    """The runs that can be named now, split into those that have a record and those that lack one."""
-    named = profiles.records(profile, store, seeds, claim)
+    def require_records(self, profile: str) -> None:
+        """In continuous integration a missing record is an error, never hours of training. Smoke runs are made live."""
+        if self.missing and paths.environment("CI") and profile != "smoke":
+            names = ", ".join(f"{p.spec.hash} ({p.title})" for p in self.missing[:3])
+            raise RecordError(
+                f"{len(self.missing)} run records are missing, among them {names}. "
+                f"Continuous integration does not train; run `make runs PROFILE={profile}` and commit the records."
+            )
+
+
+def work(runs: Runs, workers: int | None = None) -> Work:
+    """Planned runs, split into those that have a record and those that lack one."""
     first: dict[str, tuple[Planned, RunRecord | None]] = {}
-    for planned, record in named:
+    for planned, record in runs:
         first.setdefault(planned.spec.hash, (planned, record))  # a run may serve several claims, and is made once
-    found = list(first.values())
-    missing = [planned for planned, record in found if record is None]
-    speed = _speed([record for _, record in found if record is not None])
-    seconds = sum(_flop(planned.spec) for planned in missing) / speed
-    return Work(missing, [p for p, record in found if record is not None], seconds / (workers or machine.cores()))
+    missing = [planned for planned, record in first.values() if record is None]
+    reused = [(planned, record) for planned, record in first.values() if record is not None]
+    seconds = sum(_flop(planned.spec) for planned in missing) / _speed(record for _, record in reused)
+    return Work(missing, [planned for planned, _ in reused], seconds / (workers or machine.cores()))
 
 
-def expected_seconds(spec: RunSpec, records: list[RunRecord]) -> float:
+def flop_an_image(spec: RunSpec) -> float:
+    """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
+    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
+
+
+def expected_seconds(spec: RunSpec, records: Iterable[RunRecord]) -> float:
     """What a run up to its cap takes one thread, by the speed of the records that were made on a machine like this."""
     return _flop(spec) / _speed(records)
 
 
 def _flop(spec: RunSpec) -> float:
-    """Arithmetic of a run up to its cap."""
-    return _flop_an_image(spec) * images_seen(spec)
+    return flop_an_image(spec) * spec.images_seen
 
 
-def _flop_an_image(spec: RunSpec) -> float:
-    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
-
-
-def _speed(records: list[RunRecord]) -> float:
-    """Arithmetic a second of one worker: the median of the records made on a machine like this one."""
-    here = [r for r in records if r.environment.cpu == machine.describe()["cpu"]]
-    speeds = [r.images_per_second * _flop_an_image(r.spec) / r.environment.threads for r in here]
+def _speed(records: Iterable[RunRecord]) -> float:
+    """Arithmetic a second of one thread: the median of the records made on a machine like this one."""
+    cpu = machine.describe()["cpu"]
+    speeds = [
+        record.images_per_second * flop_an_image(record.spec) / record.environment.threads
+        for record in records
+        if record.environment.cpu == cpu
+    ]
     return statistics.median(speeds) if speeds else ASSUMED_FLOPS
 
 
 def execute_all(
-    profile: str,
+    planned: Callable[[], Runs],  # what can be named now, with its records
     store: Store,
-    seeds: int | None = None,  # seeds an arm; None: the profile's own number
     workers: int | None = None,  # processes of one thread each; None: one a core
     scheduler: str | None = None,  # address of a Dask scheduler to use instead
     minutes: float | None = None,  # start no new run after so long
-    claim: str | None = None,  # only the runs of this claim, or of several with commas between
 ) -> int:
-    """Make the records the profile lacks and return how many were made.
+    """Make the records that a plan lacks and return how many were made.
 
     Stages that depend on records (a grid that chooses a learning rate) are planned again as records arrive. Raises
     `RecordError` when a run fails for good, after all others are done.
@@ -105,24 +120,12 @@ def execute_all(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     made = 0
     with _pool(workers or machine.cores(), scheduler) as pool, _progress() as progress:
-        while missing := work(profile, store, seeds, claim=claim).missing:
+        while missing := work(planned()).missing:
             if deadline is not None and time.monotonic() >= deadline:
                 progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
                 break
             made += pool.execute(missing, store, progress, deadline)
     return made
-
-
-def execute_these(
-    planned: list[Planned],
-    store: Store,
-    workers: int | None = None,  # processes of one thread each; None: one a core
-    minutes: float | None = None,  # start no new run after so long
-) -> int:
-    """Make the records of these runs and return how many were made. Raises `RecordError` when a run fails for good."""
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    with _pool(workers or machine.cores(), None) as pool, _progress() as progress:
-        return pool.execute(planned, store, progress, deadline)
 
 
 class Progress:
@@ -297,53 +300,3 @@ def hours_and_minutes(seconds: float) -> str:
     """A duration as people say it."""
     minutes = max(1, round(seconds / 60))
     return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def require_records(profile: str, missing: list[Planned]) -> None:
-    """In continuous integration a missing record is an error, never hours of training. Smoke runs are made live."""
-    if missing and paths.environment("CI") and profile != "smoke":
-        names = ", ".join(f"{p.spec.hash} ({p.title})" for p in missing[:3])
-        raise RecordError(
-            f"{len(missing)} run records are missing, among them {names}. "
-            f"Continuous integration does not train; run `make runs PROFILE={profile}` and commit the records."
-        )
-
-
-def run(arguments: Namespace) -> int:
-    """`python -m alexnet runs`: make the records a profile lacks."""
-    profile = profiles.check_profile(arguments.profile)
-    store = Store(arguments.store or paths.runs_folder(profile, arguments.fresh))
-    store.tidy()
-    todo = work(profile, store, arguments.seeds, arguments.workers, arguments.claim)
-    print("\n".join(todo.reasons()))
-    print(announcement(todo))
-    if arguments.dry_run or not todo.missing:
-        return 0
-    require_records(profile, todo.missing)
-    try:
-        with stopping_cleanly():
-            made = execute_all(
-                profile,
-                store,
-                arguments.seeds,
-                arguments.workers,
-                arguments.scheduler,
-                arguments.minutes,
-                arguments.claim,
-            )
-    except KeyboardInterrupt:
-        print("\nStopped. Finished runs are kept; the same command goes on from the last epochs.", file=sys.stderr)
-        return 130
-    print(f"{made} records made in {store.folder}.")
-    return 0
-
-
-def announcement(todo: Work) -> str:
-    """What will run and how long that takes, in one sentence."""
-    if not todo.missing:
-        return f"All {len(todo.reused)} runs have their records."
-    return (
-        f"{len(todo.reused)} records are reused, {len(todo.missing)} runs are missing: "
-        f"at most about {hours_and_minutes(todo.seconds)} here, less when they reach their targets early. "
-        "Later stages are planned when these are done."
-    )

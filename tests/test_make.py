@@ -5,7 +5,9 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +15,12 @@ import torch
 from alexnet import __main__, paths
 from alexnet.data import datasets
 from alexnet.errors import DataError, SpecError
-from alexnet.experiments import grid, profiles
+from alexnet.experiments import profiles
 from alexnet.experiments.profiles import ReluSpeed
 from alexnet.records.record import RunRecord
 from alexnet.records.specs import ImageSpec
 from alexnet.records.store import Store
-from alexnet.runs import execution
+from alexnet.runs import execution, pool
 
 NARROW = profiles.MODERN.net.model_copy(update={"width": 0.25})
 TINY = ReluSpeed(
@@ -45,6 +47,10 @@ def real_data() -> None:
         datasets.require_cached("cifar10", paths.data_folder())
     except DataError as error:
         pytest.skip(f"CIFAR-10 is not in the cache: {error}")
+
+
+def make(store: Store, **options: Any) -> int:
+    return pool.execute_all(partial(profiles.records, "smoke", store), store, **options)
 
 
 def complete(store: Store) -> dict[str, RunRecord]:
@@ -173,8 +179,8 @@ def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
 
 def test_workers_have_one_thread_and_one_arena_of_memory() -> None:
     """With an arena a thread they grew without bound; see `machine.keep_freed_memory`."""
-    with grid._pool(2, None) as pool:
-        found = pool.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
+    with pool._pool(2, None) as workers:
+        found = workers.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
     assert list(found.values()) == [("1", "1")] * 2
 
 
@@ -187,7 +193,7 @@ def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(
     torch.set_num_threads(1)
     try:
         alone = Store(tmp_path / "alone")
-        assert grid.execute_all("smoke", alone, workers=1) == 6
+        assert make(alone, workers=1) == 6
     finally:
         torch.set_num_threads(threads)
     together = Store(tmp_path / "together")
@@ -210,7 +216,7 @@ def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(
 
         killer = threading.Thread(target=kill_one_at_work)
         killer.start()
-        assert grid.execute_all("smoke", together, scheduler=cluster.scheduler_address) == 6
+        assert make(together, scheduler=cluster.scheduler_address) == 6
         killer.join()
     assert killed.is_set()
     counts["workers killed"] += 1
