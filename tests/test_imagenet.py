@@ -23,7 +23,7 @@ from torch import Tensor
 
 from alexnet import __main__
 from alexnet.data.compat import import_torchvision
-from alexnet.errors import DataError
+from alexnet.errors import DataError, RecordError
 from alexnet.imagenet import (
     evaluation,
     job,
@@ -41,6 +41,7 @@ from alexnet.imagenet.job import ImagenetResult
 from alexnet.imagenet.training import PAPER_IMAGES
 from alexnet.networks import models
 from alexnet.records.specs import NetSpec
+from alexnet.runs import resuming
 from alexnet.training.batches import WEIGHTS_STREAM, Preparation, imagenet_statistics, seed_of
 
 TRAINING, VALIDATION, CLASSES = 8, 3, 6  # images a class, images a class, classes
@@ -558,16 +559,13 @@ def test_results_that_cannot_be_written(drawn: Path, tmp_path: Path, capsys: pyt
 def test_a_full_disk_ends_the_training_with_an_error(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
-    write = imagenet_training.write_atomically
-
     def full(path: Path, content: bytes) -> None:
-        raise imagenet_training.RecordError(f"{path} cannot be written: No space left on device. Free the disk.")
+        raise RecordError(f"{path} cannot be written: No space left on device. Free the disk.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(imagenet_training, "write_atomically", full)
+        patch.setattr(resuming, "write_atomically", full)
         assert run(drawn, tmp_path) == 2
     assert "No space left" in capsys.readouterr().err and not list(tmp_path.glob("*.json"))
-    assert imagenet_training.write_atomically is write
     counts["bad inputs tried"] += 1
 
 

@@ -1,14 +1,10 @@
 """AlexNet on an ImageNet-style folder, as the paper trains it, on as many processes as there are (sections 4 and 5)."""
 
 import hashlib
-import io
 import json
-import pickle
-import time
 from pathlib import Path
 
 import torch
-from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 from fastai.data.core import DataLoaders
 from fastai.distributed import DistributedTrainer
@@ -19,8 +15,9 @@ from torch import nn
 
 from ..errors import RecordError
 from ..networks import models
-from ..records.files import write_atomically
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, Spec
+from ..runs import resuming
+from ..runs.resuming import Keeper
 from ..training import learners
 from ..training.batches import WEIGHTS_STREAM, seed_of
 from ..training.learners import CoupledLearner, Drops, EpochSeeds, History, Precision, StopWhenDiverged
@@ -71,43 +68,16 @@ class Distributed(DistributedTrainer):
         return dl
 
 
-class Keeper(Callback):
-    """Write a checkpoint after every epoch, and say how the epoch went; the first process does both."""
+class SharedKeeper(Keeper):
+    """Of several processes the first keeps the state, and says how the epoch went."""
 
-    order = 40  # after the history has its row, before anything ends the run
-
-    def __init__(self, path: Path, identity: str, seconds: list[float]):
-        self.path, self.identity, self.seconds = path, identity, seconds
-        self.failure: RecordError | None = None  # fastai would rewrite the message of an error that leaves a callback
-
-    def before_train(self) -> None:
-        """Start the clock of the epoch."""
-        self._start = time.perf_counter()
-
-    def after_epoch(self) -> None:
-        """Stop the clock and write. Where that fails, every process ends its training."""
-        if not self.history.fresh:
-            return
-        self.seconds.append(time.perf_counter() - self._start)
+    def write(self) -> RecordError | None:
+        """Write and speak; where the first process cannot write, every process ends its training."""
+        failure = None
         if processes.first():
-            self.failure = self._write()
+            failure = super().write()
             print(epoch_line(self.history.rows[-1], self.seconds[-1]), flush=True)
-        self.failure = processes.of_the_first(self.failure)
-        if self.failure:
-            raise CancelFitException
-
-    def _write(self) -> RecordError | None:
-        content = io.BytesIO()
-        wrapped = processes.number() > 1
-        model: nn.Module = self.model.module if wrapped else self.model  # within what the distributed training adds
-        state = {"identity": self.identity, "rows": self.history.rows, "seconds": self.seconds}
-        torch.save({**state, "model": model.state_dict(), "optimiser": self.opt.opt.state_dict()}, content)
-        digest = hashlib.sha256(content.getbuffer()).hexdigest().encode()  # torch reads flipped bits without a word
-        try:
-            write_atomically(self.path, digest + b"\n" + content.getvalue())
-        except RecordError as error:
-            return error
-        return None
+        return processes.of_the_first(failure)
 
 
 def epoch_line(row: dict, seconds: float) -> str:
@@ -116,18 +86,6 @@ def epoch_line(row: dict, seconds: float) -> str:
         f"epoch {row['epoch']}: learning rate {row['learning_rate']:g}, training error {row['train_error']:.1%}, "
         f"validation error {row['valid_error']:.1%}, {seconds:.0f} s"
     )
-
-
-def read_checkpoint(path: Path, identity: str) -> dict | None:
-    """The state that an earlier training left, or None: a damaged or foreign checkpoint is as good as none."""
-    try:
-        digest, _, content = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(content).hexdigest().encode() != digest:
-            return None
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        return state if state["identity"] == identity else None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError):
-        return None
 
 
 def learner(
@@ -142,6 +100,8 @@ def learner(
     model = models.build(spec.net, train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
     own_seed = spec.seed if processes.first() else seed_of(spec.seed, processes.rank())
     callbacks = [EpochSeeds(own_seed), Precision(precision), SharedHistory(history), StopWhenDiverged(), Drops(recipe)]
+    if processes.number() > 1:
+        callbacks.append(Distributed(sync_bn=False, cpu=device.type == "cpu"))
     learn = CoupledLearner(
         DataLoaders(train, valid, device=device),
         model,
@@ -172,20 +132,9 @@ def fit(
 
     Raises `RecordError` when the checkpoint cannot be written.
     """
-    state = processes.of_the_first(read_checkpoint(checkpoint, identity) if processes.first() else None)
-    state = state or {"rows": [], "seconds": []}
+    kept = resuming.read(checkpoint, lambda state: processes.first() and state["identity"] == identity)
+    state = processes.of_the_first(kept)
     learn = learner(spec, train, valid, precision, state["rows"])
-    rows, seconds = learn.history.rows, list(state["seconds"])
-    if "model" in state:
-        learn.model.load_state_dict(state["model"])
-        learn.create_opt()
-        learn.opt.opt.load_state_dict(state["optimiser"])
-    remaining = spec.recipe.epochs - len(rows)
-    if remaining > 0 and not learners.diverged(rows):
-        keeper = Keeper(checkpoint, identity, seconds)
-        if processes.number() > 1:
-            learn.add_cb(Distributed(sync_bn=False, cpu=processes.device().type == "cpu"))
-        learn.fit(remaining, cbs=keeper)
-        if keeper.failure:
-            raise keeper.failure
-    return learn.model, rows, seconds
+    keeper = SharedKeeper(checkpoint, {"identity": identity}, state["seconds"])
+    resuming.go_on(learn, state, keeper, learners.diverged(learn.history.rows))
+    return learn.model, learn.history.rows, keeper.seconds

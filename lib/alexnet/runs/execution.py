@@ -2,29 +2,22 @@
 
 import gc
 import hashlib
-import io
-import pickle
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelFitException
 from torch import Tensor, nn
 
 from .. import paths
-from ..errors import RecordError
 from ..networks import models
-from ..records.files import write_atomically
 from ..records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, epochs_to
 from ..records.specs import RunSpec
 from ..records.store import Store
 from ..training import batches, evaluation, learners, machine, pretrained, signals
-
-Report = Callable[[Epoch], None]
+from . import resuming
+from .resuming import Keeper, Report
 
 
 def probe(spec: RunSpec) -> Probe:
@@ -54,58 +47,6 @@ def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
     for values in map(Tensor.double, tensors):
         total, squares = total + values.sum().item(), squares + values.square().sum().item()
     return total, squares**0.5
-
-
-class Checkpoint(Callback):
-    """Store model, optimiser and history after every epoch."""
-
-    order = 40  # after the history has its row, before anything ends the run
-
-    def __init__(self, path: Path, run_hash: str, probe: Probe, seconds: list[float], report: Report | None):
-        self.path, self.run_hash, self.probe, self.seconds, self.report = path, run_hash, probe, seconds, report
-        self.failure: RecordError | None = None  # fastai would rewrite the message of an error that leaves a callback
-
-    def before_train(self) -> None:
-        """Start the clock of the epoch."""
-        self._start = time.perf_counter()
-
-    def after_epoch(self) -> None:
-        """Stop the clock and write the checkpoint."""
-        rows = self.history.rows
-        if not self.history.fresh:
-            return
-        if self.dls.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - self._start)
-        content = io.BytesIO()
-        state = {"hash": self.run_hash, "probe": self.probe.model_dump(), "rows": rows, "seconds": self.seconds}
-        state |= {"model": self.model.state_dict(), "optimiser": self.opt.opt.state_dict()}
-        torch.save(state, content)
-        # torch reads a file whose weights have a flipped bit without a word, so the file starts with its own hash.
-        digest = hashlib.sha256(content.getbuffer()).hexdigest().encode()
-        try:
-            write_atomically(self.path, digest + b"\n" + content.getvalue())
-        except RecordError as error:
-            self.failure = error
-            raise CancelFitException from error
-        if self.report:
-            self.report(Epoch(**rows[-1], seconds=self.seconds[-1]))
-
-
-def read_checkpoint(path: Path, run_hash: str, probe: Probe) -> dict | None:
-    """The state a killed run left, or None: a damaged or foreign checkpoint is as good as none.
-
-    Foreign is what belongs to another spec, or to code whose networks or batches are others: its probe tells.
-    """
-    try:
-        digest, _, content = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(content).hexdigest().encode() != digest:
-            return None
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        own = state["hash"] == run_hash and not any(probe.differences(Probe(**state["probe"])))
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError):
-        return None  # not there, or of another form, as another version of torch or of this code writes it
-    return state if own else None
 
 
 def execute(spec: RunSpec, store: Store, precision: str | None = None, report: Report | None = None) -> RunRecord:
@@ -141,20 +82,14 @@ def trained(spec: RunSpec, store: Store, precision: str, report: Report | None =
     machine.keep_freed_memory()
     fresh = probe(spec)
     path = store.checkpoint(spec.hash)
-    state = read_checkpoint(path, spec.hash, fresh) or {"rows": [], "seconds": []}
+    # One of code whose networks or batches are others is foreign too: its probe tells.
+    state = resuming.read(
+        path, lambda kept: kept["hash"] == spec.hash and not any(fresh.differences(Probe(**kept["probe"])))
+    )
     learn = learners.learner(spec, precision=precision, progress=False, history=state["rows"])
-    rows, seconds = learn.history.rows, list(state["seconds"])
-    if "model" in state:
-        learn.model.load_state_dict(state["model"])
-        learn.create_opt()
-        learn.opt.opt.load_state_dict(state["optimiser"])
-    remaining = spec.recipe.epochs - len(rows)
-    if remaining > 0 and not finished(spec, rows):
-        checkpoint = Checkpoint(path, spec.hash, fresh, seconds, report)
-        learn.fit(remaining, cbs=checkpoint)
-        if checkpoint.failure:
-            raise checkpoint.failure
-    return Training(learn, seconds, fresh)
+    keeper = Keeper(path, {"hash": spec.hash, "probe": fresh.model_dump()}, state["seconds"], report)
+    resuming.go_on(learn, state, keeper, finished(spec, learn.history.rows))
+    return Training(learn, keeper.seconds, fresh)
 
 
 def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
