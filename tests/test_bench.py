@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 
 from alexnet import paths
 from alexnet.__main__ import main
-from alexnet.bench import cases, harness
+from alexnet.bench import cases, command, harness
 from alexnet.bench import layers as bench_layers
-from alexnet.bench.harness import Arms
+from alexnet.bench.harness import Arms, Case
 from alexnet.bench.processes import elsewhere, side_by_side
 from alexnet.errors import AlexnetError, RecordError
 from alexnet.networks import models
@@ -52,19 +53,18 @@ def quick(monkeypatch, tmp_path):
     """Two cases that count their calls, and nothing else; no peak; records go to a temporary folder."""
     calls = []
 
+    @contextmanager
     def two_arms():
-        """Does ours beat the baseline?"""
         yield Arms(lambda: calls.append("baseline"), lambda: calls.append("ours"), images=3)
         calls.append("cleaned up")
 
-    monkeypatch.setattr(harness, "CASES", {})
-    for name in ("quick-one", "quick-two"):
-        harness.case(name, goal=1.0)(two_arms)
+    named = {name: Case(name, "Does ours beat the baseline?", two_arms, 1.0) for name in ("quick-one", "quick-two")}
+    monkeypatch.setattr(command, "CASES", named)
+    monkeypatch.setattr(command, "layer_times", lambda: [LAYER])
     monkeypatch.setattr(harness, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(harness, "peaks", lambda: {"float32": 1e9})
-    monkeypatch.setattr(cases, "layer_times", lambda: [LAYER])
-    monkeypatch.setattr(harness.machine, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(harness.machine, "busy_cores", lambda: 0.0)
+    monkeypatch.setattr(machine, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(machine, "busy_cores", lambda: 0.0)
     monkeypatch.setattr(paths, "BENCH", tmp_path / "bench")
     return calls
 
@@ -98,7 +98,7 @@ def test_the_share_of_the_peak_is_of_the_right_precision():
 
 
 def test_the_arms_take_turns(quick):
-    with harness.CASES["quick-one"].prepare() as arms:
+    with command.CASES["quick-one"].prepare() as arms:
         baseline, ours, peaks = harness.measure(arms, repeats=4)
     calls = harness.MOST_WARM_UPS
     warmed_up, turns = quick[: 2 * calls], quick[2 * calls : -1]
@@ -111,7 +111,7 @@ def test_the_arms_take_turns(quick):
 
 def test_short_calls_are_repeated_and_averaged(quick, monkeypatch):
     monkeypatch.setattr(harness, "LEAST_SECONDS", 0.01)
-    with harness.CASES["quick-one"].prepare() as arms:
+    with command.CASES["quick-one"].prepare() as arms:
         _, ours, _ = harness.measure(arms, repeats=1)
     assert quick.count("ours") > 10
     assert ours[0] < 0.01
@@ -120,12 +120,12 @@ def test_short_calls_are_repeated_and_averaged(quick, monkeypatch):
 def test_the_command_measures_and_stores_every_case(quick, capsys):
     assert main(["bench", "--repeats", "3"]) == 0
     (path,) = paths.BENCH.iterdir()
-    assert path.name == f"{harness.machine_name()}.json"
+    assert path.name == f"{command.machine_name()}.json"
     stored = load(path)
     assert [one.case for one in stored.results] == ["quick-one", "quick-two"]
     assert len(stored.result("quick-two").ours_seconds) == 3
     assert [one.layer for one in stored.layers] == ["conv1"]
-    assert load_all(paths.BENCH) == {harness.machine_name(): stored}
+    assert load_all(paths.BENCH) == {command.machine_name(): stored}
     assert stored.results[0].question == "Does ours beat the baseline?"
     printed = capsys.readouterr().out
     assert "quick-one" in printed and "float32 1 GFLOP/s" in printed
@@ -162,8 +162,8 @@ def test_records_that_cannot_be_read_are_refused(tmp_path):
 
 
 def test_the_peak_is_measured_for_the_precisions_the_machine_has(monkeypatch):
-    monkeypatch.setattr(harness.machine, "has_fast_bfloat16", lambda: False)
-    monkeypatch.setattr(harness.machine, "default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(machine, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "default_device", lambda: torch.device("cpu"))
     found = harness.peaks()
     assert list(found) == ["float32"]
     assert found["float32"] > 1e8
@@ -196,8 +196,8 @@ def test_a_record_from_before_peaks_were_measured_in_turn_is_read(tmp_path):
 def test_every_case_asks_something_and_is_listed(capsys):
     assert main(["bench", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert len(harness.CASES) >= 9
-    assert all(f"{name} " in printed and one.question != name for name, one in harness.CASES.items())
+    assert len(command.CASES) >= 9
+    assert all(f"{name} " in printed and one.question != name for name, one in command.CASES.items())
 
 
 # An arm in a process of its own
@@ -255,8 +255,8 @@ def test_busy_cores_are_those_of_other_processes(monkeypatch):
 
 
 def test_slow_cases_are_repeated_less_often(quick):
-    harness.CASES["quick-one"] = harness.case("quick-one", repeats=2)(lambda: iter([Arms(list, list)]))
-    found = harness.run_cases(list(harness.CASES.values()), repeats=3, say=lambda line: None)
+    slow = replace(command.CASES["quick-one"], repeats=2)
+    found = harness.run_cases([slow, command.CASES["quick-two"]], repeats=3, say=lambda line: None)
     assert [len(one.ours_seconds) for one in found.results] == [2, 3]
 
 
@@ -266,42 +266,40 @@ def test_slow_cases_are_repeated_less_often(quick):
 def test_arithmetic_of_a_training_step():
     """Counted by hand: weights times the places where they are used; a multiply-add counts as two."""
     spec = RunSpec(images=ImageSpec(resize=67), net=NetSpec(width=0.05))
-    model = cases.models.build(spec.net, 67)
-    rows = cases.models.layer_table(model, 67)
+    model = models.build(spec.net, 67)
+    rows = models.layer_table(model, 67)
     weights = rows[rows.layer.str.match("conv|fc")].set_index("layer")
     outputs, layers = weights["output"], dict(model.named_children())
     adds = {name: layers[name].weight.numel() * torch.Size(outputs[name][1:]).numel() for name in weights.index}
     assert cases.flop_an_image(spec) == 2 * (3 * sum(adds.values()) - adds["conv1"])
 
 
+def narrow(monkeypatch, width):
+    """Every network that the cases build is of this width."""
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda net, *more: build(net.model_copy(update={"width": width}), *more))
+
+
 def test_the_cases_on_few_images(small_data, monkeypatch):
     @contextmanager
-    def here(make, *arguments, threads=None):
-        call = make(*arguments)
+    def elsewhere(make, *arguments, threads=None):
+        call = partial(sum, [1]) if make is cases.reference_loop else make(*arguments)  # that has its own test
         call.memory = 1
         yield call
 
-    build = models.build
-
-    def narrow(net, side, *options):
-        return build(net.model_copy(update={"width": 0.02}), side, *options)
-
-    monkeypatch.setattr(cases, "elsewhere", here)
+    monkeypatch.setattr(cases, "elsewhere", elsewhere)
     monkeypatch.setattr(cases, "MANY", 256)
     monkeypatch.setattr(cases, "FEW", 128)
     monkeypatch.setattr(cases, "NORM_SHAPES", {"conv1": (2, 6, 5, 5), "conv2": (2, 6, 5, 5)})
-    monkeypatch.setattr(cases.machine, "keep_freed_memory", lambda: True)
-    monkeypatch.setattr(cases.models, "build", narrow)
-    tiny = RunSpec().with_(images={"train_size": 128}, net={"form": "32"})
-    monkeypatch.setattr(cases, "_spec_227", lambda: tiny)
-    monkeypatch.setattr(cases, "reference_loop", lambda images: partial(sum, [images]))  # has its own test
-    for one in harness.CASES.values():
+    monkeypatch.setattr(machine, "keep_freed_memory", lambda: True)
+    narrow(monkeypatch, 0.02)
+    for one in cases.CASES.values():
         with one.prepare() as arms:
             arms.baseline()
             arms.ours()
-            assert one.goal is None or arms.precision in paths.PRECISIONS
+            assert arms.precision in paths.PRECISIONS
             assert all(error <= arms.error_goal for error in arms.errors.values())
-            assert arms.memory() in (None, (1, 1), (1, machine.cores()))
+            assert harness._memory(arms) in (None, (1, 1), (1, machine.cores()))
 
 
 def test_layers_are_timed_one_by_one_and_their_arithmetic_adds_up():
@@ -315,7 +313,6 @@ def test_layers_are_timed_one_by_one_and_their_arithmetic_adds_up():
 
 
 def test_the_reference_loop_trains(small_data, monkeypatch):
-    build = cases.models.build
-    monkeypatch.setattr(cases.models, "build", lambda net, side: build(net.model_copy(update={"width": 0.05}), side))
-    loss = cases.reference_loop(4)()
+    narrow(monkeypatch, 0.05)
+    loss = cases.reference_loop(RunSpec().with_(images={"train_size": 4}), "float32")()
     assert 0 < loss < 100

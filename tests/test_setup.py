@@ -146,7 +146,7 @@ def test_installed_versions_are_the_locked_ones() -> None:
 def test_everything_imported_is_a_direct_dependency() -> None:
     distributions = metadata.packages_distributions()
     direct = {canonicalize_name(requirement.name) for requirement in DIRECT}
-    own = {"alexnet", *(file.stem for file in (ROOT / "tests").glob("*.py"))}
+    own = {"alexnet", *(file.stem for folder in ("lib", "tests") for file in (ROOT / folder).glob("*.py"))}
     for file in python_sources():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):

@@ -136,7 +136,7 @@ COMMANDS = {
     "data": Command("data.datasets", "fetch and verify the data sets", _data),
     "features": Command("training.features", "compute the features that transfer trains on", _features),
     "notebooks": Command("report.notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
-    "bench": Command("bench.harness", "measure speed on this machine", _bench),
+    "bench": Command("bench.command", "measure speed on this machine", _bench),
     "imagenet": Command("imagenet.job", "train AlexNet on ImageNet, or a folder like it, and evaluate it", _imagenet),
     "readme": Command("report.readme", "write the verdict board into README.md", _readme),
 }

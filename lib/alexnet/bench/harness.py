@@ -1,38 +1,28 @@
-"""`make bench`: baseline and ours side by side, alternating, as a record that the cost page reads.
+"""Baseline and ours side by side, alternating: what a case is, and how it is measured.
 
-A case is a function that yields `Arms`: what to compare, and how much work one call does. The harness calls the two
-in turn, so that a machine that slows down slows both, and keeps every time it took. Cases live in `bench_cases`.
+A case prepares `Arms`: what to compare, and how much work one call does. The two are called in turn, so that a machine
+that slows down slows both, and every time that one took is kept.
 """
 
 import gc
 import math
-import os
-import re
 import statistics
-import sys
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import timeit
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from functools import partial
 from typing import NamedTuple
 
-import pandas as pd
 import torch
+from torch.utils.benchmark import timer  # waits for a GPU
 
-from .. import paths
-from ..errors import SpecError
-from ..records.bench import BenchRecord, LayerTime, Result, load
-from ..records.files import write_atomically
+from ..records.bench import BenchRecord, LayerTime, Result
 from ..training import machine
 
-__all__ = ["CASES", "Arms", "BenchRecord", "Case", "Result", "case", "load"]
-
 MOST_WARM_UPS, WARM_UP_SECONDS = 3, 2.0  # calls before anything is timed, unless so much time has gone by
-REPEATS = 5  # measurements of each side of a case
 LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
 
 
@@ -47,7 +37,7 @@ class Arms:
     precision: str = "float32"  # ours; the peak is measured in it as well
     errors: dict[str, float] = field(default_factory=dict)  # of ours against float64
     error_goal: float | None = None
-    memory: Callable[[], tuple[int, int] | None] = lambda: None  # most bytes held by baseline and ours; asked last
+    processes: tuple[Iterable[object], Iterable[object]] = ((), ())  # of either arm, where they tell their `memory`
 
 
 @dataclass(frozen=True)
@@ -55,34 +45,11 @@ class Case:
     """One comparison by name."""
 
     name: str
-    question: str  # the first line of the function's docstring
-    goal: float | None  # the least ratio, baseline over ours, that issue and page call enough
+    question: str
     prepare: Callable[[], AbstractContextManager[Arms]]
+    goal: float | None = None  # the least ratio, baseline over ours, that issue and page call enough
     share_goal: float | None = None  # the least share of the machine's measured peak
-    repeats: int = REPEATS  # fewer where one call takes long, more where the two sides are nearly equal
-
-
-CASES: dict[str, Case] = {}
-
-
-def case(
-    name: str, goal: float | None = None, share_goal: float | None = None, repeats: int = REPEATS
-) -> Callable[[Callable[[], Iterator[Arms]]], Case]:
-    """Register a generator function that yields one `Arms`; what follows its `yield` cleans up."""
-
-    def register(prepare: Callable[[], Iterator[Arms]]) -> Case:
-        question = (prepare.__doc__ or name).splitlines()[0]
-        CASES[name] = Case(name, question, goal, contextmanager(prepare), share_goal, repeats)
-        return CASES[name]
-
-    return register
-
-
-def machine_name() -> str:
-    """A file name for this machine: its GPU, or its processor and cores."""
-    facts = machine.describe()
-    words = facts["gpu"] if facts["gpu"] != "none" else f"{facts['cpu']} {facts['cores']} cores"
-    return re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-")
+    repeats: int = 5  # of each arm; fewer where a call takes long, more where the two are nearly equal
 
 
 class Times(NamedTuple):
@@ -111,24 +78,15 @@ def _warmed_up(call: Callable[[], object]) -> float:
     """Call until memory is taken and caches are filled; seconds of the last call."""
     start = time.perf_counter()
     for _ in range(MOST_WARM_UPS):
-        seconds = _seconds(call, 1)
+        seconds = _seconds(call)
         if time.perf_counter() - start > WARM_UP_SECONDS:
             break
     return seconds
 
 
-def _seconds(call: Callable[[], object], calls: int) -> float:
+def _seconds(call: Callable[[], object], calls: int = 1) -> float:
     """Wall time of one call, averaged over `calls`, without the garbage collector."""
-    gc.disable()
-    try:
-        machine.wait()
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        machine.wait()
-        return (time.perf_counter() - start) / calls
-    finally:
-        gc.enable()
+    return timeit.timeit(call, number=calls, timer=timer) / calls
 
 
 def precisions() -> list[str]:
@@ -153,7 +111,7 @@ def peak(precision: str, repeats: int = 2) -> float:
     }
     for probe in probes:
         probe()
-    return max(flop / _seconds(probe, 1) for probe, flop in probes.items() for _ in range(repeats))
+    return max(flop / _seconds(probe) for probe, flop in probes.items() for _ in range(repeats))
 
 
 def peaks() -> dict[str, float]:
@@ -161,8 +119,38 @@ def peaks() -> dict[str, float]:
     return {precision: peak(precision) for precision in precisions()}
 
 
+def run_case(case: Case, repeats: int | None, say: Callable[[str], None]) -> Result:
+    """Measure one case, at most so many times."""
+    say(f"{case.name}: {case.question}")
+    start = time.perf_counter()
+    with case.prepare() as arms:
+        times = measure(arms, min(case.repeats, repeats or case.repeats))
+        memory = _memory(arms)
+    say(
+        f"  {statistics.median(times.baseline):.3g} s and {statistics.median(times.ours):.3g} s a call; "
+        f"{time.perf_counter() - start:.0f} s in all"
+    )
+    of_case = {name: getattr(case, name) for name in ("question", "goal", "share_goal")}
+    of_arms = {name: getattr(arms, name) for name in ("images", "flop", "precision", "errors", "error_goal")}
+    return Result(
+        case=case.name,
+        baseline_seconds=times.baseline,
+        ours_seconds=times.ours,
+        peak_flop_per_second=times.peaks,
+        memory_bytes=memory,
+        **of_case,
+        **of_arms,
+    )
+
+
+def _memory(arms: Arms) -> tuple[int, int] | None:
+    """The most bytes that the processes of baseline and ours held; None where they do not tell."""
+    baseline, ours = ([getattr(process, "memory", None) for process in processes] for processes in arms.processes)
+    return None if None in baseline + ours or not baseline else (sum(baseline), sum(ours))
+
+
 def run_cases(
-    cases: list[Case],
+    cases: Iterable[Case],
     repeats: int | None = None,  # at most so many; None: what each case asks for
     say: Callable[[str], None] = print,
     layers: Callable[[], list[LayerTime]] = list,  # measures single layers, after the cases
@@ -173,33 +161,8 @@ def run_cases(
     if load > 0.5:
         say(f"Other processes keep {load:.1f} cores busy: these times are rough, though the arms take turns.")
     before, results = peaks(), []
-    for one in cases:
-        say(f"{one.name}: {one.question}")
-        start = time.perf_counter()
-        with one.prepare() as arms:
-            times = measure(arms, min(one.repeats, repeats or one.repeats))
-            memory = arms.memory()
-        say(
-            f"  {statistics.median(times.baseline):.3g} s and {statistics.median(times.ours):.3g} s a call; "
-            f"{time.perf_counter() - start:.0f} s in all"
-        )
-        results.append(
-            Result(
-                case=one.name,
-                question=one.question,
-                goal=one.goal,
-                baseline_seconds=times.baseline,
-                ours_seconds=times.ours,
-                peak_flop_per_second=times.peaks,
-                images=arms.images,
-                flop=arms.flop,
-                precision=arms.precision,
-                share_goal=one.share_goal,
-                errors=arms.errors,
-                error_goal=arms.error_goal,
-                memory_bytes=memory,
-            )
-        )
+    for case in cases:
+        results.append(run_case(case, repeats, say))
         gc.collect()
     after = peaks()  # something else may have been going on when the first were taken
     return BenchRecord(
@@ -212,49 +175,3 @@ def run_cases(
         results=results,
         layers=layers(),
     )
-
-
-def table(record: BenchRecord) -> str:
-    """The record for a terminal."""
-    rows = []
-    for result in record.results:
-        rates, share = result.images_per_second, record.share_of_peak(result)
-        low, high = min(result.ratios), max(result.ratios)
-        goals = [f"{g.what} {g.wanted:.3g} {'reached' if g.reached else 'MISSED'}" for g in record.goals(result)]
-        rows.append(
-            [
-                result.case,
-                *(f"{1000 * seconds:.1f}" for seconds in result.seconds),
-                f"{result.ratio:.2f} ({low:.2f} to {high:.2f})",
-                "" if rates is None else f"{rates[1]:.0f}",
-                "" if share is None else f"{share:.0%}",
-                ", ".join(goals),
-            ]
-        )
-    heads = ["case", "baseline ms", "ours ms", "ratio", "images/s", "of peak", "goals"]
-    peak = ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in record.peak_flop_per_second.items())
-    where = f"{record.machine['cpu']}, {record.threads} threads; at most {peak}"
-    return f"{where}\n{pd.DataFrame(rows, columns=heads).to_string(index=False)}"
-
-
-def run(arguments: Namespace) -> int:
-    """Measure, print, and store the record when every case was measured. Raises `SpecError` for unknown cases."""
-    from . import cases as bench_cases  # registers the cases; torchvision and fastai are slow to import
-
-    if arguments.list:
-        for one in CASES.values():
-            print(f"{one.name:20} {one.question}")
-        return 0
-    patterns = arguments.cases or ["*"]
-    unknown = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in CASES)]
-    if unknown:
-        raise SpecError(f"There is no bench case {unknown[0]!r}; the cases are {', '.join(CASES)}.")
-    chosen = [one for name, one in CASES.items() if any(fnmatch(name, pattern) for pattern in patterns)]
-    layers = bench_cases.layer_times if arguments.cases is None else list
-    record = run_cases(chosen, arguments.repeats, lambda line: print(line, file=sys.stderr), layers)
-    print(table(record))
-    if arguments.cases is None:
-        path = paths.BENCH / f"{machine_name()}.json"
-        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
-        print(f"Stored as {os.path.relpath(path)}.")
-    return 0

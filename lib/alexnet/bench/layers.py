@@ -1,11 +1,13 @@
 """Where a training step spends its time: each layer of a network on its own, forward and backward, on one batch."""
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import timeit
+from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.benchmark import timer  # waits for a GPU
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks import models
@@ -30,52 +32,36 @@ def layer_times(name: str, net: NetSpec, side: int, images: int) -> list[LayerTi
         part.train()
         inputs = maps.detach().requires_grad_(bool(found))
 
-        def forward(part: nn.Module = part, inputs: torch.Tensor = inputs) -> torch.Tensor:
+        def forward(part: nn.Module = part, inputs: Tensor = inputs) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 return part(inputs)
 
         output = forward()
-        given = torch.randn_like(output)
         wanted = [numbers for numbers in (inputs, *part.parameters()) if numbers.requires_grad]
-
-        def backward(
-            output: torch.Tensor = output, wanted: list = wanted, given: torch.Tensor = given
-        ) -> tuple[torch.Tensor, ...]:
-            return torch.autograd.grad(output, wanted, given, retain_graph=True)
-
-        found.append(
-            LayerTime(
-                net=name,
-                layer=layer,
-                images=images,
-                precision=precision,
-                forward_seconds=_median_seconds(forward),
-                backward_seconds=_median_seconds(backward) if wanted else 0.0,
-                multiply_adds=_multiply_adds(part, maps),
-                first=not found,
-            )
+        backward = partial(torch.autograd.grad, output, wanted, torch.randn_like(output), retain_graph=True)
+        time = LayerTime(
+            net=name,
+            layer=layer,
+            images=images,
+            precision=precision,
+            forward_seconds=_median_seconds(forward),
+            backward_seconds=_median_seconds(backward) if wanted else 0.0,
+            multiply_adds=forward_flop(part, maps[:2].float()) / 2,
+            first=not found,
         )
+        found.append(time)
         maps = output.detach()
     return found
 
 
 def _median_seconds(call: Callable[[], object]) -> float:
-    return statistics.median(_times(call))
-
-
-def _times(call: Callable[[], object]) -> Iterator[float]:
     call()
-    for _ in range(REPEATS):
-        machine.wait()
-        start = time.perf_counter()
-        call()
-        machine.wait()
-        yield time.perf_counter() - start
+    return statistics.median(timeit.repeat(call, number=1, repeat=REPEATS, timer=timer))
 
 
-def _multiply_adds(part: nn.Module, maps: torch.Tensor) -> float:
-    """Of the layer's forward pass for one image; torch counts matrix products and convolutions."""
+def forward_flop(part: nn.Module, images: Tensor) -> float:
+    """Multiplications and additions of a forward pass, an image; torch counts matrix products and convolutions."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        part(maps[:2].float())
-    return counter.get_total_flops() / 4
+        part(images)
+    return counter.get_total_flops() / len(images)

@@ -1,10 +1,11 @@
 """Bench arms in processes of their own: with their own threads, settings and memory."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from functools import cache
+from multiprocessing import get_context
 
 import torch
 
@@ -17,19 +18,19 @@ Make = Callable[..., Callable[[], object]]
 class Elsewhere:
     """A function in another process: calling it runs it there and waits."""
 
-    def __init__(self, connection: Connection):
-        self._connection = connection
-        self.memory: int | None = None  # most bytes its process held, known after a call
+    memory: int | None = None  # most bytes its process held, known after a call
+
+    def __init__(self, pool: ProcessPoolExecutor, make: Make, arguments: tuple):
+        self._pool, self._make, self._arguments = pool, make, arguments
 
     def __call__(self) -> None:
         """Run it once. Raises `AlexnetError` when it fails there."""
         try:
-            self._connection.send(True)
-            failure, self.memory = self._connection.recv()
-        except (EOFError, OSError) as error:
+            self.memory = self._pool.submit(_run, self._make, self._arguments).result()
+        except BrokenProcessPool as error:
             raise AlexnetError("The process that runs a bench arm died; is there memory enough?") from error
-        if failure:
-            raise AlexnetError(f"A bench arm failed in its own process: {failure}.")
+        except Exception as error:  # whatever it was there
+            raise AlexnetError(f"A bench arm failed in its own process: {type(error).__name__}: {error}.") from error
 
 
 @contextmanager
@@ -39,38 +40,20 @@ def elsewhere(make: Make, *arguments: object, threads: int | None = None) -> Ite
     For arms that must not share this process's settings, such as how freed memory is kept. Calls raise
     `AlexnetError` when that process fails.
     """
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, make, arguments, threads))
-    process.start()
-    there.close()
-    try:
-        yield Elsewhere(here)
-    finally:
-        here.close()
-        process.join()
+    prepare = torch.set_num_threads if threads else None
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare, (threads,) if threads else ()) as pool:
+        yield Elsewhere(pool, make, arguments)
 
 
 def side_by_side(calls: Sequence[Callable[[], object]]) -> None:
     """Run calls into other processes at the same time, until the last is done."""
     with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
+        list(pool.map(lambda call: call(), calls))
 
 
-def _serve(connection: Connection, make: Make, arguments: tuple, threads: int | None) -> None:
-    """Run an arm each time the other side asks, until it hangs up."""
-    if threads:
-        torch.set_num_threads(threads)
-    call: Callable[[], object] | None = None
-    while True:
-        try:
-            connection.recv()
-        except EOFError:
-            return
-        failure = ""
-        try:
-            call = call or make(*arguments)
-            call()
-        except Exception as error:  # handed to the other side, whatever it is
-            failure = f"{type(error).__name__}: {error}"
-        connection.send((failure, machine.peak_memory()))
+_made = cache(lambda make, arguments: make(*arguments))  # once a process, when it is first called
+
+
+def _run(make: Make, arguments: tuple) -> int | None:
+    _made(make, arguments)()
+    return machine.peak_memory()
