@@ -1,9 +1,12 @@
 """The errors a user can cause or meet. Each message says what is wrong and what to do about it."""
 
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # help comes and options are refused without it
+    from pydantic import ValidationError
 
 
-def at_fault(error: ValidationError, whole: str = "the file", most: int | None = None) -> str:
+def at_fault(error: "ValidationError", whole: str = "the file", most: int | None = None) -> str:
     """The fields that are wrong, at most so many, each with its reason; `whole` names what has no place in it."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg']}" for e in error.errors()[:most])
 

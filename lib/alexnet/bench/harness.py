@@ -145,8 +145,8 @@ def run_case(case: Case, repeats: int | None, say: Callable[[str], None]) -> Res
 
 def _memory(arms: Arms) -> tuple[int, int] | None:
     """The most bytes that the processes of baseline and ours held; None where they do not tell."""
-    baseline, ours = ([getattr(process, "memory", None) for process in processes] for processes in arms.processes)
-    return None if None in baseline + ours or not baseline else (sum(baseline), sum(ours))
+    baseline, ours = ([getattr(one, "memory", None) for one in processes] for processes in arms.processes)
+    return (sum(filter(None, baseline)), sum(filter(None, ours))) if baseline and None not in baseline + ours else None
 
 
 def run_cases(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 
 import torch
@@ -40,8 +40,8 @@ def elsewhere(make: Make, *arguments: object, threads: int | None = None) -> Ite
     For arms that must not share this process's settings, such as how freed memory is kept. Calls raise
     `AlexnetError` when that process fails.
     """
-    prepare = torch.set_num_threads if threads else None
-    with ProcessPoolExecutor(1, get_context("spawn"), prepare, (threads,) if threads else ()) as pool:
+    prepare = partial(torch.set_num_threads, threads) if threads else None
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare) as pool:
         yield Elsewhere(pool, make, arguments)
 
 
