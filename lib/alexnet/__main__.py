@@ -7,37 +7,40 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import paths
 from .errors import AlexnetError, SpecError
 from .paths import count, path, positive, seed, share, whole
 
-PROFILE_HELP = "smoke, cpu or gpu"
-SEEDS_HELP = "seeds an arm, where the profile's own number shall not hold"
-MINUTES_HELP = "start no new run after so many minutes"
-PROCESSES_HELP = "processes of one thread each (default: one a core)"
+SHARED: dict[str, dict[str, Any]] = {  # by several commands
+    "--profile": {"default": "cpu", "help": "smoke, cpu or gpu"},
+    "--seeds": {"type": count, "help": "seeds an arm, where the profile's own number shall not hold"},
+    "--fresh": {"action": "store_true", "help": "ignore the committed records; train anew, in build/"},
+    "--workers": {"type": count, "help": "processes of one thread each (default: one a core)"},
+    "--minutes": {"type": positive, "help": "start no new run after so many minutes"},
+    "--store": {"type": path, "help": "folder of the records (default: the profile's)"},
+    "--dry-run": {"action": "store_true", "help": "say what would run; run nothing"},
+    "--limit": {"type": positive, "default": 900.0, "help": "seconds a notebook may take"},
+}
+
+
+def _share(parser: ArgumentParser, *options: str, **changes: Any) -> None:
+    for name in options:
+        parser.add_argument(name, **SHARED[name] | changes)
 
 
 def _report(parser: ArgumentParser) -> None:
-    parser.add_argument("--profile", default="cpu", help=PROFILE_HELP)
-    parser.add_argument("--seeds", type=whole(2), help=SEEDS_HELP)  # one gives no interval
-    parser.add_argument("--fresh", action="store_true", help="ignore the committed records; train everything anew")
+    _share(parser, "--profile", "--fresh", "--limit")
+    _share(parser, "--seeds", type=whole(2))  # one gives no interval
+    _share(parser, "--workers", help="runs and notebooks at a time (default: by the cores)")
     parser.add_argument("--out", type=path, metavar="FOLDER", help="where the pages go (default: the profile's folder)")
-    parser.add_argument("--limit", type=positive, default=900.0, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=count, help="runs and notebooks at a time (default: by the cores)")
 
 
 def _runs(parser: ArgumentParser) -> None:
-    parser.add_argument("--profile", default="cpu", help=PROFILE_HELP)
+    _share(parser, "--profile", "--seeds", "--fresh", "--workers", "--minutes", "--store", "--dry-run")
     parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed, or a,b of several")
-    parser.add_argument("--seeds", type=count, help=SEEDS_HELP)
-    parser.add_argument("--fresh", action="store_true", help="ignore the committed records; keep new ones in build/")
-    parser.add_argument("--workers", type=count, help=PROCESSES_HELP)
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
-    parser.add_argument("--minutes", type=positive, help=MINUTES_HELP)
-    parser.add_argument("--store", type=path, help="folder of the records (default: the profile's)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why; run nothing")
 
 
 def _train(parser: ArgumentParser) -> None:
@@ -47,7 +50,7 @@ def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="of weights, order and augmentation (default: 0, or the record's)")
     parser.add_argument("--epochs", type=count, help="end after so many epochs, for a first look")
     parser.add_argument("--threads", type=count, help="of the processor (default: the record's, or all cores)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and how long it takes")
+    _share(parser, "--dry-run", help="say what would be trained and how long it takes")
 
 
 def _predict(parser: ArgumentParser) -> None:
@@ -59,18 +62,13 @@ def _predict(parser: ArgumentParser) -> None:
 
 
 def _precision(parser: ArgumentParser) -> None:
-    parser.add_argument("--profile", default="cpu", help=f"whose runs are repeated: {PROFILE_HELP}")
-    parser.add_argument("--seeds", type=count, help="seeds, where the profile's own number shall not hold")
-    parser.add_argument("--workers", type=count, help=PROCESSES_HELP)
-    parser.add_argument("--minutes", type=positive, help=MINUTES_HELP)
-    parser.add_argument("--dry-run", action="store_true", help="say what would run; run nothing")
+    _share(parser, "--profile", "--seeds", "--workers", "--minutes", "--dry-run")
 
 
 def _audit(parser: ArgumentParser) -> None:
-    parser.add_argument("--profile", default="cpu", help=PROFILE_HELP)
-    parser.add_argument("--minutes", type=positive, help="train runs again, drawn at random, for at most so long")
+    _share(parser, "--profile", "--store")
+    _share(parser, "--minutes", help="train runs again, drawn at random, for at most so long")
     parser.add_argument("--seed", type=seed, help="of the draw (default: another one each time; it is recorded)")
-    parser.add_argument("--store", type=path, help="folder of the records (default: the profile's)")
 
 
 def _data(parser: ArgumentParser) -> None:
@@ -86,8 +84,8 @@ def _features(parser: ArgumentParser) -> None:
 def _notebooks(parser: ArgumentParser) -> None:
     parser.add_argument("--only", action="append", metavar="NN_NAME", help="only this notebook (may be repeated)")
     parser.add_argument("--check", action="store_true", help="execute nothing: check the committed notebooks")
-    parser.add_argument("--limit", type=positive, default=900.0, help="seconds a notebook may take")
-    parser.add_argument("--workers", type=count, help="notebooks at a time (default: at most 2)")
+    _share(parser, "--limit")
+    _share(parser, "--workers", help="notebooks at a time (default: at most 2)")
 
 
 def _bench(parser: ArgumentParser) -> None:
