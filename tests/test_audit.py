@@ -21,14 +21,14 @@ from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
 from alexnet import RunRecord, RunSpec, Store, __main__, paths
-from alexnet.audit import audit, checks
+from alexnet.audit import audit, checks, repetition
 from alexnet.audit.audit import AuditRecord
 from alexnet.data import weights
 from alexnet.errors import AlexnetError, DataError, RecordError, SpecError
 from alexnet.networks import models
 from alexnet.records.record import Probe
 from alexnet.runs import execution
-from alexnet.training import batches, features
+from alexnet.training import batches, features, machine
 
 AIMING = small.spec(1, recipe={"learning_rate": 0.02, "epochs": 6, "stop_at_train_error": 0.8})
 SPECS = [
@@ -349,7 +349,7 @@ def test_runs_that_begin_alike_share_a_probe_and_each_is_held_against_it(
         asked.append(spec.seed)
         return probe(spec)
 
-    monkeypatch.setattr(audit.machine, "cores", lambda: 1)  # what other processes do cannot be counted
+    monkeypatch.setattr(machine, "cores", lambda: 1)  # what other processes do cannot be counted
     monkeypatch.setattr(execution, "probe", counted)
     assert_caught(store, other, "probe: loss is")
     assert sorted(asked) == [0, 1, 2, 3]
@@ -363,7 +363,7 @@ def die(*_: object, **__: object) -> None:
 def test_a_process_that_is_killed_ends_the_audit_with_an_error(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
-    monkeypatch.setattr(audit.machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     monkeypatch.setattr(audit, "_differences", die)
     assert __main__.main(["audit", "--store", str(store.folder)]) == 2
     assert "A process of the audit was killed" in capsys.readouterr().err
@@ -403,19 +403,19 @@ def test_a_run_made_anew_is_no_edit(committed: Store) -> None:
 def test_a_run_trained_again_here_is_equal_to_the_last_bit(store: Store, capsys: pytest.CaptureFixture) -> None:
     code, record = audited(store, "--minutes", "10", "--seed", "5")
     assert code == 0
-    assert sorted(repetition.hash for repetition in record.repetitions) == list(record.audited)
+    assert sorted(one.hash for one in record.repetitions) == list(record.audited)
     shown = capsys.readouterr().out
-    for repetition in record.repetitions:
-        assert repetition.same_machine and repetition.bit_equal and not repetition.differences
-        assert f"confirmed {repetition.hash}: weights, history" in shown
+    for one in record.repetitions:
+        assert one.same_machine and one.bit_equal and not one.differences
+        assert f"confirmed {one.hash}: weights, history" in shown
     assert record.summary.endswith("4 trained again: 4 equal to the last bit")
     assert record.seed == 5 and record.minutes == 10
 
 
-def again(store: Store, spec: RunSpec, change: Callable[[dict[str, Any]], None]) -> audit.Repetition:
+def again(store: Store, spec: RunSpec, change: Callable[[dict[str, Any]], None]) -> repetition.Repetition:
     edit(store.path(spec.hash), change)
     record = store.load(spec.hash)
-    return audit.repeat(record, store, audit.arm(record, store.all()))
+    return repetition.repeat(record, store, repetition.arm(record, store.all()))
 
 
 @pytest.mark.parametrize(
@@ -429,9 +429,9 @@ def again(store: Store, spec: RunSpec, change: Callable[[dict[str, Any]], None])
 def test_an_edit_that_only_training_again_shows(
     what: str, change: Callable[[dict[str, Any]], None], store: Store, counts: Counter
 ) -> None:
-    repetition = again(store, SPECS[0], change)
-    assert repetition.same_machine and not repetition.bit_equal
-    assert repetition.differences == [f"{what} altered: all else is equal to the last bit"]
+    found = again(store, SPECS[0], change)
+    assert found.same_machine and not found.bit_equal
+    assert found.differences == [f"{what} altered: all else is equal to the last bit"]
     counts["bad inputs tried"] += 1
 
 
@@ -453,7 +453,7 @@ def test_a_run_of_another_machine_need_only_be_close(store: Store) -> None:
     close = again(store, SPECS[0], elsewhere(0.01))
     assert not close.same_machine and not close.bit_equal and not close.differences
     assert {measure.name for measure in close.measures} == {"train_error", "valid_error", "test_error"}
-    assert "other machine; train_error" in audit.closeness(close)
+    assert "other machine; train_error" in close.closeness
 
 
 def test_a_run_of_another_machine_may_not_be_far(store: Store, counts: Counter) -> None:
@@ -474,19 +474,19 @@ def test_an_outcome_that_no_seed_has(store: Store, counts: Counter) -> None:
 def test_an_arm_is_what_differs_in_the_seed_alone(store: Store) -> None:
     first = store.load(SPECS[0].hash)
     sibling = first.model_copy(update={"spec": small.spec(8), "hash": small.spec(8).hash})
-    assert audit.arm(first, [*store.all(), sibling]) == [sibling]
+    assert repetition.arm(first, [*store.all(), sibling]) == [sibling]
 
 
 def test_the_tolerance_is_the_interval_for_the_difference_of_two_runs() -> None:
     """Records and repetitions drawn like the other seeds fall outside it once in a hundred times."""
     draws = np.random.default_rng(2012).normal(0.3, 0.01, (4000, 6))
-    outside = [abs(a - b) > audit.tolerance("test_error", b, others) for a, b, *others in draws.tolist()]
+    outside = [abs(a - b) > repetition.tolerance("test_error", b, others) for a, b, *others in draws.tolist()]
     assert stats.binomtest(sum(outside), len(outside), 0.01).pvalue > 0.001
 
 
 def test_the_tolerance_with_few_seeds_is_fixed() -> None:
-    assert audit.tolerance("test_error", 0.3, [0.1, 0.9]) == audit.ERROR_TOLERANCE
-    assert audit.tolerance("epochs_to_target", 8.0, []) == 3.0
+    assert repetition.tolerance("test_error", 0.3, [0.1, 0.9]) == repetition.ERROR_TOLERANCE
+    assert repetition.tolerance("epochs_to_target", 8.0, []) == 3.0
 
 
 def test_no_run_fits_into_the_time(store: Store) -> None:
@@ -546,7 +546,7 @@ def test_where_the_weights_cannot_be_had_the_records_are_named(
     code, record = audited(transferred, "--minutes", "0.5")
     assert code == 2 and record.passed and record.unchecked == (PROBE.hash,) and len(asked) == 1
     assert "the probes of 1, which need ImageNet's weights and could NOT be checked" in record.summary
-    assert [repetition.hash for repetition in record.repetitions] == [OTHER.hash]
+    assert [one.hash for one in record.repetitions] == [OTHER.hash]
     shown = capsys.readouterr().out
     assert "cannot be had: No source answers: a test." in shown
     assert f"UNCHECKED {PROBE.hash}.json" in shown and f"{PROBE.hash}.json, but for its probe" in shown
@@ -567,15 +567,15 @@ def test_features_are_not_computed_to_train_a_classifier_again(
 ) -> None:
     monkeypatch.setattr(features, "are_made", lambda *_: False)
     _, record = audited(transferred, "--minutes", "0.5")
-    assert PROBE.hash not in [repetition.hash for repetition in record.repetitions]
+    assert PROBE.hash not in [one.hash for one in record.repetitions]
     assert any("python -m alexnet features" in note for note in record.notes)
     monkeypatch.undo()
 
 
 def test_a_classifier_on_features_is_trained_again_where_these_are(transferred: Store) -> None:
     [found] = [transferred.load(name) for name in transferred.hashes() if name == PROBE.hash]
-    assert audit._features_are_made(found)
-    assert audit.repeat(found, transferred, []).bit_equal
+    assert repetition.features_are_made(found)
+    assert repetition.repeat(found, transferred, []).bit_equal
 
 
 # --- bad input ------------------------------------------------------------------------------------------------

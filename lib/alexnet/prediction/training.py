@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .. import paths
-from ..audit import audit
+from ..audit import repetition
 from ..errors import RecordError, SpecError
 from ..experiments.ablations import ALEXNET_32
 from ..records.record import RunRecord
@@ -102,7 +102,7 @@ def proof(description: Description, record: RunRecord | None) -> str:
     if description.weights_sha256 == record.weights_sha256:
         return f"Its weights are those of the record {record.hash}, to the last bit."
     apart = abs(description.valid_error - record.final.valid_error)
-    near = apart <= audit.ERROR_TOLERANCE
+    near = apart <= repetition.ERROR_TOLERANCE
     return (
         f"Its weights are not those of the record {record.hash}, as is to be expected on other hardware, threads, "
         f"precision or torch; its validation error is {100 * apart:.1f} points "

@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -116,6 +118,17 @@ def compiler() -> str | None:
 def cores() -> int:
     """The processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads, where there are as many cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(number, cores()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe() -> dict[str, str | int]:
