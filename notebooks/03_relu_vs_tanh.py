@@ -30,8 +30,7 @@ import torch
 
 from alexnet import learner, paths
 from alexnet.experiments import profiles
-from alexnet.figures import ablations, base, tables
-from alexnet.figures import signals as figures_signals
+from alexnet.figures import ablations, curves, diagrams, forest, tables
 from alexnet.figures.display import show, show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
@@ -53,7 +52,7 @@ def show_rates(experiment, condition):
     grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm, store)[0]] for arm in profiles.ARMS}
     chosen = {arm: profiles.chosen_rate(records) for arm, records in grid.items()}
     title = f"Which learning rate is best for each activation? ({NAMES[condition.name]})"
-    show(*base.learning_rates(grid, chosen, title))
+    show(*curves.learning_rates(grid, chosen, title))
 
 
 def rates_of(condition):
@@ -71,7 +70,7 @@ def counted_runs(condition):
 def show_curves(experiment, condition, counted):
     """Training error against epochs."""
     title = f"How soon does each network come to {experiment.target:.0%} training error? ({NAMES[condition.name]})"
-    show(*base.learning_curves(counted, experiment.target, title))
+    show(*curves.learning_curves(counted, experiment.target, title))
 
 
 def show_pairs(names):
@@ -87,7 +86,7 @@ def show_signals(counted):
         for arm, records in arms.items():
             measured[NAMES[name], arm, "before"] = signals.at_initialisation(records[0].spec)
             measured[NAMES[name], arm, "after"] = records[0].signals or []
-    table = figures_signals.signal_table(measured)
+    table = diagrams.signal_table(measured)
     tables.show(table, "Signals, seed 0", {"input": ".3g", "gradient": ".1e", "flat units": ".0%"})
     return table
 
@@ -118,7 +117,7 @@ inputs = torch.linspace(-4, 4, 161, dtype=torch.float64, requires_grad=True)
 bends = {"relu": torch.relu, "tanh": torch.tanh}
 slopes = {name: torch.autograd.grad(bend(inputs).sum(), inputs)[0] for name, bend in bends.items()}
 values = {name: bend(inputs).detach() for name, bend in bends.items()}
-show(*figures_signals.activations(inputs.detach().numpy(), values, slopes))
+show(*diagrams.activations(inputs.detach().numpy(), values, slopes))
 
 # %% [markdown]
 # ## What we run
@@ -198,7 +197,7 @@ if counted:
 
 # %%
 found = board.of_claim("relu-speed", runs)
-show_if_any(base.forest_plot, [row for row in found if row.effect], "How many times longer does tanh take?")
+show_if_any(forest.forest_plot, [row for row in found if row.effect], "How many times longer does tanh take?")
 
 # %%
 tables.show(board.verdict_board(found)[columns], "Verdicts")

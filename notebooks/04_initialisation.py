@@ -26,7 +26,7 @@ from alexnet import learner, paths
 from alexnet.experiments import profiles
 from alexnet.experiments import starts as starting
 from alexnet.experiments.ablations import SMALL_START
-from alexnet.figures import ablations, learned, tables
+from alexnet.figures import ablations, curves, learned, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
@@ -60,7 +60,7 @@ for form, starts in by_start.items():
     if form == "227" or len(by_start) == 1:
         losses = {name: list(records.values()) for name, records in starts.items()}
         show_if_any(
-            ablations.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
+            curves.epoch_curves, losses, lambda epoch: epoch.train_loss, "training loss (nats)",
             f"How soon does {starting.NETWORKS[form]} start to learn?",
         )  # fmt: skip
 

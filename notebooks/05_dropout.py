@@ -27,7 +27,7 @@ from torch import nn
 from alexnet import learner, paths
 from alexnet.experiments import profiles
 from alexnet.experiments.ablations import ABLATIONS, regime
-from alexnet.figures import ablations, base, tables
+from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.records.store import Store
@@ -117,10 +117,10 @@ tables.show(pd.DataFrame(table), "Errors with dropout off, no augmentation; the 
 # factor is shown for every level that the runs come to, and those that count were fixed before the runs.
 
 # %%
-curves = ablations.arms_of(time, runs)
+arms = ablations.arms_of(time, runs)
 show_if_any(
-    ablations.epoch_curves,
-    curves,
+    curves.epoch_curves,
+    arms,
     lambda epoch: epoch.clean_train_loss,
     "training loss, dropout off (nats)",
     "How long does each network take?",
@@ -139,7 +139,7 @@ tables.show(ablations.pairs_table(time, runs), f"Epochs until the training loss 
 # ## Verdicts
 
 # %%
-show_if_any(base.forest_plot, rows)
+show_if_any(forest.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]

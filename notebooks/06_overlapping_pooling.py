@@ -28,7 +28,7 @@ from torch import nn
 from alexnet import learner, paths
 from alexnet.experiments import profiles
 from alexnet.experiments.ablations import ABLATIONS, regime
-from alexnet.figures import ablations, base, tables
+from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
@@ -103,7 +103,7 @@ for question in questions:
 # %%
 arms = ablations.arms_of(questions[0], runs)
 show_if_any(
-    ablations.epoch_curves,
+    curves.epoch_curves,
     arms,
     lambda epoch: 100 * epoch.valid_error,
     "validation error (%)",
@@ -115,7 +115,7 @@ show_if_any(
 # ## Verdicts
 
 # %%
-show_if_any(base.forest_plot, rows)
+show_if_any(forest.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]

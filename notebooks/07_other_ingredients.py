@@ -30,7 +30,7 @@ import pandas as pd
 from alexnet import learner, paths
 from alexnet.experiments import profiles
 from alexnet.experiments.ablations import ABLATIONS, REMOVABLE, regime
-from alexnet.figures import ablations, base, tables
+from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
@@ -127,13 +127,13 @@ tables.show(
 # ## Along the way
 
 # %%
-curves = {}
+comparisons = {}
 for claim in ingredients:
     question = board.shown(rows[claim]).question if rows[claim] else None
     if question is not None and not question.smallest_of:
-        curves[f"{question.title} ({question.condition_title})"] = ablations.arms_of(question, runs)
+        comparisons[f"{question.title} ({question.condition_title})"] = ablations.arms_of(question, runs)
 show_if_any(
-    ablations.curve_panels, curves, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
+    curves.curve_panels, comparisons, lambda epoch: 100 * epoch.valid_error, "validation error (%)",
     "When do the arms part? (number of runs in brackets)",
 )  # fmt: skip
 
@@ -227,7 +227,7 @@ question = board.shown(rows["lr-drops"]).question
 arms = ablations.arms_of(question, runs)
 if any(arms.values()):
     show_if_any(
-        ablations.epoch_curves,
+        curves.epoch_curves,
         arms,
         lambda epoch: 100 * epoch.valid_error,
         "validation error (%)",
@@ -257,7 +257,7 @@ report("depth", "test error (%)")
 everything = [row for claim in rows for row in rows[claim] if isinstance(row.effect, board.Effect) and
               row.question.unit == "percentage points" and claim != "init-as-written"]  # fmt: skip
 if everything:
-    show_if_any(base.forest_plot, everything, "What does each ingredient buy?")
+    show_if_any(forest.forest_plot, everything, "What does each ingredient buy?")
 
 # %% [markdown]
 # ## Play with it

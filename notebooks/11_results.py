@@ -26,7 +26,7 @@ from IPython.display import Markdown, display
 from alexnet import paths
 from alexnet.experiments import profiles, published_results
 from alexnet.experiments.published_runs import published_runs
-from alexnet.figures import base, tables
+from alexnet.figures import forest, tables
 from alexnet.figures.display import show
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims
@@ -59,7 +59,7 @@ tables.show(table[columns], "Claims tested so far")
 # ## All effects in one picture
 
 # %%
-show(*base.forest_plot(tested))
+show(*forest.forest_plot(tested))
 
 # %% [markdown]
 # ## The rule
@@ -98,7 +98,7 @@ tables.show(simulated, "Shares of simulated experiments that the rule gets wrong
 # effect smaller than that may well be there when the verdict is *inconclusive*.
 
 # %%
-show(*base.power_curve("How large must an effect be to be found?"))
+show(*forest.power_curve("How large must an effect be to be found?"))
 
 # %%
 tables.show(board.detectable(tested), "Smallest detectable effects")

@@ -12,7 +12,7 @@ from fabricate import curve, planned, record, spec, speed_runs
 from PIL import Image
 
 from alexnet.errors import SpecError
-from alexnet.figures import ablations, base
+from alexnet.figures import ablations, base, curves, forest
 from alexnet.figures.display import bundle, describe
 from alexnet.paper.claims import claims
 from alexnet.report import assemble
@@ -100,7 +100,7 @@ def test_colours_differ_for_every_kind_of_colour_vision(blind):
 
 def test_drawing_leaves_the_global_settings_alone(rows):
     before = dict(matplotlib.rcParams)
-    base.forest_plot(rows)
+    forest.forest_plot(rows)
     assert dict(matplotlib.rcParams) == before
 
 
@@ -109,7 +109,7 @@ def test_drawing_leaves_the_global_settings_alone(rows):
 
 def test_the_users_own_settings_of_matplotlib_change_no_figure(rows):
     def drawn():
-        figure, alt = base.forest_plot(rows)
+        figure, alt = forest.forest_plot(rows)
         return bundle(figure, alt)
 
     plain = drawn()
@@ -130,7 +130,7 @@ def lines_at(figure, place):
 
 
 def test_the_forest_plot_says_what_it_shows(rows):
-    figure, alt = base.forest_plot(rows)
+    figure, alt = forest.forest_plot(rows)
     drawn = [entry for entry in rows if isinstance(entry.effect, effects.Effect)]
     tally = "1 weaker than claimed, 2 direction reproduced and 1 inconclusive"
     assert alt.startswith(f"Forest plot of 4 effects in margins of their claims: {tally}. ")
@@ -142,7 +142,7 @@ def test_the_forest_plot_says_what_it_shows(rows):
 
 
 def test_units_share_one_axis_in_margins_of_their_claims(rows):
-    figure, _ = base.forest_plot(rows)
+    figure, _ = forest.forest_plot(rows)
     (axis,) = figure.axes
     assert axis.get_xscale() == "linear"
     marks = [line.get_xdata()[0] for line in axis.lines if list(line.get_ydata()) == [0, 1]]
@@ -158,26 +158,26 @@ def test_units_share_one_axis_in_margins_of_their_claims(rows):
 
 
 def test_the_papers_figure_is_dark_only_where_scales_match(rows):
-    figure, _ = base.forest_plot(rows)
+    figure, _ = forest.forest_plot(rows)
     diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([2, 2, 2, 2]), "a margin is half of the figure"
     assert [line.get_markeredgecolor() == base.BLACK for line in diamonds] == [True, False, False, False]
 
 
 def test_a_lower_bound_is_an_arrow_to_the_edge(rows):
-    figure, _ = base.forest_plot(rows)
+    figure, _ = forest.forest_plot(rows)
     (axis,) = figure.axes
     bound = lines_at(figure, 0)
     arrows = [line.get_xdata()[0] for line in bound if line.get_marker() == ">"]
     assert max(arrows) == pytest.approx(axis.get_xlim()[1])
-    assert any(math.isclose(arrow, base.in_margins(rows[0])[1]) for arrow in arrows)
+    assert any(math.isclose(arrow, forest.in_margins(rows[0])[1]) for arrow in arrows)
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_and_has_no_dot():
     far = row("overlap-pool", [9.0, 9.4, 0.1])
-    figure, _ = base.forest_plot([far, row("two-towers", [1.2, 1.9, 1.6])])
+    figure, _ = forest.forest_plot([far, row("two-towers", [1.2, 1.9, 1.6])])
     left, right = figure.axes[0].get_xlim()
-    assert (left, right) == (max(base.FARTHEST[0], left), base.FARTHEST[1])
+    assert (left, right) == (max(forest.FARTHEST[0], left), forest.FARTHEST[1])
     drawn = lines_at(figure, 0)
     ends = sorted(line.get_xdata()[0] for line in drawn if line.get_marker() in ("<", ">"))
     assert ends[0] == left and ends[-1] == right
@@ -208,7 +208,7 @@ def overlaps(figure):
 def test_labels_stay_inside_the_picture_and_do_not_overlap(rows):
     many = [row(claim.id, [1.2, 1.9, 1.6]) for claim in claims().claim if claim.effect == "difference"]
     for drawn in (rows, many, [*many, *rows]):
-        figure, _ = base.forest_plot(drawn)
+        figure, _ = forest.forest_plot(drawn)
         assert overlaps(figure) == []
         width, height = figure.bbox.width, figure.bbox.height
         for axis in figure.axes:
@@ -218,18 +218,18 @@ def test_labels_stay_inside_the_picture_and_do_not_overlap(rows):
 
 
 def test_a_claim_s_conditions_are_named_where_there_are_several(rows):
-    figure, _ = base.forest_plot(rows)
+    figure, _ = forest.forest_plot(rows)
     names = [label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels()]
-    assert names[0] == base.row_name(rows[0]) and names[2] == rows[-2].question.title
+    assert names[0] == forest.row_name(rows[0]) and names[2] == rows[-2].question.title
 
 
 def test_a_forest_plot_of_nothing_is_refused():
     with pytest.raises(SpecError, match="make runs"):
-        base.forest_plot(board.rows([]))
+        forest.forest_plot(board.rows([]))
 
 
 def test_one_seed_is_drawn_without_an_interval():
-    figure, alt = base.forest_plot([row("two-towers", [1.2])])
+    figure, alt = forest.forest_plot([row("two-towers", [1.2])])
     assert "1.20, n = 1" in alt and "1 not tested" in alt
     assert not [line for line in figure.axes[0].lines if line.get_marker() == "|"]
 
@@ -238,7 +238,7 @@ def test_one_seed_is_drawn_without_an_interval():
 
 
 def test_learning_curves_say_when_each_arm_arrives():
-    figure, alt = base.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    figure, alt = curves.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
     assert "ReLU comes to 25% after 7.3 epochs on average, from 6.8 to 7.9 (3 runs)." in alt
     assert "tanh comes to 25% after 12.3 epochs on average, from 11.8 to 12.9 (3 runs)." in alt
     assert {"ReLU: 7.3 epochs", "tanh: 12.3 epochs", "25%"} <= set(words(figure))
@@ -248,13 +248,13 @@ def test_learning_curves_say_when_each_arm_arrives():
 
 
 def test_relu_is_solid_and_tanh_dashed_with_a_line_a_seed_and_their_mean():
-    figure, _ = base.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
-    curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
-    styles = {(line.get_color(), line.get_linestyle()) for line in curves}
+    figure, _ = curves.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
+    styles = {(line.get_color(), line.get_linestyle()) for line in drawn}
     assert styles == {(base.BLUE, "-"), (base.VERMILION, "--")}
-    assert len(curves) == 8
-    mean = max((line for line in curves if line.get_color() == base.BLUE), key=lambda line: line.get_linewidth())
-    seeds = [line.get_ydata()[: len(mean.get_ydata())] for line in curves if line.get_color() == base.BLUE]
+    assert len(drawn) == 8
+    mean = max((line for line in drawn if line.get_color() == base.BLUE), key=lambda line: line.get_linewidth())
+    seeds = [line.get_ydata()[: len(mean.get_ydata())] for line in drawn if line.get_color() == base.BLUE]
     assert mean.get_ydata() == pytest.approx(
         np.mean([ys for ys in seeds if not np.array_equal(ys, mean.get_ydata())], axis=0)
     )
@@ -263,7 +263,7 @@ def test_relu_is_solid_and_tanh_dashed_with_a_line_a_seed_and_their_mean():
 
 
 def test_learning_curves_say_who_never_arrives():
-    figure, alt = base.learning_curves(by_arm(speed_runs([90, 100, 50], [7.2, 6.8, 7.9])))
+    figure, alt = curves.learning_curves(by_arm(speed_runs([90, 100, 50], [7.2, 6.8, 7.9])))
     assert (
         "tanh comes to 25% after 50.0 epochs on average (1 run) and stands at 40.0% to 43.0% after 60 epochs in 2 runs."
         in alt
@@ -273,13 +273,13 @@ def test_learning_curves_say_who_never_arrives():
 
 def test_learning_curves_show_a_diverged_run():
     diverged = record(spec("tanh", 0), [0.8, 0.9, math.nan])
-    figure, alt = base.learning_curves({"relu": [record(spec(), curve(7.0))], "tanh": [diverged]})
+    figure, alt = curves.learning_curves({"relu": [record(spec(), curve(7.0))], "tanh": [diverged]})
     assert "tanh diverges in 1 run." in alt and "tanh: not within 60 epochs" in words(figure)
 
 
 def test_learning_curves_of_nothing_are_refused():
     with pytest.raises(SpecError, match="make runs"):
-        base.learning_curves({"relu": [], "tanh": []})
+        curves.learning_curves({"relu": [], "tanh": []})
 
 
 # ---- the grid --------------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def grid(arm, epochs, cap=15):
 
 def test_the_grid_rings_what_was_chosen():
     runs = {"relu": grid("relu", (14, 9, 7, 99)), "tanh": grid("tanh", (99, 99, 80, 85))}
-    figure, alt = base.learning_rates(runs, {"relu": 0.002, "tanh": 0.0005})
+    figure, alt = curves.learning_rates(runs, {"relu": 0.002, "tanh": 0.0005})
     assert "ReLU does best at 0.002, there after 7.0 epochs; 1 of 4 rates missed the target." in alt
     assert "tanh does best at 0.0005, at the edge of the grid, not there after 15 epochs; 4 of 4 rates" in alt
     rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
@@ -305,7 +305,7 @@ def test_the_grid_rings_what_was_chosen():
 
 def test_a_grid_in_which_no_run_arrived_shows_the_errors_at_the_cap():
     runs = {"relu": grid("relu", (90, 80, 85, 99)), "tanh": grid("tanh", (99, 99, 80, 85))}
-    figure, alt = base.learning_rates(runs, {"relu": 0.001, "tanh": 0.002})
+    figure, alt = curves.learning_rates(runs, {"relu": 0.001, "tanh": 0.002})
     (axis,) = figure.axes
     errors = [100 * record.final.train_error for record in runs["relu"]]
     assert list(axis.lines[0].get_ydata()) == pytest.approx(errors)
@@ -319,20 +319,20 @@ def test_a_grid_in_which_no_run_arrived_shows_the_errors_at_the_cap():
 
 def test_a_chosen_rate_must_be_in_the_grid():
     with pytest.raises(SpecError, match="not in its grid"):
-        base.learning_rates({"relu": grid("relu", (14, 9, 7, 99))}, {"relu": 0.003})
+        curves.learning_rates({"relu": grid("relu", (14, 9, 7, 99))}, {"relu": 0.003})
 
 
 # ---- all ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_numbers_give_the_same_picture_and_others_do_not(rows):
-    first, second = (describe(base.forest_plot(rows)[0]) for _ in range(2))
-    other = describe(base.forest_plot(rows[:-1])[0])
+    first, second = (describe(forest.forest_plot(rows)[0]) for _ in range(2))
+    other = describe(forest.forest_plot(rows[:-1])[0])
     assert first == second != other
 
 
 def test_figures_can_be_shown_in_a_notebook():
-    data, details = bundle(*base.learning_curves(by_arm(speed_runs([12.3, 11.8], [7.2, 6.8]))))
+    data, details = bundle(*curves.learning_curves(by_arm(speed_runs([12.3, 11.8], [7.2, 6.8]))))
     assert "ReLU comes to 25%" in details["image/png"]["alt"]
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
         assert picture.mode == "P" and picture.width == pytest.approx(2 * details["image/png"]["width"], abs=1)
@@ -344,7 +344,7 @@ def test_figures_can_be_shown_in_a_notebook():
 
 def test_a_row_with_an_unknown_size_is_left_out(rows):
     unknown = effects.paired_ratio([5, 6], [1, 1], numerator_censored=[1, 0], denominator_censored=[1, 0])
-    _, alt = base.forest_plot([dataclasses.replace(rows[0], effect=unknown), *rows[1:]])
+    _, alt = forest.forest_plot([dataclasses.replace(rows[0], effect=unknown), *rows[1:]])
     assert "Forest plot of 3 effects" in alt
 
 

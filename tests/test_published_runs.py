@@ -18,7 +18,6 @@ from alexnet.experiments import profiles, published_results
 from alexnet.experiments.published_results import ArmResult
 from alexnet.experiments.published_runs import PAPER_START, PUBLISHED, SHARE, Arm, published_runs
 from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS
-from alexnet.figures import published as figures_published
 from alexnet.networks import models
 from alexnet.paper.claims import claims, published
 from alexnet.records.record import RunRecord
@@ -362,13 +361,13 @@ def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tm
     labels, predicted = published_results.labelled(record, store)["train"]
     assert np.mean(predicted != labels) == pytest.approx(record.final.clean_train_error)
     drawn = [
-        figures_published.training_curves(record, "curves"),
-        figures_published.training_curves(record, "curves", row.log),
-        figures_published.confusion(record, store, "confusion"),
-        figures_published.predictions(record, store, False, "wrong"),
-        figures_published.maps(record, store, "maps"),
-        figures_published.remedies({"one": [record], "other": [record]}, "remedies"),
-        figures_published.images_seen({"one": record}, "seen"),
+        published_report.training_curves(record, "curves"),
+        published_report.training_curves(record, "curves", row.log),
+        published_report.confusion(record, store, "confusion"),
+        published_report.predictions(record, store, False, "wrong"),
+        published_report.maps(record, store, "maps"),
+        published_report.draw_remedies({"one": [record], "other": [record]}, "remedies"),
+        published_report.images_seen({"one": record}, "seen"),
     ]
     for figure, alt in drawn:
         assert figure.axes and len(alt) > 60

@@ -9,7 +9,7 @@ from fabricate import planned, record
 
 from alexnet.errors import NothingToDraw, RecordError
 from alexnet.experiments import ablations
-from alexnet.figures import ablations as figures_ablations
+from alexnet.figures import curves
 from alexnet.paper.claims import claims
 from alexnet.records.store import Store
 from alexnet.runs import planning
@@ -109,7 +109,7 @@ def test_changes_name_each_setting_that_differs() -> None:
 def test_curves_stand_beside_each_other_and_half_a_comparison_is_left_out() -> None:
     arms = {"with": [planned("relu", seed, 5.0)[1] for seed in (0, 1)], "without": [planned("tanh", 0, 9.0)[1]]}
     comparisons = {"Both": arms, "Half": {**arms, "without": []}}
-    figure, alt = figures_ablations.curve_panels(
+    figure, alt = curves.curve_panels(
         comparisons, lambda epoch: 100 * epoch.valid_error, "validation error (%)", "When do they part?"
     )
     shown = [axis for axis in figure.axes if axis.get_visible()]
@@ -117,4 +117,4 @@ def test_curves_stand_beside_each_other_and_half_a_comparison_is_left_out() -> N
     last = {arm: 100 * records[0].final.valid_error for arm, records in arms.items()}
     assert f"with {last['with']:.1f} and without {last['without']:.1f}" in alt and "Half" not in alt
     with pytest.raises(NothingToDraw):
-        figures_ablations.curve_panels({"Half": comparisons["Half"]}, lambda epoch: 0.0, "error", "Why?")
+        curves.curve_panels({"Half": comparisons["Half"]}, lambda epoch: 0.0, "error", "Why?")

@@ -14,7 +14,6 @@ from alexnet.errors import NothingToDraw, SpecError
 from alexnet.experiments import transfer, transfer_results
 from alexnet.experiments.published_results import Accuracy
 from alexnet.experiments.transfer import ALL
-from alexnet.figures import transfer as figures_transfer
 from alexnet.figures.display import bundle
 from alexnet.paper.claims import history
 from alexnet.records.record import RunRecord
@@ -77,9 +76,9 @@ def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, monkeypatch:
     assert runs and f"{len(runs)} of the {len(runs)} runs" in shown[0] and "`make runs CLAIM=transfer`" in shown[0]
     assert transfer_results.missing(runs) == len(runs)
     with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
-        figures_transfer.against_images({}, 1.0, "")
+        transfer_report.draw_against_images({}, 1.0, "")
     with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
-        figures_transfer.epochs({"a": []}, {})
+        transfer_report.draw_epochs({"a": []}, {})
     for table in (transfer_results.overview(runs), transfer_results.worth(runs), transfer_results.rates(runs)):
         assert not len(table)
 
@@ -209,12 +208,12 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypa
 
 def test_figures_state_their_findings(store: Store) -> None:
     runs = transfer_results.runs_of("cpu", store)
-    figure, alt = figures_transfer.against_images(transfer_results.curves(runs), 87.18, "as published")
+    figure, alt = transfer_report.draw_against_images(transfer_results.curves(runs), 87.18, "as published")
     assert "fine-tuning from" in alt and "45,000" in alt and len(figure.axes) == 1
     bundle(figure, alt)
     cells = transfer_results.by_size(runs)
     chosen = {name: sizes.get(ALL, []) for name, sizes in cells.items()}
-    figure, alt = figures_transfer.epochs(chosen, {"fine-tuning": (1, 2)})
+    figure, alt = transfer_report.draw_epochs(chosen, {"fine-tuning": (1, 2)})
     assert [text.get_text() for text in figure.axes[0].texts].count("unfrozen") == 2
     bundle(figure, alt)
 

@@ -1,7 +1,7 @@
-"""Pictures of images and of the network itself, for the notebooks on data and model.
+"""Pictures of images, of the network itself, and of what its layers compute, for the notebooks on data and model.
 
-Like those of `alexnet.figures.base`, each function that states a finding returns (figure, alt text), and a figure
-answers the question in its title. `gallery` shows images and leaves the finding to whoever chose them.
+Each function that states a finding returns (figure, alt text), and a figure answers the question in its title.
+`gallery` and `framed` show images and leave the finding to whoever chose them.
 """
 
 import math
@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .base import BLACK, BLUE, GREY, VERMILION, Drawn, themed
+from ..records.record import Signal
+from .base import BLACK, BLUE, GREY, VERMILION, Drawn, arm_name, arm_style, drawing, label
 
 Pixels = NDArray[np.uint8]
+
+# ---- images ----------------------------------------------------------------------------------------------------------
 
 
 def to_pixels(batch: Tensor) -> Pixels:
@@ -35,13 +37,9 @@ def gallery(
 ) -> Figure:
     """Images side by side, every pixel a sharp square."""
     count = math.ceil(len(images) / columns)
-    room = 0.28 if titles else 0.04
-    with themed():
-        height = count * (size + room) + (0.45 if heading else 0.05)
-        width = columns * (size + 0.06) + (1.2 if rows else 0.1)
-        tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-        figure = Figure(figsize=(width, height), layout=tight)
-        axes = figure.subplots(count, columns, squeeze=False)
+    height = count * (size + (0.28 if titles else 0.04)) + (0.45 if heading else 0.05)
+    width = columns * (size + 0.06) + (1.2 if rows else 0.1)
+    with drawing(width, height, count, columns, heading, tight=True, squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for place, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -50,76 +48,68 @@ def gallery(
                 axis.set_title(titles[place], fontsize=8, fontweight="normal", loc="center", pad=2)
         for axis, name in zip(axes[:, 0], rows, strict=False):
             axis.text(-0.12, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=9)
-        if heading:
-            figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
 def framed(image: Pixels, frames: Mapping[str, tuple[int, int]], side: int, heading: str) -> Figure:
     """One image, enlarged, with the outlines of square crops: name to (row, column) of the upper left pixel."""
-    with themed():
-        figure = Figure(figsize=(4.6, 3.4), layout="constrained")
-        axis = figure.subplots()
+    with drawing(4.6, 3.4, heading=heading) as (figure, axis):
         axis.imshow(image, interpolation="nearest")
         axis.axis("off")
         for place, (name, (row, column)) in enumerate(frames.items()):
             colour = (BLUE, VERMILION, BLACK, GREY, "white")[place % 5]
             axis.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=colour, linewidth=2))
-            axis.annotate(name, (1.09, 0.95 - 0.1 * place), xycoords="axes fraction", color=BLACK, fontsize=9)
-            axis.annotate(
-                "■", (1.08, 0.95 - 0.1 * place), xycoords="axes fraction", ha="right", color=colour, fontsize=9
-            )
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
+            height, beside = 0.95 - 0.1 * place, {"xycoords": "axes fraction", "fontsize": 9}
+            axis.annotate(name, (1.09, height), color=BLACK, **beside)
+            axis.annotate("■", (1.08, height), ha="right", color=colour, **beside)
     return figure
+
+
+def colour_shifts(image: Pixels, axes: ArrayLike, steps: Sequence[float]) -> list[Pixels]:
+    """One uint8 image [H, W, 3] shifted along each colour axis (columns of [3, 3]), by so many times its length."""
+    directions = np.asarray(axes, dtype=float).T
+    shifted = [image + np.rint(step * axis) for axis in directions for step in steps]
+    return [np.clip(pixels, 0, 255).astype(np.uint8) for pixels in shifted]
+
+
+# ---- the network -----------------------------------------------------------------------------------------------------
 
 
 def shares(table: pd.DataFrame) -> Drawn:
     """Each layer's share of the parameters and of the multiply-adds, from `anatomy.learned_layers`."""
-    kinds = {"parameters": VERMILION, "multiply-adds": BLUE}
-    names = list(table["layer"])
+    names, places = list(table["layer"]), np.arange(len(table))
+    kinds = {"parameters": (VERMILION, -0.2), "multiply-adds": (BLUE, 0.2)}  # and where in a row their bars lie
     share = {kind: 100 * table[kind].to_numpy(dtype=float) / table[kind].sum() for kind in kinds}
-    places = np.arange(len(names))
-    with themed():
-        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-        axis = figure.subplots()
-        for shift, (kind, colour) in zip((-0.2, 0.2), kinds.items(), strict=True):
+    with drawing(7.5, 4.2) as (figure, axis):
+        for kind, (colour, shift) in kinds.items():
             axis.barh(places + shift, share[kind], height=0.38, color=colour)
             for place, value in zip(places, share[kind], strict=True):
-                axis.annotate(
-                    f"{value:.1f}", (value, place + shift), (3, 0), textcoords="offset points", va="center",
-                    fontsize=8, color=colour,
-                )  # fmt: skip
+                label(axis, f"{value:.1f}", (value, place + shift), (3, 0), size=8, va="center", color=colour)
             top = int(share[kind].argmax())
-            axis.annotate(
-                kind, (share[kind][top], top + shift), (34, 0), textcoords="offset points", va="center", color=colour,
-                fontweight="bold", fontsize=10,
-            )  # fmt: skip
+            bold = {"va": "center", "color": colour, "fontweight": "bold"}
+            label(axis, kind, (share[kind][top], top + shift), (34, 0), size=10, **bold)
         axis.set_yticks(places, names)
         axis.invert_yaxis()
         axis.set_xlim(0, max(values.max() for values in share.values()) * 1.25)
-        axis.set_xlabel("share of the whole network (%)")
-        axis.set_title("Where are the weights, and where is the work?")
+        axis.set(xlabel="share of the whole network (%)", title="Where are the weights, and where is the work?")
     weights, work = share["parameters"], share["multiply-adds"]
     convolutions = np.array([name.startswith("conv") for name in names])
     largest = int(weights.argmax())
-    alt = (
+    return figure, (
         f"Share of each layer in the parameters and in the multiply-adds. The convolutions hold "
         f"{weights[convolutions].sum():.1f}% of the parameters and do {work[convolutions].sum():.1f}% of the work; the "
         f"fully connected layers hold {weights[~convolutions].sum():.1f}% of the parameters, {names[largest]} alone "
         f"{weights[largest]:.1f}%."
     )
-    return figure, alt
 
 
 def towers(links: pd.DataFrame, table: pd.DataFrame) -> Drawn:
     """Both towers, layer by layer, and whose maps each sees, from `anatomy.tower_links` and `learned_layers`."""
-    names = list(table["layer"])
-    with themed():
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        axis = figure.subplots()
-        centres = {1: 1.0, 2: 0.0}
+    names, centres = list(table["layer"]), {1: 1.0, 2: 0.0}
+    centred = {"ha": "center", "va": "center", "fontsize": 8}
+    with drawing(9, 3.6, heading="Which layers see both towers?") as (figure, axis):
         axis.add_patch(Rectangle((-0.95, 0.3), 0.5, 0.4, facecolor="white", edgecolor=BLACK))
-        axis.text(-0.7, 0.5, "image", ha="center", va="center", fontsize=8)
+        axis.text(-0.7, 0.5, "image", **centred)
         for tower, height in centres.items():
             axis.plot([-0.45, -0.3], [0.5, height], color=GREY, linewidth=1)
             axis.text(-1.0, height, f"tower {tower}", ha="left", va="center", fontsize=9, fontweight="bold")
@@ -129,59 +119,84 @@ def towers(links: pd.DataFrame, table: pd.DataFrame) -> Drawn:
                 axis.add_patch(Rectangle((place - 0.3, height - 0.2), 0.6, 0.4, facecolor="#eef3f7", edgecolor=BLACK))
                 channels = output[0] if whole else output[0] // 2
                 size = f"\n{output[1]}×{output[2]}" if len(output) == 3 else ""
-                axis.text(place, height, f"{channels}{size}", ha="center", va="center", fontsize=8)
+                axis.text(place, height, f"{channels}{size}", **centred)
             axis.text(place, 1.32, name, ha="center", fontsize=9, fontweight="bold")
         crossing = set()
-        seen = links[links["seen"]]
-        for name, to, source in zip(seen["layer"], seen["to"], seen["from"], strict=True):
+        for name, to, source in links.loc[links["seen"], ["layer", "to", "from"]].itertuples(index=False):
             place, last = names.index(name), name == names[-1]
             crosses = source != to and not last
             crossing |= {name} if crosses else set()
-            axis.plot(
-                [place - 0.7, place - 0.3], [centres[source], 0.5 if last else centres[to]],
-                color=VERMILION if crosses else GREY, linewidth=2 if crosses else 1,
-            )  # fmt: skip
+            ends = [centres[source], 0.5 if last else centres[to]]
+            colour, width = (VERMILION, 2) if crosses else (GREY, 1)
+            axis.plot([place - 0.7, place - 0.3], ends, color=colour, linewidth=width)
         axis.set(xlim=(-1.05, len(names) - 0.6), ylim=(-0.35, 1.5))
         axis.axis("off")
-        figure.suptitle("Which layers see both towers?", x=0.01, ha="left", fontsize=12, fontweight="bold")
     seeing = [name for name in names if name in crossing]
     apart = [name for name in names[1:-1] if name not in crossing]
-    alt = (
+    return figure, (
         f"Two rows of boxes, one a tower, with the maps of each layer. Lines cross between the towers before "
         f"{', '.join(seeing)} only; {', '.join(apart)} see their own tower. The scores of {names[-1]} come from both."
     )
-    return figure, alt
+
+
+# ---- what layers compute ---------------------------------------------------------------------------------------------
+
+
+def activations(
+    inputs: ArrayLike,  # [points] what a unit adds up to
+    outputs: Mapping[str, ArrayLike],  # arm: [points]
+    slopes: Mapping[str, ArrayLike],  # arm: [points]
+    flat_slope: float = 0.1,  # a slope below this counts as flat
+) -> Drawn:
+    """Output and slope of each activation, side by side."""
+    inputs = np.asarray(inputs)
+    with drawing(8.2, 3.4, 1, 2, heading="Where is each activation flat?") as (figure, axes):
+        for axis, curves, name in zip(axes, (outputs, slopes), ("output", "slope"), strict=True):
+            for place, (arm, values) in enumerate(curves.items()):
+                values, (colour, line) = np.asarray(values), arm_style(arm, place)
+                axis.plot(inputs, values, color=colour, linestyle=line, linewidth=2.2)
+                end = (inputs[-1], float(values[-1]))
+                label(axis, arm_name(arm), end, (4, 0), size=None, color=colour, va="center")
+            axis.set(xlabel="input of the unit", ylabel=name)
+            axis.axvline(0, color=GREY, linewidth=0.6)
+    shares = {arm: float(np.mean(np.asarray(slope) < flat_slope)) for arm, slope in slopes.items()}
+    said = ", ".join(f"{arm_name(arm)} on {share:.0%}" for arm, share in shares.items())
+    alt = (
+        f"Output and slope of each activation. For inputs from {inputs.min():g} to {inputs.max():g}, the slope is below"
+    )
+    return figure, f"{alt} {flat_slope:g}: {said}."
+
+
+def signal_table(found: Mapping[tuple[str, str, str], Sequence[Signal]]) -> pd.DataFrame:
+    """A row a condition, arm, time and layer: standard deviations of input and gradient, share of flat units."""
+    columns = ["condition", "activation", "when", "layer", "input", "gradient", "flat units"]
+    rows = [
+        (condition, arm_name(arm), when, place, signal.input, signal.gradient, signal.flat)
+        for (condition, arm, when), signals in found.items()
+        for place, signal in enumerate(signals, start=1)
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def norm_at_work(activities: ArrayLike, normalised: ArrayLike) -> Drawn:
     """One pixel through local response normalisation: activities [maps] before, and the share of each that is kept."""
-    before, after = np.asarray(activities, dtype=float), np.asarray(normalised, dtype=float)
-    kept = after / before
+    before = np.asarray(activities, dtype=float)
+    kept = np.asarray(normalised, dtype=float) / before
     maps = np.arange(1, len(before) + 1)
-    with themed():
-        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
+    with drawing(7.5, 4.2, 2, 1, sharex=True) as (figure, (upper, lower)):
         upper.bar(maps, before, color=GREY)
-        upper.set_ylabel("activity before")
-        upper.set_title("What does one strong response do to its neighbours?")
+        upper.set(ylabel="activity before", title="What does one strong response do to its neighbours?")
         lower.bar(maps, kept, color=BLUE)
-        lower.set_ylabel("share kept")
-        lower.set_xlabel("map")
-        lower.set_xticks(maps)
+        lower.set(ylabel="share kept", xlabel="map", xticks=maps, ylim=(0, kept.max() * 1.2))
         for place, value in zip(maps, kept, strict=True):
-            lower.annotate(
-                f"{value:.2f}", (place, value), (0, 2), textcoords="offset points", ha="center", fontsize=7.5,
-                color=BLUE,
-            )  # fmt: skip
-        lower.set_ylim(0, kept.max() * 1.2)
+            label(lower, f"{value:.2f}", (place, value), (0, 2), size=7.5, ha="center", color=BLUE)
     strongest = int(before.argmax())
     near = kept[max(0, strongest - 2) : strongest + 3]
-    alt = (
+    return figure, (
         f"Bars of the activities of {len(before)} maps at one pixel, and below them the share that normalisation "
         f"keeps. Map {strongest + 1} responds strongly; it and its two neighbours on either side keep {near.max():.2f} "
         f"or less, the others up to {kept.max():.2f}."
     )
-    return figure, alt
 
 
 def norm_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], ceiling: float, half: Mapping[str, float]) -> Drawn:
@@ -190,26 +205,20 @@ def norm_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], ceiling: floa
     `curves` maps a convention to (activities, shares); `ceiling` is the share kept of a vanishing activity; `half` maps
     a convention to the activity at which half of that is left.
     """
-    with themed():
-        figure = Figure(figsize=(7.5, 4.0), layout="constrained")
-        axis = figure.subplots()
+    styles = (  # of the curves, and of the labels at their halves
+        (BLUE, "solid", (-8, -4), {"ha": "right", "va": "top"}),
+        (VERMILION, "dashed", (8, 4), {"ha": "left", "va": "bottom"}),
+    )
+    with drawing(7.5, 4.0) as (figure, axis):
         axis.axhline(ceiling, color=GREY, linewidth=1)
-        axis.annotate(f"{ceiling:.2f}", (1, ceiling), (4, 3), textcoords="offset points", color=GREY, fontsize=9)
-        for (name, (activity, share)), colour, line in zip(
-            curves.items(), (BLUE, VERMILION), ("solid", "dashed"), strict=False
-        ):
+        label(axis, f"{ceiling:.2f}", (1, ceiling), (4, 3), color=GREY)
+        for (name, (activity, share)), (colour, line, offset, side) in zip(curves.items(), styles, strict=False):
             axis.plot(activity, share, color=colour, linestyle=line, linewidth=2.2)
             axis.plot([half[name]], [ceiling / 2], "o", color=colour)
-            left = colour == BLUE
-            axis.annotate(
-                f"{name}: half at {half[name]:.0f}", (half[name], ceiling / 2), (-8 if left else 8, -4 if left else 4),
-                textcoords="offset points", ha="right" if left else "left", va="top" if left else "bottom",
-                color=colour, fontweight="bold", fontsize=10,
-            )  # fmt: skip
-        axis.set_xscale("log")
-        axis.set_ylim(0, ceiling * 1.15)
+            said = f"{name}: half at {half[name]:.0f}"
+            label(axis, said, (half[name], ceiling / 2), offset, size=10, color=colour, fontweight="bold", **side)
         axis.set_xlabel("activity of a unit and of all its neighbours in the window (logarithmic)")
-        axis.set_ylabel("share kept")
+        axis.set(xscale="log", ylim=(0, ceiling * 1.15), ylabel="share kept")
         axis.set_title("From which activity on does normalisation do anything?")
     said = " and ".join(f"at {activity:.0f} with {name}" for name, activity in half.items())
     alt = f"Share of the activity that normalisation keeps: at most {ceiling:.2f}; half of that is left {said}."
@@ -223,31 +232,19 @@ def signals(table: pd.DataFrame) -> Drawn:
     round them first, so that the figure is the same on every machine.
     """
     styles = [(BLUE, "solid"), (VERMILION, "solid"), (BLUE, "dashed"), (VERMILION, "dashed")]
-    with themed():
-        figure = Figure(figsize=(8.5, 4.6), layout="constrained")
-        axis = figure.subplots()
-        places = np.arange(len(table))
-        ends = table.iloc[-1].sort_values()
+    places = np.arange(len(table))
+    with drawing(8.5, 4.6) as (figure, axis):
         for (name, values), (colour, line) in zip(table.items(), styles, strict=False):
             axis.plot(places, values, color=colour, linestyle=line, marker="o", markersize=4, linewidth=2)
-            axis.annotate(
-                f"{name}: {values.iloc[-1]:.2g}", (places[-1], values.iloc[-1]), (8, 0), textcoords="offset points",
-                va="center", color=colour, fontsize=9, fontweight="bold", annotation_clip=False,
-            )  # fmt: skip
+            end = (places[-1], values.iloc[-1])
+            bold = {"va": "center", "color": colour, "fontweight": "bold", "annotation_clip": False}
+            label(axis, f"{name}: {end[1]:.2g}", end, (8, 0), **bold)
         axis.set_yscale("log")
         axis.set_xticks(places, list(table.index))
         axis.set_ylabel("differences between images (logarithmic)")
         axis.set_title("How much of the image reaches the scores, before any training?")
-    said = "; ".join(f"{name}: {value:.2g}" for name, value in ends.items())
-    alt = (
+    said = "; ".join(f"{name}: {value:.2g}" for name, value in table.iloc[-1].sort_values().items())
+    return figure, (
         f"Standard deviation over images of what each layer of an untrained network puts out, on a logarithmic axis. "
         f"At {table.index[-1]} it is, from the smallest: {said}."
     )
-    return figure, alt
-
-
-def colour_shifts(image: Pixels, axes: ArrayLike, steps: Sequence[float]) -> list[Pixels]:
-    """One uint8 image [H, W, 3] shifted along each colour axis (columns of [3, 3]), by so many times its length."""
-    directions = np.asarray(axes, dtype=float).T
-    shifted = [image + np.rint(step * axis) for axis in directions for step in steps]
-    return [np.clip(pixels, 0, 255).astype(np.uint8) for pixels in shifted]

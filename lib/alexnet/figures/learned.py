@@ -1,20 +1,15 @@
-"""Figures of what a trained network has learned, after figures 3 and 4; conventions in `alexnet.figures.base`."""
+"""Figures of what a trained network has learned, after the paper's figures 3 and 4, and of where training starts."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ..errors import NothingToDraw
 from ..training.kernels import colour_selectivity, tower_means
-from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, themed
+from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, drawing, label, needed
 from .diagrams import Pixels
 
-
-def _tight() -> ConstrainedLayoutEngine:
-    return ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+NO_KERNELS = "There are no kernels to draw; `make runs` makes the missing records."
 
 
 def kernels(weights: np.ndarray, title: str, columns: int = 12) -> Drawn:
@@ -22,29 +17,24 @@ def kernels(weights: np.ndarray, title: str, columns: int = 12) -> Drawn:
 
     Within a tower, kernels come in the order of their colour selectivity. Raises `NothingToDraw` without kernels.
     """
-    if not len(weights):
-        raise NothingToDraw("There are no kernels to draw; `make runs` makes the missing records.")
+    needed(len(weights), NO_KERNELS)
     weights = np.asarray(weights, dtype=np.float64)
-    selectivity = colour_selectivity(weights)
-    half = len(weights) // 2
+    selectivity, half = colour_selectivity(weights), len(weights) // 2
     rows = -(-half // columns)
-    with themed():
-        figure = Figure(figsize=(0.62 * columns + 1.4, 0.66 * 2 * rows + 0.9), layout=_tight())
-        axes = figure.subplots(2 * rows, columns, squeeze=False)
+    size = (0.62 * columns + 1.4, 0.66 * 2 * rows + 0.9)
+    with drawing(*size, 2 * rows, columns, heading=title, tight=True, squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for tower in (0, 1):
             order = tower * half + np.argsort(selectivity[tower * half : (tower + 1) * half])
             for place, kernel in enumerate(order):
-                axis = axes[tower * rows + place // columns, place % columns]
                 image = weights[kernel].transpose(1, 2, 0)
                 low, high = image.min(), image.max()
+                axis = axes[tower * rows + place // columns, place % columns]
                 axis.imshow(np.round((image - low) / max(high - low, 1e-12), 3), interpolation="nearest")
-            axes[tower * rows, 0].text(
-                -0.15, 0.5, f"tower {tower + 1}", transform=axes[tower * rows, 0].transAxes, ha="right", va="center",
-                fontsize=9,
-            )  # fmt: skip
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+            axis = axes[tower * rows, 0]
+            beside = {"transform": axis.transAxes, "ha": "right", "va": "center", "fontsize": 9}
+            axis.text(-0.15, 0.5, f"tower {tower + 1}", **beside)
     said = " and ".join(f"{mean:.3f} in tower {place}" for place, mean in enumerate(tower_means(weights), start=1))
     return figure, f"The {len(weights)} kernels of the first layer. Mean colour selectivity (0 grey, 1 colour): {said}."
 
@@ -54,12 +44,9 @@ def selectivities(found: Mapping[str, np.ndarray], title: str) -> Drawn:
 
     Raises `NothingToDraw` without runs.
     """
-    if not found:
-        raise NothingToDraw("There are no kernels to draw; `make runs` makes the missing records.")
+    needed(found, NO_KERNELS)
     said = []
-    with themed():
-        figure = Figure(figsize=(7.5, 1.2 + 0.62 * len(found)), layout="constrained")
-        axis = figure.subplots()
+    with drawing(7.5, 1.2 + 0.62 * len(found)) as (figure, axis):
         for row, (name, weights) in enumerate(found.items()):
             values = colour_selectivity(weights)
             half = len(values) // 2
@@ -69,15 +56,12 @@ def selectivities(found: Mapping[str, np.ndarray], title: str) -> Drawn:
                 axis.plot([part.mean()], [height], "os"[tower], color=PALETTE[tower], markersize=7)
             said.append("{}: {:.3f} and {:.3f}".format(name, *tower_means(weights)))
         axis.set_yticks(range(len(found)), list(found))
-        axis.set_ylim(len(found) - 0.5, -0.6)
-        axis.set_xlim(0, 1)
+        axis.set(ylim=(len(found) - 0.5, -0.6), xlim=(0, 1), title=title)
         axis.set_xlabel("colour selectivity of a kernel: share of its energy that is colour")
-        axis.set_title(title)
         for tower in (0, 1):
-            axis.annotate(
-                f"tower {tower + 1}", (0.01 + 0.13 * tower, -0.42), xycoords=("axes fraction", "data"),
-                color=PALETTE[tower], va="center", fontsize=9, fontweight="bold",
-            )  # fmt: skip
+            at, bold = (0.01 + 0.13 * tower, -0.42), {"va": "center", "fontsize": 9, "fontweight": "bold"}
+            place = {"xycoords": ("axes fraction", "data"), "color": PALETTE[tower]}
+            axis.annotate(f"tower {tower + 1}", at, **place, **bold)
     return figure, f"Colour selectivity of first-layer kernels, mean of each tower. {'; '.join(said)}."
 
 
@@ -91,9 +75,8 @@ def ranked_labels(
 ) -> Drawn:
     """Test images with their five most probable labels as bars, the true one marked (figure 4, left)."""
     rows = -(-len(images) // columns)
-    with themed():
-        figure = Figure(figsize=(2.3 * columns, 2.9 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.25, 1] * rows)
+    panels = {"heading": title, "squeeze": False, "height_ratios": [1.25, 1] * rows}
+    with drawing(2.3 * columns, 2.9 * rows + 0.4, 2 * rows, columns, **panels) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for place, (image, true) in enumerate(zip(images, truth, strict=True)):
@@ -101,13 +84,10 @@ def ranked_labels(
             axes[row, column].imshow(image, interpolation="nearest")
             axes[row, column].set_title(true, fontsize=10, fontweight="normal", loc="center")
             bars = axes[row + 1, column]
-            for rank, (label, share) in enumerate(zip(labels[place], probabilities[place], strict=True)):
-                colour = VERMILION if label == true else BLUE
-                bars.barh(rank, share, color=colour, alpha=0.85, height=0.8)
-                bars.text(0.02, rank, label, va="center", fontsize=8, color=BLACK)
-            bars.set_xlim(0, 1)
-            bars.set_ylim(len(labels[place]) - 0.4, -0.6)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+            for rank, (name, share) in enumerate(zip(labels[place], probabilities[place], strict=True)):
+                bars.barh(rank, share, color=VERMILION if name == true else BLUE, alpha=0.85, height=0.8)
+                bars.text(0.02, rank, name, va="center", fontsize=8, color=BLACK)
+            bars.set(xlim=(0, 1), ylim=(len(labels[place]) - 0.4, -0.6))
     right = sum(ranked[0] == true for ranked, true in zip(labels, truth, strict=True))
     among = sum(true in ranked for ranked, true in zip(labels, truth, strict=True))
     return figure, (
@@ -123,41 +103,35 @@ def neighbours(
     title: str,
 ) -> Drawn:
     """Test images in the first column, then their nearest training images, framed where the class is another."""
-    kinds = list(nearest)
-    count = len(nearest[kinds[0]][0])
-    columns = 1 + len(kinds) * count
-    with themed():
-        figure = Figure(figsize=(0.66 * columns + 0.3, 0.68 * len(queries) + 0.8), layout=_tight())
-        axes = figure.subplots(len(queries), columns, squeeze=False)
+    count = len(next(iter(nearest.values()))[0])
+    columns = 1 + len(nearest) * count
+    size, small = (0.66 * columns + 0.3, 0.68 * len(queries) + 0.8), {"fontsize": 9, "fontweight": "normal"}
+    with drawing(*size, len(queries), columns, heading=title, tight=True, squeeze=False) as (figure, axes):
         for axis in axes.flat:
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         for row, query in enumerate(queries):
             axes[row, 0].imshow(query, interpolation="nearest")
-            for kind, name in enumerate(kinds):
-                for place in range(count):
-                    axis = axes[row, 1 + kind * count + place]
-                    axis.imshow(nearest[name][row][place], interpolation="nearest")
-                    if not same[name][row][place]:
-                        axis.spines[:].set(visible=True, color=VERMILION, linewidth=2.5)
-        axes[0, 0].set_title("test", fontsize=9, fontweight="normal", loc="center")
-        for kind, name in enumerate(kinds):
-            axes[0, 1 + kind * count].set_title(f"nearest in {name}", fontsize=9, fontweight="normal", loc="left")
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    shares = ", ".join(f"{np.mean(same[name]):.0%} nearest in {name}" for name in kinds)
+            images = [image for found in nearest.values() for image in found[row]]
+            right = [known for kind in nearest for known in same[kind][row]]
+            for axis, image, known in zip(axes[row, 1:], images, right, strict=True):
+                axis.imshow(image, interpolation="nearest")
+                if not known:
+                    axis.spines[:].set(visible=True, color=VERMILION, linewidth=2.5)
+        axes[0, 0].set_title("test", loc="center", **small)
+        for place, name in enumerate(nearest):
+            axes[0, 1 + place * count].set_title(f"nearest in {name}", loc="left", **small)
+    shares = ", ".join(f"{np.mean(same[name]):.0%} nearest in {name}" for name in nearest)
     return figure, f"{len(queries)} test images and their nearest training images. Of the same class: {shares}."
 
 
 def feature_maps(maps: Mapping[str, np.ndarray], image: Pixels, title: str, shown: int = 10) -> Drawn:
     """The strongest maps of each layer for one image: layer -> [channels, H, W]; the image stands first."""
-    with themed():
-        figure = Figure(figsize=(0.72 * (shown + 1) + 0.6, 0.78 * len(maps) + 0.7), layout=_tight())
-        axes = figure.subplots(len(maps), shown + 1, squeeze=False)
+    size, alive = (0.72 * (shown + 1) + 0.6, 0.78 * len(maps) + 0.7), []
+    with drawing(*size, len(maps), shown + 1, heading=title, tight=True, squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         axes[0, 0].imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")  # grey if it has one channel
-        alive = []
         for row, (name, values) in enumerate(maps.items()):
             values = np.asarray(values, dtype=np.float64)
             strength = values.mean(axis=(1, 2))
@@ -165,11 +139,8 @@ def feature_maps(maps: Mapping[str, np.ndarray], image: Pixels, title: str, show
             for place, channel in enumerate(np.argsort(-strength)[:shown], start=1):
                 axes[row, place].imshow(np.round(values[channel], 2), cmap="gray", interpolation="nearest")
             axes[row, 1].set_title(name, fontsize=9, fontweight="normal", loc="left", pad=2)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    return (
-        figure,
-        f"Feature maps of one image, the strongest of each layer. Maps that respond at all: {', '.join(alive)}.",
-    )
+    said = f"Feature maps of one image, the strongest of each layer. Maps that respond at all: {', '.join(alive)}."
+    return figure, said
 
 
 def starts(table: pd.DataFrame, trained_from: float, title: str) -> Drawn:
@@ -178,25 +149,17 @@ def starts(table: pd.DataFrame, trained_from: float, title: str) -> Drawn:
     `table` has a row a run: `start`, `predicted` (scale of the scores), `error` in percent. Raises
     `NothingToDraw` for an empty one.
     """
-    if not len(table):
-        raise NothingToDraw("There is no run to draw; `make runs` makes the missing records.")
+    needed(len(table), "There is no run to draw; `make runs` makes the missing records.")
     said = []
-    with themed():
-        figure = Figure(figsize=(7.8, 5.2), layout="constrained")
-        axis = figure.subplots()
+    with drawing(7.8, 5.2) as (figure, axis):
         axis.axhline(trained_from, color=GREY, linewidth=1, zorder=0)
-        axis.annotate(
-            "counts as trained below", (1, trained_from), (0, -4), xycoords=("axes fraction", "data"),
-            textcoords="offset points", ha="right", va="top", fontsize=9, color=GREY,
-        )  # fmt: skip
+        right = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top", "color": GREY}
+        label(axis, "counts as trained below", (1, trained_from), (0, -4), **right)
         for place, (start, rows) in enumerate(table.groupby("start", sort=False)):
-            colour, marker = PALETTE[place % len(PALETTE)], "osD^v<>pXP*h"[place % 12]
-            axis.plot(rows["predicted"], rows["error"], marker, color=colour, markersize=7, alpha=0.8, label=str(start))
+            style = {"color": PALETTE[place % 4], "markersize": 7, "alpha": 0.8, "label": str(start)}
+            axis.plot(rows["predicted"], rows["error"], "osD^v<>pXP*h"[place % 12], **style)
             said.append(f"{start}: predicted {rows['predicted'].mean():.1e}, error {rows['error'].mean():.0f}%")
-        axis.set_xscale("log")
         figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-        axis.set_ylim(0, 100)
         axis.set_xlabel("predicted size of the scores before training (logarithmic)")
-        axis.set_ylabel("training error at the end (%)")
-        axis.set_title(title)
+        axis.set(xscale="log", ylim=(0, 100), ylabel="training error at the end (%)", title=title)
     return figure, f"Training error after the budget against the predicted size of the scores. {'; '.join(said)}."

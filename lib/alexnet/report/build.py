@@ -22,7 +22,7 @@ from ..errors import NothingToDraw, ReportError
 from ..experiments import profiles, published_results, transfer_results
 from ..experiments.profiles import Planned
 from ..experiments.published_runs import published_runs
-from ..figures import base, display
+from ..figures import display, forest
 from ..networks import anatomy
 from ..paper.claims import Question, Reimplementation, claims, history, published
 from ..records.record import RunRecord
@@ -259,7 +259,7 @@ def _row(row: board.Row, runs: Runs, sources: Sequence[Path]) -> front.Row:
         figure = question.figure
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
         if not math.isnan(effect.estimate):
-            drawing = front.Drawing.of(*base.in_margins(row), paper, question.comparable is not None)
+            drawing = front.Drawing.of(*forest.in_margins(row), paper, question.comparable is not None)
     reason = "" if answers.waits(row) and effect is None else row.verdict.reason
     return front.Row(
         id=row.link,
@@ -322,7 +322,7 @@ def _href(page: str, sources: Sequence[Path]) -> str:
 
 def _forest(rows: Sequence[board.Row]) -> front.Picture | None:
     try:
-        data, metadata = display.bundle(*base.forest_plot(rows))
+        data, metadata = display.bundle(*forest.forest_plot(rows))
     except NothingToDraw:
         return None
     details = metadata["image/png"]

@@ -1,31 +1,43 @@
 """What the notebook on the published reimplementations shows, a function a cell; records that are missing are named."""
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 
 from ..experiments import published_results
-from ..experiments.published_results import Found, find, protocol
+from ..experiments.published_results import Accuracy, ArmResult, Found, find, protocol
 from ..experiments.published_runs import PAPER_START, PUBLISHED_32, SHARE
 from ..experiments.reimplementations import PROTOCOLS, TOWERS_32
-from ..figures import published as figures_published
 from ..figures import tables
+from ..figures.base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, drawing, needed
+from ..figures.curves import Value, along, mean_of, over_epochs, whole_epochs
+from ..figures.diagrams import Pixels, gallery
 from ..figures.display import show
-from ..figures.tables import say
+from ..figures.learned import feature_maps
+from ..figures.tables import counted, say
 from ..networks import models
-from ..paper.claims import published
+from ..paper.claims import Log, published
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
+from ..training import batches
 from ..training.batches import side_of
 
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
 ARMS = {
     "train accuracy": ".1%", "validation accuracy": ".1%", "test accuracy": ".1%", "seconds an epoch": ".0f",
 }  # fmt: skip
+LAYERS = {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"}
 CHANCE_MARGIN = 0.02  # a training error so close to that of guessing has not begun to fall
+SHOWN = 20  # images of a grid of predictions
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
 
 
 def not_run(command: str) -> None:
@@ -39,12 +51,13 @@ def describe(row: str) -> None:
     tables.show(published_results.published_figures(entry), f"What was published: {entry.title}")
     source = "read in its code" if entry.code_read else "from its description; its code was not found"
     paragraphs = [f"**Network.** {entry.network}. Input: {entry.input}.", f"**Protocol** ({source}). {entry.protocol}."]
-    for name, found in (
-        ("Flaws", entry.flaws),
-        ("Contradictions", entry.inconsistencies),
-        ("What we take", entry.taken),
-        ("Open questions", entry.open_questions),
-    ):
+    named = {
+        "Flaws": entry.flaws,
+        "Contradictions": entry.inconsistencies,
+        "What we take": entry.taken,
+        "Open questions": entry.open_questions,
+    }
+    for name, found in named.items():
         if found:
             said = "; ".join(found)
             paragraphs.append(f"**{name}.** {said[0].upper()}{said[1:]}.")
@@ -61,13 +74,13 @@ def layers(spec: RunSpec) -> pd.DataFrame:
 
 def network(row: str, variant: bool = False) -> None:
     """The network, layer by layer, and its number of parameters beside the published one."""
-    entry, spec = published()[row], TOWERS_32 if variant else PROTOCOLS[row]
-    table = layers(spec)
+    published_count = None if variant else published()[row].parameters
+    table = layers(TOWERS_32 if variant else PROTOCOLS[row])
     total = int(table["parameters"].sum())
     said = f"{total:,} parameters"
-    if entry.parameters is not None and not variant:
-        said += ", as published" if total == entry.parameters else f"; published are {entry.parameters:,}"
-    tables.show(table, f"The network: {said}", {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"})
+    if published_count is not None:
+        said += ", as published" if total == published_count else f"; published are {published_count:,}"
+    tables.show(table, f"The network: {said}", LAYERS)
 
 
 def beside(row: str, found: Found) -> None:
@@ -80,48 +93,44 @@ def beside(row: str, found: Found) -> None:
     if not result.records:
         not_run(result.command)
         return
-    verdict = published_results.verdict(entry, arms)
-    own = published_results.own(row, arms)
-    words = [f"**{verdict.label.capitalize()}.** {verdict.reason}"]
+    verdict, own = published_results.verdict(entry, arms), published_results.own(row, arms)
+    said = f"**{verdict.label.capitalize()}.** {verdict.reason}"
     if own:
-        words.append(f"As its own protocol measures ({published_results.MEASURED_AS[row]}), ours is {own.text}.")
+        said += f" As its own protocol measures ({published_results.MEASURED_AS[row]}), ours is {own.text}."
     elif result.arm.partial:
-        words.append("On a share of the images the test set is looked at once, so its own measure has no value here.")
-    say(" ".join(words))
+        said += " On a share of the images the test set is looked at once, so its own measure has no value here."
+    say(said)
     tables.show(published_results.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
-    first = result.records[0]
-    tables.show(published_results.splits_table(entry, first), f"The three splits, {result.arm.share}, seed 0", SPLITS)
+    splits = published_results.splits_table(entry, result.records[0])
+    tables.show(splits, f"The three splits, {result.arm.share}, seed 0", SPLITS)
 
 
 def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
     """Curves, per-class figures, confusion, predictions right and wrong, and feature maps of the first run."""
-    entry = published()[row]
-    result = find(found.get(row, []), name) if name else protocol(found.get(row, []))
+    entry, arms = published()[row], found.get(row, [])
+    result = find(arms, name) if name else protocol(arms)
     if result is None or not result.records:
         return
     record, share = result.records[0], result.arm.share
-    log = None if result.arm.partial else entry.log
-    show(*figures_published.training_curves(record, f"How does it learn? ({share})", log))
+    show(*training_curves(record, f"How does it learn? ({share})", None if result.arm.partial else entry.log))
     ours, theirs = published_results.class_table(record, store), published_results.published_class_table(entry)
-    tables.show(ours, f"Every class on every split, ours ({share})", dict.fromkeys(ours.columns[1:], ".4f"))
-    if theirs is not None:
-        tables.show(theirs, "Every class on every split, as published", dict.fromkeys(theirs.columns[1:], ".4f"))
-    show(*figures_published.confusion(record, store, "Which classes are taken for which?"))
+    for table, whose in ((ours, f"ours ({share})"), (theirs, "as published")):
+        if table is not None:
+            tables.show(table, f"Every class on every split, {whose}", dict.fromkeys(table.columns[1:], ".4f"))
+    show(*confusion(record, store, "Which classes are taken for which?"))
     for right in (True, False):
-        title = f"What is seen {'rightly' if right else 'wrongly'}?"
-        show(*figures_published.predictions(record, store, right, title))
-    show(*figures_published.maps(record, store, "What does each layer make of one image?"))
+        show(*predictions(record, store, right, f"What is seen {'rightly' if right else 'wrongly'}?"))
+    show(*maps(record, store, "What does each layer make of one image?"))
 
 
 def remedies(found: Found) -> None:
     """What each remedy against overfitting buys, after the same number of epochs."""
-    arms = {result.arm.title: result for result in found.get("cifar-bn", [])}
-    have = {title: result.records for title, result in arms.items() if result.records}
-    missing = [result for result in arms.values() if len(result.records) < result.planned]
+    arms = found.get("cifar-bn", [])
+    have = {result.arm.title: result.records for result in arms if result.records}
     if len(have) > 1:
-        show(*figures_published.remedies(have, "What does each remedy buy?"))
+        show(*draw_remedies(have, "What does each remedy buy?"))
         tables.show(at_same_epoch(have), "After the same number of epochs, means over seeds", ARMS)
-    for result in missing[:1]:
+    for result in [result for result in arms if len(result.records) < result.planned][:1]:
         not_run(result.command)
 
 
@@ -133,45 +142,37 @@ def at_same_epoch(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
         rows = [record.history[epochs - 1] for record in records]
         train = 1 - sum(row.train_error for row in rows) / len(rows)
         valid = 1 - sum(row.valid_error for row in rows) / len(rows)
-        lines.append(
-            {
-                "arm": title,
-                "epochs": f"{epochs}",
-                "train accuracy": train,
-                "validation accuracy": valid,
-                "train less validation": f"{100 * (train - valid):.1f} points",
-            }
-        )
-    return pd.DataFrame(lines)
+        lines.append((title, f"{epochs}", train, valid, f"{100 * (train - valid):.1f} points"))
+    columns = ["arm", "epochs", "train accuracy", "validation accuracy", "train less validation"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _clean(result: ArmResult) -> Accuracy | None:
+    return published_results.accuracy(map(published_results.clean_accuracy, result.records), result.records)
 
 
 def variant(found: Found) -> None:
     """The row's open line: accuracy and time of the variant for 32 pixels, beside the faithful network's."""
-    entry, arms = published()["cifar-towers"], found.get("cifar-towers", [])
-    result = find(arms, PUBLISHED_32)
+    entry, result = published()["cifar-towers"], find(found.get("cifar-towers", []), PUBLISHED_32)
     if result is None or not result.records:
         not_run("make runs CLAIM=cifar-towers")
         return
     own = published_results.accuracy(
         (published_results.own_accuracy("cifar-towers", record) for record in result.records), result.records
     )
-    clean = published_results.accuracy(map(published_results.clean_accuracy, result.records), result.records)
-    line = published_results.arms_table([result]).iloc[0]
+    clean, first = _clean(result), result.records[0]
+    seconds = published_results.arms_table([result]).loc[0, "seconds an epoch"]
     theirs = next(figure for figure in entry.figures if figure.metric == "time per epoch")
-    place = result.records[0].environment.place
-    table = pd.DataFrame(
-        [
-            {"model": "224 pixels, published", "accuracy": f"{entry.headline.value:g}%",
-             "time an epoch": f"{theirs.value:g} s ({theirs.measured_on})"},
-            {"model": f"32 pixels, ours, {published_results.MEASURED_AS['cifar-towers']}",
-             "accuracy": own.text if own else None, "time an epoch": f"{line['seconds an epoch']:.0f} s ({place})"},
-            {"model": "32 pixels, ours, clean protocol", "accuracy": clean.text if clean else None,
-             "time an epoch": None},
-        ]
-    )  # fmt: skip
+    measured = published_results.MEASURED_AS["cifar-towers"]
+    rows = [
+        ("224 pixels, published", f"{entry.headline.value:g}%", f"{theirs.value:g} s ({theirs.measured_on})"),
+        (f"32 pixels, ours, {measured}", own and own.text, f"{seconds:.0f} s ({first.environment.place})"),
+        ("32 pixels, ours, clean protocol", clean and clean.text, None),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "accuracy", "time an epoch"])
     tables.show(table, f"The line that was left open ({result.arm.share})")
-    tables.show(published_results.splits_table(entry, result.records[0]).iloc[:, [0, 1, 3]], "The three splits, seed 0",
-                SPLITS)  # fmt: skip
+    splits = published_results.splits_table(entry, first)[["split", "loss", "accuracy"]]
+    tables.show(splits, "The three splits, seed 0", SPLITS)
 
 
 def enlarging(found: Found) -> None:
@@ -182,17 +183,16 @@ def enlarging(found: Found) -> None:
     if not enlarged or not small or not enlarged.records or not small.records:
         not_run("make runs CLAIM=cifar-towers")
         return
-    one, other = enlarged.records[0], small.records[0]
-    show(*figures_published.images_seen({"224 pixels": one, "32 pixels": other}, "Does enlarging cost accuracy?"))
-    both = [published_results.accuracy(map(published_results.clean_accuracy, r.records), r.records)
-            for r in (enlarged, small)]  # fmt: skip
-    if both[0] and both[1]:
-        gain = both[1].mean - both[0].mean
-        way = "more" if gain > 0 else "less"
-        meet = both[0].interval[0] <= both[1].interval[1] and both[1].interval[0] <= both[0].interval[1]
+    records = {"224 pixels": enlarged.records[0], "32 pixels": small.records[0]}
+    show(*images_seen(records, "Does enlarging cost accuracy?"))
+    one, other = _clean(enlarged), _clean(small)
+    if one and other:
+        gain = other.mean - one.mean
+        meet = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
         say(
-            f"Test accuracy: {both[0].text} with 224 pixels, {both[1].text} with 32: {abs(gain):.2f} points {way} "
-            f"without enlarging ({enlarged.arm.share}). The intervals {'meet' if meet else 'do not meet'}."
+            f"Test accuracy: {one.text} with 224 pixels, {other.text} with 32: {abs(gain):.2f} points "
+            f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.arm.share}). The intervals "
+            f"{'meet' if meet else 'do not meet'}."
         )
 
 
@@ -200,29 +200,154 @@ def paper_start(found: Found) -> None:
     """Whether the network begins to learn from the paper's initial weights, where it does from the author's own."""
     every = found.get("cifar-towers", [])
     for result in every:
-        if not result.arm.name.startswith(PAPER_START):
-            continue
-        if not result.records:
+        if result.arm.name.startswith(PAPER_START) and not result.records:
             not_run(result.command)
-            continue
-        twin = protocol(every) if result.arm.name == PAPER_START else find(every, PUBLISHED_32)
-        say(f"**{result.arm.title.capitalize()}**: {_begun(result.records, twin.records if twin else ())}")
+        elif result.arm.name.startswith(PAPER_START):
+            twin = protocol(every) if result.arm.name == PAPER_START else find(every, PUBLISHED_32)
+            say(f"**{result.arm.title.capitalize()}**: {_begun(result.records, twin.records if twin else ())}")
 
 
 def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
     """Whether runs from the paper's weights begin to learn, beside runs from the author's after as many epochs."""
     last = min(len(record.history) for record in (*paper, *own))
     chance = 1 - 1 / paper[0].spec.net.classes
-    errors = [[record.history[last - 1].train_error for record in records] for records in (paper, own)]
-    learns = [bool(arm) and statistics.fmean(arm) <= chance - CHANCE_MARGIN for arm in errors]
-    said = (
-        f"after {last} epochs of {len(paper)} run{'s' if len(paper) > 1 else ''}, the training error is "
-        f"{statistics.fmean(errors[0]):.1%} ({chance:.0%} is guessing)"
+    ours, theirs = (
+        statistics.fmean(record.history[last - 1].train_error for record in arm) if arm else 1.0 for arm in (paper, own)
     )
+    runs = counted(len(paper), "run")
+    said = f"after {last} epochs of {runs}, the training error is {ours:.1%} ({chance:.0%} is guessing)"
     if own:
-        said += f", and {statistics.fmean(errors[1]):.1%} from the weights that the author draws instead"
-    if learns[0]:
+        said += f", and {theirs:.1%} from the weights that the author draws instead"
+    if ours <= chance - CHANCE_MARGIN:
         return f"{said}. It does not fail."
-    if learns[1]:
+    if theirs <= chance - CHANCE_MARGIN:
         return f"{said}. It does fail, where the other start has begun to learn."
     return f"{said}. So few steps tell nothing about the start: no other start is known to have learned by then."
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Drawn:
+    """Loss and accuracy against epochs on training, validation and, where it was written down, test images.
+
+    The published log, if there is one, lies under them in grey.
+    """
+    lines: list[tuple[str, str, Value, Value]] = [
+        ("training, as it came", BLUE, lambda e: e.train_loss, lambda e: e.train_error),
+        ("validation", VERMILION, lambda e: e.valid_loss, lambda e: e.valid_error),
+    ]
+    last, epochs = record.history[-1], len(record.history)
+    if last.test_error is not None:
+        lines.append(("test, not chosen by", GREEN, lambda e: e.test_loss, lambda e: e.test_error))
+    with drawing(9.5, 4.3, 1, 2, heading=textwrap.fill(title, 90)) as (figure, (losses, accuracies)):
+        if log is not None:
+            _published(losses, accuracies, log)
+        for name, colour, loss, error in lines:
+            style = {"color": colour, "label": name, "marker": "o" if epochs == 1 else None}
+            over_epochs(losses, along(record, loss), **style)
+            over_epochs(accuracies, 100 * (1 - along(record, error)), **style)
+        for axis, name in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
+            whole_epochs(axis)
+            axis.set(xlabel="epochs", ylabel=name)
+        below = {"loc": "outside lower center", "ncols": len(losses.lines)}  # of both: curves may fill either panel
+        figure.legend(*losses.get_legend_handles_labels(), frameon=False, fontsize=9, **below)
+    said = (
+        f"Loss and accuracy after each of {epochs} epochs. At the end, the training accuracy is "
+        f"{1 - last.train_error:.1%}, the validation accuracy {1 - last.valid_error:.1%}"
+    )
+    if log is not None:
+        said += f"; published were {log.train_accuracy[-1]:.1%} and {log.validation_accuracy[-1]:.1%}"
+    return figure, f"{said}."
+
+
+def _published(losses: Axes, accuracies: Axes, log: Log) -> None:
+    for name, line, loss, accuracy in (
+        ("published, training", "solid", log.train_loss, log.train_accuracy),
+        ("published, validation", "dashed", log.validation_loss, log.validation_accuracy),
+    ):
+        style = {"color": GREY, "linestyle": line, "linewidth": 1.1, "label": name}
+        over_epochs(losses, np.array(loss), **style)
+        over_epochs(accuracies, 100 * np.array(accuracy), **style)
+
+
+def draw_remedies(found: Mapping[str, Sequence[RunRecord]], title: str) -> Drawn:
+    """Training (as it came) and validation accuracy against epochs, an arm a colour: how far apart do they lie?"""
+    arms = needed({name: records for name, records in found.items() if records})
+    said = []
+    with drawing(9.5, 4.4) as (figure, axis):
+        for place, (name, records) in enumerate(arms.items()):
+            valid = mean_of([100 * (1 - along(record, lambda epoch: epoch.valid_error)) for record in records])
+            train = mean_of([100 * (1 - along(record, lambda epoch: epoch.train_error)) for record in records])
+            colour = (*PALETTE, GREY)[place % 5]
+            over_epochs(axis, valid, color=colour, linestyle="solid", label=name)
+            over_epochs(axis, train, color=colour, linestyle="dotted")
+            said.append(f"{name}: training {train[-1]:.1f}%, validation {valid[-1]:.1f}% after {len(valid)} epochs")
+        axis.set_xlim(0, max(len(record.history) for records in arms.values() for record in records))
+        whole_epochs(axis)
+        axis.set_xlabel("epochs (solid: validation, dotted: training as it came)")
+        axis.set(ylabel="accuracy (%)", title=title)
+        axis.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure, f"Training and validation accuracy of {len(arms)} recipes. {'; '.join(said)}."
+
+
+def images_seen(found: Mapping[str, RunRecord], title: str) -> Drawn:
+    """Validation accuracy against the training images seen, so that runs of other sizes can be compared."""
+    needed(found)
+    said = []
+    with drawing(8.0, 4.2) as (figure, axis):
+        for place, (name, record) in enumerate(found.items()):
+            size = record.spec.recipe.batch_size
+            an_epoch = len(batches.split_for(record.spec)[1]) // size * size
+            values = 100 * (1 - along(record, lambda epoch: epoch.valid_error))
+            seen = an_epoch * np.arange(1, len(values) + 1) / 1000
+            axis.plot(seen, values, marker="o", markersize=3, color=PALETTE[place % 4], label=name)
+            said.append(f"{name}: {values[-1]:.1f}% after {seen[-1]:,.0f} thousand images")
+        axis.set(xlabel="training images seen (thousands)", ylabel="validation accuracy (%)", title=title)
+        axis.legend(frameon=False, fontsize=9)
+    return figure, f"Validation accuracy against training images seen. {'; '.join(said)}."
+
+
+def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
+    """How many test images of each class (rows) were taken for each class (columns)."""
+    from sklearn.metrics import confusion_matrix  # a second to import
+
+    labels, predicted = published_results.labelled(record, store)["test"]
+    classes = batches.split_of(record.spec.dataset)[0].classes
+    counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    most = counts.sum(axis=1).max()
+    with drawing(6.6, 5.6) as (figure, axis):
+        axis.imshow(counts, cmap="Blues", vmin=0, vmax=most)
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if count > most / 2 else "black"
+            axis.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
+        axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axis.set_yticks(range(len(classes)), classes)
+        axis.set(xlabel="predicted", ylabel="true", title=title)
+    wrong = counts - np.diag(counts.diagonal())
+    row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+    return figure, (
+        f"Confusion matrix on {counts.sum():,} test images; {counts.trace() / counts.sum():.1%} are right. The most "
+        f"frequent mistake: {wrong.max()} of {counts[row].sum()} images of {classes[row]} taken for {classes[column]}."
+    )
+
+
+def predictions(record: RunRecord, store: Store, right: bool, title: str) -> Drawn:
+    """The first test images whose prediction is right, or wrong, with what each was taken for."""
+    labels, predicted = published_results.labelled(record, store)["test"]
+    dataset, kind = batches.split_of(record.spec.dataset)[0], "right" if right else "wrong"
+    every = needed(np.flatnonzero((labels == predicted) == right).tolist(), f"No prediction is {kind}.")
+    chosen, names = every[:SHOWN], dataset.classes
+    words = [names[predicted[place]] + ("" if right else f",\nis {names[labels[place]]}") for place in chosen]
+    figure = gallery(dataset.test_images[chosen], words, heading=title, size=0.95)
+    said = ", ".join(word.replace("\n", " ") for word in words[:3])
+    return figure, f"The first {len(chosen)} of {len(every):,} test images with a {kind} prediction: {said}, and so on."
+
+
+def maps(record: RunRecord, store: Store, title: str) -> Drawn:
+    """What each convolution's nonlinearity makes of the first test image."""
+    arrays = store.predictions(record)
+    found = {name.removeprefix("maps_"): values for name, values in arrays.items() if name.startswith("maps_")}
+    needed(found, "No feature maps were kept of this run.")
+    image: Pixels = batches.split_of(record.spec.dataset)[0].test_images[0]
+    return feature_maps(found, image, title)

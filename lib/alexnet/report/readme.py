@@ -13,7 +13,7 @@ from ..experiments import profiles, published_results, transfer_results
 from ..experiments.published_results import Found
 from ..experiments.published_runs import published_runs
 from ..experiments.transfer_results import Runs
-from ..figures import base
+from ..figures import base, forest
 from ..figures.display import describe
 from ..networks.anatomy import exact_counts
 from ..paper.claims import published
@@ -119,7 +119,7 @@ def _cell(text: str) -> str:
 
 def _forest(rows: Sequence[Row]) -> tuple[bytes, str, str]:
     """The forest plot as SVG, its alt text, and a digest of what it draws, which the SVG holds as well."""
-    figure, alt = base.forest_plot(rows)
+    figure, alt = forest.forest_plot(rows)
     alt = alt.partition(". ")[0] + "."  # the table below has the numbers
     digest = describe(figure)
     content = io.BytesIO()

@@ -1,38 +1,53 @@
 """What the notebook on transfer shows, a function a cell; runs without a record are named with their command."""
 
-import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..experiments import transfer_results
 from ..experiments.published_results import Accuracy
 from ..experiments.transfer import ALL, CLASSIFIER
 from ..experiments.transfer_results import RANDOM, Runs
-from ..figures import tables, transfer
+from ..figures import tables
+from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, drawing, label, needed
+from ..figures.curves import along, over_epochs, whole_epochs
 from ..figures.display import show_if_any
 from ..figures.tables import say
 from ..paper.claims import published
+from ..records.record import RunRecord
 from . import published_report
 
 ROW = "cifar-transfer"
 REFERENCES = ("cifar-upscaled-scratch", "cifar-finetuned-2015", "cifar-finetuned")  # what others published
 COMMAND = "make runs CLAIM=transfer"
+MISSING = f"There is no transfer run to draw; `{COMMAND}` makes the missing ones."
+STYLES = {  # colour, line and marker of an approach
+    "linear probe": (BLUE, "dashed", "s"),
+    "new classifier": (BLUE, "solid", "o"),
+    "fine-tuning": (GREEN, "solid", "D"),
+    "random start": (VERMILION, "solid", "^"),
+}
+OTHERS = (PURPLE, "dotted", "v")
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
 
 
 def state(profile: str, runs: Runs) -> None:
     """How many of the runs have their records, and what makes the others."""
+    lacking = transfer_results.missing(runs)
     if not transfer_results.approaches(profile):
         say("*This profile has no transfer runs: computing the features alone takes longer than it has.*")
-        return
-    lacking = transfer_results.missing(runs)
-    if not lacking:
+    elif not lacking:
         say(f"All {len(runs)} runs have their records.")
-        return
-    command = COMMAND if profile == "cpu" else f"{COMMAND} PROFILE={profile}"
-    say(
-        f"*{lacking} of the {len(runs)} runs that can be named now wait for their records:* `{command}` makes them. "
-        "The runs that count are named once their learning rate is chosen."
-    )
+    else:
+        command = COMMAND if profile == "cpu" else f"{COMMAND} PROFILE={profile}"
+        say(
+            f"*{lacking} of the {len(runs)} runs that can be named now wait for their records:* `{command}` makes "
+            "them. The runs that count are named once their learning rate is chosen."
+        )
 
 
 def sources(runs: Runs) -> None:
@@ -49,53 +64,46 @@ def sources(runs: Runs) -> None:
 def network() -> None:
     """The network of the fine-tuned approaches, layer by layer."""
     table = published_report.layers(CLASSIFIER)
-    total = int(table["parameters"].sum())
-    formats = {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"}
-    tables.show(table, f"torchvision's convolutional layers and a new classifier: {total:,} parameters", formats)
+    said = f"torchvision's convolutional layers and a new classifier: {table['parameters'].sum():,} parameters"
+    tables.show(table, said, published_report.LAYERS)
+
+
+def _table(table: pd.DataFrame, caption: str) -> bool:
+    """Show a table if it has rows; whether it had."""
+    if len(table):
+        tables.show(table, caption)
+    return len(table) > 0
 
 
 def approaches(profile: str) -> None:
     """What each approach starts from, and how much of it is run."""
-    table = transfer_results.described(profile)
-    if len(table):
-        tables.show(table, "Approaches (epochs and seeds for each number of images)")
+    _table(transfer_results.described(profile), "Approaches (epochs and seeds for each number of images)")
 
 
 def rates(runs: Runs) -> None:
     """The learning rates that were tried, and where a better one may lie beyond them."""
-    table = transfer_results.rates(runs)
-    if len(table):
-        tables.show(table, "Validation accuracy by learning rate, of a seed that does not count")
-    edges = transfer_results.at_the_edge(runs)
-    if edges:
+    _table(transfer_results.rates(runs), "Validation accuracy by learning rate, of a seed that does not count")
+    if edges := transfer_results.at_the_edge(runs):
         say(f"The best rate is the first or last of its row for {'; '.join(edges)}: beyond it may lie a better one.")
 
 
 def overview(runs: Runs) -> None:
     """All labelled images: every approach, and whether the published figure is reached."""
-    table = transfer_results.overview(runs)
-    if not len(table):
+    if not _table(transfer_results.overview(runs), f"With all {ALL:,} labelled images of the training split"):
         published_report.not_run(COMMAND)
-        return
-    tables.show(table, f"With all {ALL:,} labelled images of the training split")
-    found = transfer_results.best(runs)
-    row = published()[ROW]
-    if found is not None:
-        name, value = found
-        above = value.mean > row.headline.value
+    elif found := transfer_results.best(runs):
+        (name, value), target = found, published()[ROW].headline.value
         say(
             f"The approach with the best validation accuracy is **{name}**: {value.text} on the test set, "
-            f"{'above' if above else 'not above'} the {row.headline.value:g}% of the published row."
+            f"{'above' if value.mean > target else 'not above'} the {target:g}% of the published row."
         )
 
 
 def replaced(runs: Runs) -> None:
     """The runs that the first plan had, which do not count, beside those that took their place."""
-    table = transfer_results.replaced(runs)
-    if not len(table):
+    caption = "Runs of the first plan, which do not count, and those in their place"
+    if not _table(transfer_results.replaced(runs), caption):
         say("No run was replaced by another.")
-        return
-    tables.show(table, "Runs of the first plan, which do not count, and those in their place")
 
 
 def published_row() -> None:
@@ -104,49 +112,39 @@ def published_row() -> None:
     said = "; ".join(row.flaws)
     say(f"**{row.title}** ({row.protocol}). {said[0].upper()}{said[1:]}.")
     known = {anchor.id: anchor for anchor in published().anchor}
-    table = pd.DataFrame(
-        [{"figure": f"{row.title}: {figure.split}", "accuracy": f"{figure.value:g}%", "measured on": figure.measured_on,
-          "ImageNet's weights": False} for figure in row.figures]
-        + [{"figure": known[name].title, "accuracy": f"{known[name].figures[0].value:g}%",
-            "measured on": known[name].protocol, "ImageNet's weights": "ImageNet" in known[name].title}
-           for name in REFERENCES]
-    )  # fmt: skip
+    others = [known[name] for name in REFERENCES]
+    lines = [(f"{row.title}: {one.split}", f"{one.value:g}%", one.measured_on, False) for one in row.figures]
+    lines += [(one.title, f"{one.figures[0].value:g}%", one.protocol, "ImageNet" in one.title) for one in others]
+    table = pd.DataFrame(lines, columns=["figure", "accuracy", "measured on", "ImageNet's weights"])
     tables.show(table, "Published by others")
 
 
 def against_images(runs: Runs) -> None:
     """The curves of accuracy against labelled images, and their numbers."""
     found = transfer_results.curves(runs)
-    row = published()[ROW]
-    show_if_any(transfer.against_images, found, row.headline.value, f"{ROW} as published, without ImageNet")
+    show_if_any(draw_against_images, found, published()[ROW].headline.value, f"{ROW} as published, without ImageNet")
     if found:
         tables.show(transfer_results.grid(runs), "Test accuracy by number of labelled images")
+    cells = transfer_results.by_size(runs)
     for (name, size), count in transfer_results.diverged(runs).items():
-        total = len(transfer_results.by_size(runs)[name][size])
         say(
-            f"With {size:,} labelled images {count} of {total} runs of the approach *{name}* diverged at the chosen "
-            "rate. They are in the mean with the accuracy they were left with."
+            f"With {size:,} labelled images {count} of {len(cells[name][size])} runs of the approach *{name}* diverged "
+            "at the chosen rate. They are in the mean with the accuracy they were left with."
         )
 
 
 def worth(runs: Runs) -> None:
     """What transfer is worth in labelled images."""
-    table = transfer_results.worth(runs)
-    if not len(table):
+    if not _table(transfer_results.worth(runs), "How many labelled images does transfer stand for?"):
         published_report.not_run(COMMAND)
-        return
-    tables.show(table, "How many labelled images does transfer stand for?")
 
 
 def epochs(profile: str, runs: Runs, size: int = ALL) -> None:
     """Validation accuracy by epoch with all labelled images."""
+    specs = {approach.name: approach.spec for approach in transfer_results.approaches(profile)}
+    unfrozen = {name: spec.transfer.unfreeze for name, spec in specs.items() if spec.transfer is not None}
     cells = transfer_results.by_size(runs)
-    unfrozen = {
-        approach.name: approach.spec.transfer.unfreeze
-        for approach in transfer_results.approaches(profile)
-        if approach.spec.transfer is not None
-    }
-    show_if_any(transfer.epochs, {name: sizes.get(size, []) for name, sizes in cells.items()}, unfrozen)
+    show_if_any(draw_epochs, {name: sizes.get(size, []) for name, sizes in cells.items()}, unfrozen)
 
 
 def play(runs: Runs, images: int) -> None:
@@ -155,19 +153,80 @@ def play(runs: Runs, images: int) -> None:
     if not found:
         published_report.not_run(COMMAND)
         return
-    start = found.get(RANDOM, {})
-    lines = [_expected(name, curve, images, {} if name == RANDOM else start) for name, curve in found.items()]
-    known = [line for line in lines if line["accuracy"] is not None]
-    if not known:
+    start, lines = found.get(RANDOM, {}), []
+    for name, curve in found.items():
+        value = transfer_results.at(curve, images)
+        compared = value is not None and name != RANDOM and start
+        needs = transfer_results.images_needed(start, value)[1] if compared else None
+        lines.append((name, value, needs))
+    if all(value is None for _, value, _ in lines):
         sizes = [size for curve in found.values() for size in curve]
         say(f"Nothing was measured near {images:,} images; choose a number from {min(sizes):,} to {max(sizes):,}.")
         return
-    table = pd.DataFrame(lines).sort_values("accuracy", ascending=False, na_position="last")
-    table["accuracy"] = [None if math.isnan(value) else f"{value:.1f}%" for value in table["accuracy"].astype(float)]
+    table = pd.DataFrame(lines, columns=["approach", "accuracy", "a random start needs"])
+    table = table.sort_values("accuracy", ascending=False, na_position="last")
+    table["accuracy"] = [None if np.isnan(value) else f"{value:.1f}%" for value in table["accuracy"].astype(float)]
     tables.show(table, f"Expected with {images:,} labelled images, between the sizes that were measured")
 
 
-def _expected(name: str, curve: dict[int, Accuracy], images: int, start: dict[int, Accuracy]) -> dict[str, object]:
-    value = transfer_results.at(curve, images)
-    needs = transfer_results.images_needed(start, value)[1] if value is not None and start else None
-    return {"approach": name, "accuracy": value, "a random start needs": needs}
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+def draw_against_images(
+    curves: Mapping[str, Mapping[int, Accuracy]],  # approach -> number of labelled images -> test accuracy
+    published: float,  # percent, a line across
+    published_name: str,
+    title: str = "Where does transfer matter most?",
+) -> Drawn:
+    """Test accuracy against labelled images, with intervals, one line an approach. Raises `NothingToDraw`."""
+    drawn = needed({name: dict(sorted(curve.items())) for name, curve in curves.items() if curve}, MISSING)
+    sizes = sorted({size for curve in drawn.values() for size in curve})
+    said = []
+    with drawing(8.0, 4.8) as (figure, axis):
+        axis.axhline(published, color=GREY, linewidth=1, linestyle="dotted", zorder=0)
+        left = {"xycoords": ("axes fraction", "data"), "color": GREY}
+        label(axis, f"{published:g}%, {published_name}", (0, published), (4, 3), size=8, **left)
+        for place, (name, curve) in enumerate(drawn.items()):
+            colour, line, marker = STYLES.get(name, OTHERS)
+            means = np.array([value.mean for value in curve.values()])
+            low, high = np.array([value.interval for value in curve.values()]).T
+            shifted = np.array(list(curve)) * 1.03 ** (place - (len(drawn) - 1) / 2)  # so that intervals do not hide
+            arms = [means - low.clip(0), high.clip(max=100) - means]
+            style = {"linestyle": line, "marker": marker, "markersize": 5, "capsize": 3, "elinewidth": 1}
+            axis.errorbar(shifted, means, arms, color=colour, label=name, **style)
+            fewest, most = min(curve), max(curve)
+            said.append(f"{name} from {means[0]:.1f}% with {fewest:,} to {means[-1]:.1f}% with {most:,}")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(FixedLocator(sizes))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.set(xlabel="labelled images (logarithmic)", ylabel="test accuracy (%)", ylim=(0, 100), title=title)
+        axis.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure, f"Test accuracy against the number of labelled images, with 95% intervals. {'; '.join(said)}."
+
+
+def draw_epochs(
+    found: Mapping[str, Sequence[RunRecord]],
+    unfrozen: Mapping[str, Sequence[int]],  # approach -> epochs after which more layers are trained
+    title: str = "How fast does each approach learn?",
+) -> Drawn:
+    """Validation accuracy against epochs, one line a run. Raises `NothingToDraw` without records."""
+    drawn = needed({name: records for name, records in found.items() if records}, MISSING)
+    said = []
+    with drawing(8.0, 4.4) as (figure, axis):
+        for name, records in drawn.items():
+            colour, line, marker = STYLES.get(name, OTHERS)
+            curves = [100 * (1 - along(record, lambda epoch: epoch.valid_error)) for record in records]
+            for seed, curve in enumerate(curves):
+                style = {"marker": marker, "markersize": 4, "linewidth": 1.4, "label": None if seed else name}
+                over_epochs(axis, curve, color=colour, linestyle=line, **style)
+            for after in unfrozen.get(name, ()):
+                if after < len(curves[0]):
+                    below = {"ha": "center", "color": BLACK, "arrowprops": {"arrowstyle": "-", "color": GREY}}
+                    label(axis, "unfrozen", (after, curves[0][after - 1]), (0, -44), size=8, **below)
+            first, last = (np.mean([curve[end] for curve in curves]) for end in (0, -1))
+            said.append(f"{name} from {first:.1f}% to {last:.1f}% in {len(curves[0])} epochs")
+        whole_epochs(axis)
+        axis.set(xlim=(0, None), xlabel="epochs", ylabel="validation accuracy (%)", title=title)
+        axis.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure, f"Validation accuracy against epochs, means: {'; '.join(said)}."
