@@ -92,16 +92,9 @@ def drawing(
         yield figure, axes
 
 
-def label(
-    axis: Axes,
-    text: str,
-    at: tuple[float, float],
-    offset: tuple[float, float] = (0, 0),
-    size: float | None = 9,
-    **style: Any,
-) -> None:
+def label(axis: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (0, 0), **style: Any) -> None:
     """Words beside a point: at its coordinates (of the data, or `xycoords`), moved by some points."""
-    axis.annotate(text, at, offset, textcoords="offset points", fontsize=size, **style)
+    axis.annotate(text, at, offset, textcoords="offset points", **{"fontsize": 9} | style)
 
 
 def needed(found: Found, otherwise: str = MISSING) -> Found:

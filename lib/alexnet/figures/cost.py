@@ -41,7 +41,7 @@ def layer_bars(record: BenchRecord, net: str, title: str | None = None) -> Drawn
             share = record.share_of_peak(layer)
             if layer.multiply_adds and share is not None:
                 end = (forward[place] + backward[place], place)
-                label(axis, f"{share:.0%} of peak", end, (4, 0), size=8, va="center", color=GREY)
+                label(axis, f"{share:.0%} of peak", end, (4, 0), fontsize=8, va="center", color=GREY)
         _name_bars(axis, [layer.layer for layer in layers])
         axis.margins(x=0.12)
         axis.set_xlabel(f"milliseconds for {layers[0].images} images, {layers[0].precision}")

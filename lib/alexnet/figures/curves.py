@@ -36,7 +36,7 @@ def over_epochs(axis: Axes, values: np.ndarray, **style: Any) -> None:
     axis.plot(np.arange(1, len(values) + 1), values, **style)
 
 
-def whole_epochs(axis: Axes, most: int | str = "auto") -> None:
+def whole_epochs(axis: Axes, most: int = 10) -> None:
     """Only whole numbers along the axis of epochs."""
     axis.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
@@ -96,7 +96,7 @@ def _arrival_label(
         offset, side = (0, 8), "bottom"
     aligned = "right" if where[0] > 0.75 * longest else "center" if where[0] > 0.2 * longest else "left"
     style = {"color": arm_style(arm, place)[0], "va": side, "ha": aligned, "fontweight": "bold"}
-    label(axis, f"{arm_name(arm)}: {_arrival(records)}", where, offset, size=10, **style)
+    label(axis, f"{arm_name(arm)}: {_arrival(records)}", where, offset, fontsize=10, **style)
 
 
 def _mean_arrival(records: Sequence[RunRecord]) -> float:
@@ -184,7 +184,7 @@ def _labels_without_overlap(axis: Axes, ends: Sequence[tuple[float, int, str, st
         limit = heights[place] - gap
     bold = {"va": "center", "fontweight": "bold", "annotation_clip": False}
     for height, (_, epoch, name, colour) in zip(heights, ends, strict=True):
-        label(axis, name, (epoch, height), (6, 0), size=None, color=colour, **bold)
+        label(axis, name, (epoch, height), (6, 0), fontsize=None, color=colour, **bold)
 
 
 def curve_panels(
@@ -219,7 +219,7 @@ def curve_panels(
                 axis.annotate(f"{arm} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
             axis.set_title(textwrap.fill(comparison, 36), fontsize=9.5)
             axis.set_xlim(0, None)
-            whole_epochs(axis, most=6)
+            whole_epochs(axis, 6)
             said.append(f"{comparison}: {' and '.join(ends)}")
         figure.supxlabel("epochs", fontsize=10)
         figure.supylabel(name, fontsize=10)
@@ -283,13 +283,13 @@ def _rate_line(
         late = readings[_rate(record)].censored and not none_arrived
         marker = "x" if record.final.outcome == "diverged" else "^" if late else "o"
         axis.plot([_rate(record)], [heights[_rate(record)]], marker, color=colour, markersize=10 - 3 * place)
-    ring = {"markerfacecolor": "none", "markersize": 14, "markeredgewidth": 1.6}
+    ring: dict[str, Any] = {"markerfacecolor": "none", "markersize": 14, "markeredgewidth": 1.6}
     axis.plot([chosen], [heights[chosen]], "o", color=colour, **ring)
     above = none_arrived and place == 0  # errors lie close together: one label above, one below
     why = ", by its error at the cap" if readings[chosen].censored else ""
     style = {"ha": "center", "color": colour, "fontweight": "bold"}
     said = f"{arm_name(arm)}: {chosen:g}{why}"
-    label(axis, said, (chosen, heights[chosen]), (0, 14 if above else -22), size=None, **style)
+    label(axis, said, (chosen, heights[chosen]), (0, 14 if above else -22), fontsize=None, **style)
 
 
 def _best_rate(name: str, records: Sequence[RunRecord], chosen: float, none_arrived: bool) -> str:

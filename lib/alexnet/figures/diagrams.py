@@ -84,10 +84,10 @@ def shares(table: pd.DataFrame) -> Drawn:
         for kind, (colour, shift) in kinds.items():
             axis.barh(places + shift, share[kind], height=0.38, color=colour)
             for place, value in zip(places, share[kind], strict=True):
-                label(axis, f"{value:.1f}", (value, place + shift), (3, 0), size=8, va="center", color=colour)
+                label(axis, f"{value:.1f}", (value, place + shift), (3, 0), fontsize=8, va="center", color=colour)
             top = int(share[kind].argmax())
             bold = {"va": "center", "color": colour, "fontweight": "bold"}
-            label(axis, kind, (share[kind][top], top + shift), (34, 0), size=10, **bold)
+            label(axis, kind, (share[kind][top], top + shift), (34, 0), fontsize=10, **bold)
         axis.set_yticks(places, names)
         axis.invert_yaxis()
         axis.set_xlim(0, max(values.max() for values in share.values()) * 1.25)
@@ -156,7 +156,7 @@ def activations(
                 values, (colour, line) = np.asarray(values), arm_style(arm, place)
                 axis.plot(inputs, values, color=colour, linestyle=line, linewidth=2.2)
                 end = (inputs[-1], float(values[-1]))
-                label(axis, arm_name(arm), end, (4, 0), size=None, color=colour, va="center")
+                label(axis, arm_name(arm), end, (4, 0), fontsize=None, color=colour, va="center")
             axis.set(xlabel="input of the unit", ylabel=name)
             axis.axvline(0, color=GREY, linewidth=0.6)
     shares = {arm: float(np.mean(np.asarray(slope) < flat_slope)) for arm, slope in slopes.items()}
@@ -189,7 +189,7 @@ def norm_at_work(activities: ArrayLike, normalised: ArrayLike) -> Drawn:
         lower.bar(maps, kept, color=BLUE)
         lower.set(ylabel="share kept", xlabel="map", xticks=maps, ylim=(0, kept.max() * 1.2))
         for place, value in zip(maps, kept, strict=True):
-            label(lower, f"{value:.2f}", (place, value), (0, 2), size=7.5, ha="center", color=BLUE)
+            label(lower, f"{value:.2f}", (place, value), (0, 2), fontsize=7.5, ha="center", color=BLUE)
     strongest = int(before.argmax())
     near = kept[max(0, strongest - 2) : strongest + 3]
     return figure, (
@@ -216,7 +216,7 @@ def norm_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], ceiling: floa
             axis.plot(activity, share, color=colour, linestyle=line, linewidth=2.2)
             axis.plot([half[name]], [ceiling / 2], "o", color=colour)
             said = f"{name}: half at {half[name]:.0f}"
-            label(axis, said, (half[name], ceiling / 2), offset, size=10, color=colour, fontweight="bold", **side)
+            label(axis, said, (half[name], ceiling / 2), offset, fontsize=10, color=colour, fontweight="bold", **side)
         axis.set_xlabel("activity of a unit and of all its neighbours in the window (logarithmic)")
         axis.set(xscale="log", ylim=(0, ceiling * 1.15), ylabel="share kept")
         axis.set_title("From which activity on does normalisation do anything?")
@@ -236,7 +236,7 @@ def signals(table: pd.DataFrame) -> Drawn:
     with drawing(8.5, 4.6) as (figure, axis):
         for (name, values), (colour, line) in zip(table.items(), styles, strict=False):
             axis.plot(places, values, color=colour, linestyle=line, marker="o", markersize=4, linewidth=2)
-            end = (places[-1], values.iloc[-1])
+            end = (len(table) - 1, float(values.iloc[-1]))
             bold = {"va": "center", "color": colour, "fontweight": "bold", "annotation_clip": False}
             label(axis, f"{name}: {end[1]:.2g}", end, (8, 0), **bold)
         axis.set_yscale("log")

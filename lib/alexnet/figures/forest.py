@@ -4,6 +4,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> 
 
     pairs = [relative(question, effect, value) for value in effect.values if not math.isnan(value)]
     inside = [pair for pair in pairs if left <= pair <= right]
-    hollow = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.0}
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.0}
     axis.plot(inside, [place] * len(inside), "o", markersize=4, zorder=3, clip_on=False, **hollow)
 
     above = effect.lower_bound if question.direction == "above" else effect.upper_bound
@@ -99,7 +100,7 @@ def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> 
         if left <= there <= right:
             axis.plot([there], [place], "D", markeredgecolor=edge, markerfacecolor="none", markersize=7, zorder=2)
     beside = {"xycoords": ("axes fraction", "data"), "va": "center", "color": colour}
-    label(axis, row.verdict.label, (1.0, place), (8, 0), size=10, **beside)
+    label(axis, row.verdict.label, (1.0, place), (8, 0), fontsize=10, **beside)
 
 
 def _forest_alt(rows: Sequence[Row], names: Sequence[str]) -> str:

@@ -75,8 +75,8 @@ def ranked_labels(
 ) -> Drawn:
     """Test images with their five most probable labels as bars, the true one marked (figure 4, left)."""
     rows = -(-len(images) // columns)
-    panels = {"heading": title, "squeeze": False, "height_ratios": [1.25, 1] * rows}
-    with drawing(2.3 * columns, 2.9 * rows + 0.4, 2 * rows, columns, **panels) as (figure, axes):
+    size, heights = (2.3 * columns, 2.9 * rows + 0.4), [1.25, 1] * rows
+    with drawing(*size, 2 * rows, columns, heading=title, squeeze=False, height_ratios=heights) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for place, (image, true) in enumerate(zip(images, truth, strict=True)):

@@ -161,7 +161,7 @@ def variant(found: Found) -> None:
         (published_results.own_accuracy("cifar-towers", record) for record in result.records), result.records
     )
     clean, first = _clean(result), result.records[0]
-    seconds = published_results.arms_table([result]).loc[0, "seconds an epoch"]
+    seconds = float(published_results.arms_table([result])["seconds an epoch"].iloc[0])
     theirs = next(figure for figure in entry.figures if figure.metric == "time per epoch")
     measured = published_results.MEASURED_AS["cifar-towers"]
     rows = [
@@ -250,8 +250,8 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
         for axis, name in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
             whole_epochs(axis)
             axis.set(xlabel="epochs", ylabel=name)
-        below = {"loc": "outside lower center", "ncols": len(losses.lines)}  # of both: curves may fill either panel
-        figure.legend(*losses.get_legend_handles_labels(), frameon=False, fontsize=9, **below)
+        handles, names = losses.get_legend_handles_labels()  # below both panels: curves may fill either
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
     said = (
         f"Loss and accuracy after each of {epochs} epochs. At the end, the training accuracy is "
         f"{1 - last.train_error:.1%}, the validation accuracy {1 - last.valid_error:.1%}"

@@ -156,8 +156,8 @@ def play(runs: Runs, images: int) -> None:
     start, lines = found.get(RANDOM, {}), []
     for name, curve in found.items():
         value = transfer_results.at(curve, images)
-        compared = value is not None and name != RANDOM and start
-        needs = transfer_results.images_needed(start, value)[1] if compared else None
+        compared = start if name != RANDOM else {}
+        needs = transfer_results.images_needed(compared, value)[1] if compared and value is not None else None
         lines.append((name, value, needs))
     if all(value is None for _, value, _ in lines):
         sizes = [size for curve in found.values() for size in curve]
@@ -185,7 +185,7 @@ def draw_against_images(
     with drawing(8.0, 4.8) as (figure, axis):
         axis.axhline(published, color=GREY, linewidth=1, linestyle="dotted", zorder=0)
         left = {"xycoords": ("axes fraction", "data"), "color": GREY}
-        label(axis, f"{published:g}%, {published_name}", (0, published), (4, 3), size=8, **left)
+        label(axis, f"{published:g}%, {published_name}", (0, published), (4, 3), fontsize=8, **left)
         for place, (name, curve) in enumerate(drawn.items()):
             colour, line, marker = STYLES.get(name, OTHERS)
             means = np.array([value.mean for value in curve.values()])
@@ -223,7 +223,7 @@ def draw_epochs(
             for after in unfrozen.get(name, ()):
                 if after < len(curves[0]):
                     below = {"ha": "center", "color": BLACK, "arrowprops": {"arrowstyle": "-", "color": GREY}}
-                    label(axis, "unfrozen", (after, curves[0][after - 1]), (0, -44), size=8, **below)
+                    label(axis, "unfrozen", (after, curves[0][after - 1]), (0, -44), fontsize=8, **below)
             first, last = (np.mean([curve[end] for curve in curves]) for end in (0, -1))
             said.append(f"{name} from {first:.1f}% to {last:.1f}% in {len(curves[0])} epochs")
         whole_epochs(axis)
