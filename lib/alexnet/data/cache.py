@@ -1,4 +1,4 @@
-"""The verified copy of a data set: four .npy files that every process maps into memory."""
+"""The verified copy of a data set: .npy files that every process maps into memory."""
 
 import logging
 import os
@@ -27,8 +27,9 @@ def read(description: DatasetDescription, folder: Path) -> tuple[Arrays, str] | 
     """
     if not folder.is_dir():
         return None
+    files = {name: folder / f"{name}.npy" for name in description.arrays}
     try:
-        arrays = {name: _map(folder / f"{name}.npy") for name in description.arrays}
+        arrays = {name: np.load(file, mmap_mode="r").view(np.ndarray) for name, file in files.items()}
     except Exception as error:  # a damaged header makes numpy raise errors of many kinds
         raise DataError(f"The cached copy in {folder} cannot be read: {error}.") from error
     verify(arrays, description, f"The cached copy in {folder}")
@@ -36,33 +37,31 @@ def read(description: DatasetDescription, folder: Path) -> tuple[Arrays, str] | 
     return arrays, source.read_text().strip() if source.is_file() else "not recorded"
 
 
-def _map(file: Path) -> np.ndarray:
-    return np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-
-
 def read_or_build(
     description: DatasetDescription, data_folder: Path, local: Path | None, rebuild: bool = False
 ) -> tuple[Arrays, str]:
     """The cached arrays and their source; from the sources where there are none, on damage, and on `rebuild`."""
-    cached = None if rebuild else _read_undamaged(description, data_folder)
-    if cached is not None:
-        return cached
+
+    def cached() -> tuple[Arrays, str] | None:
+        try:
+            return None if rebuild else read(description, data_folder / description.name)
+        except DataError as error:
+            log.warning("%s It is built again from the sources.", error)
+            return None
+
+    if found := cached():
+        return found
     try:
         data_folder.mkdir(parents=True, exist_ok=True)
         # One process builds; others wait, and then find what it has built.
         with filelock.FileLock(data_folder / f".{description.name}.lock"):
-            cached = None if rebuild else _read_undamaged(description, data_folder)
-            return cached or _build(description, data_folder, local)
+            return cached() or _build(description, data_folder, local)
     except OSError as error:
-        raise _storage_error(description, data_folder, error) from error
-
-
-def _read_undamaged(description: DatasetDescription, data_folder: Path) -> tuple[Arrays, str] | None:
-    try:
-        return read(description, data_folder / description.name)
-    except DataError as error:
-        log.warning("%s It is built again from the sources.", error)
-        return None
+        what = f"{description.title} cannot be stored in {data_folder}"
+        if error.errno in DISK_FULL:
+            reason = f"{what}: the disk is full ({error.strerror}). Make room, or set ALEXNET_DATA."
+            raise DataError(reason) from error
+        raise DataError(f"{what}: {error}. Set ALEXNET_DATA to a folder that you can write to.") from error
 
 
 def _build(description: DatasetDescription, data_folder: Path, local: Path | None) -> tuple[Arrays, str]:
@@ -96,10 +95,3 @@ def _store(arrays: Arrays, source: str, workspace: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for file_name in (*(f"{name}.npy" for name in arrays), SOURCE_FILE):
         (workspace / file_name).replace(folder / file_name)
-
-
-def _storage_error(description: DatasetDescription, data_folder: Path, error: OSError) -> DataError:
-    what = f"{description.title} cannot be stored in {data_folder}"
-    if error.errno in DISK_FULL:
-        return DataError(f"{what}: the disk is full ({error.strerror}). Make room, or set ALEXNET_DATA.")
-    return DataError(f"{what}: {error}. Set ALEXNET_DATA to a folder that you can write to.")

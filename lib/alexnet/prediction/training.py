@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from .. import paths
 from ..audit import repetition
 from ..errors import RecordError, SpecError
 from ..experiments.ablations import ALEXNET_32
-from ..records.record import RunRecord
+from ..records.record import Epoch, RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
 from ..runs import execution, pool
+from ..runs.resuming import Report
 from ..training import batches, learners, machine, pretrained
 from . import checkpoints
 from .checkpoints import Description
@@ -41,7 +41,7 @@ def train(
     out: Path,
     store: Store | None = None,  # where the training can be resumed from
     precision: str | None = None,  # None: what the hardware is fast at
-    report: execution.Report | None = None,  # called after each epoch
+    report: Report | None = None,  # called after each epoch
 ) -> Description:
     """Train the run `spec` and write its checkpoint; what it says of itself is returned.
 
@@ -58,19 +58,13 @@ def train(
         if learners.diverged(done.learn.history.rows):
             raise RecordError(f"The training of {spec.hash} diverged; nothing was saved. Train with a lower rate.")
         description = describe(spec, done.learn)
-        prepare = batches.preparation(spec, torch.device("cpu"))
-        checkpoints.save(out, description, whole(spec, done.learn.model, prepare.side), prepare.statistics)
+        prepare, model = batches.preparation(spec, torch.device("cpu")), done.learn.model
+        if spec.frozen:  # from the image on, with the layers before those that were trained
+            trained, model = model.state_dict(), pretrained.build(spec, prepare.side)
+            model.load_state_dict({name: weights.cpu() for name, weights in trained.items()}, strict=False)
+        checkpoints.save(out, description, model, prepare.statistics)
         store.remove_leftovers(spec.hash)
     return description
-
-
-def whole(spec: RunSpec, model: nn.Module, side: int) -> nn.Module:
-    """The network from the image on: with the frozen layers, where only those after them were trained."""
-    if not spec.frozen:
-        return model
-    complete = pretrained.build(spec, side)
-    complete.load_state_dict({name: w.cpu() for name, w in model.state_dict().items()}, strict=False)
-    return complete
 
 
 def describe(spec: RunSpec, learn: learners.CoupledLearner) -> Description:
@@ -108,9 +102,6 @@ def proof(description: Description, record: RunRecord | None) -> str:
         f"precision or torch; its validation error is {100 * apart:.1f} points "
         f"{'away, as close as seeds are' if near else 'AWAY, farther than seeds are'}."
     )
-
-
-# ---- command line ----------------------------------------------------------------------------------------------------
 
 
 def chosen(arguments: Namespace, records: Store) -> RunSpec:
@@ -155,8 +146,8 @@ def run(arguments: Namespace) -> int:
         return 130
     finally:
         torch.set_num_threads(before)
-    error = description.valid_error if description.test_error is None else description.test_error
     kind = "validation" if description.test_error is None else "test"
+    error = description.valid_error if description.test_error is None else description.test_error
     print(f"{out}: {description.epochs} epochs, {kind} error {error:.1%}. {proof(description, record)}")
     if out != paths.DEFAULT_CHECKPOINT:
         print(f"Use it with --checkpoint {out}")
@@ -175,7 +166,7 @@ def announcement(spec: RunSpec, record: RunRecord | None, records: Store, thread
     )
 
 
-def _say(epoch: execution.Epoch) -> None:
+def _say(epoch: Epoch) -> None:
     print(
         f"epoch {epoch.epoch}: training error {epoch.train_error:.1%}, validation error {epoch.valid_error:.1%}, "
         f"{epoch.seconds:.0f} s",
