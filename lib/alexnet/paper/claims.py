@@ -98,32 +98,47 @@ class PaperFigure(Entry):
         return f"{f'{self.bound} ' if self.bound else ''}{self.value:,.10g}{unit}"
 
 
-class Condition(Entry):
-    """What is run in place of the paper's experiment; fields left out are the claim's."""
+class Terms(Entry):
+    """What decides a verdict. A claim has terms of its own; a condition's take their place where it has any."""
+
+    figures: tuple[PaperFigure, ...] | None = None
+    estimand: Prose | None = None
+    effect: EffectKind | None = None
+    measure: Measure | None = None
+    levels: tuple[float, ...] | None = None
+    arms: tuple[str, str] | None = None  # the first over, or less, the second
+    null: float | None = None
+    margin: float | None = Field(None, ge=0)
+    # the smallest effect worth the claim's words: a distance from the null, of ratios a factor
+    margin_why: Prose | None = None
+    also: Also | None = None  # what must hold besides for "reproduced"
+    direction: Side | None = None
+    profile: Literal["cpu", "gpu", "none"] | None = None
+    not_tested: Prose | None = None
+
+
+class Settled(Terms):
+    """Terms that leave nothing open."""
+
+    figures: tuple[PaperFigure, ...]
+    estimand: Prose
+    effect: EffectKind
+    profile: Literal["cpu", "gpu", "none"]
+
+
+class Condition(Terms):
+    """What is run in place of the paper's experiment."""
 
     id: str
     title: Prose
     primary: bool
     scale: Scale
     run: Prose
-    figures: tuple[PaperFigure, ...] | None = None
-    estimand: Prose | None = None
-    effect: EffectKind | None = None
-    measure: Measure | None = None
-    levels: tuple[float, ...] | None = None
-    arms: tuple[str, str] | None = None
-    null: float | None = None
-    margin: float | None = Field(None, ge=0)
-    margin_why: Prose | None = None
-    also: Also | None = None
-    direction: Side | None = None
-    profile: Literal["cpu", "gpu", "none"] | None = None
-    not_tested: Prose | None = None
-    smallest_of: tuple[str, ...] = ()
-    seen: bool = False
+    smallest_of: tuple[str, ...] = ()  # conditions of which the smallest effect decides; (): it has its own runs
+    seen: bool = False  # whether its runs were seen before the rule was fixed
 
 
-class Question(Entry):
+class Question(Settled):
     """A claim under one condition: one row of the report, with all that decides its verdict."""
 
     claim: str
@@ -136,21 +151,8 @@ class Question(Entry):
     run: Prose
     primary: bool
     scale: Scale
-    figures: tuple[PaperFigure, ...]
-    estimand: Prose
-    effect: EffectKind
-    measure: Measure | None
-    levels: tuple[float, ...] | None
-    arms: tuple[str, str] | None  # the first over, or less, the second
-    null: float | None
-    margin: float | None  # the smallest effect worth the claim's words: a distance from the null, of ratios a factor
-    margin_why: Prose | None
-    also: Also | None  # what must hold besides for "reproduced"
-    direction: Side | None
-    profile: Literal["cpu", "gpu", "none"]
-    not_tested: Prose | None
-    smallest_of: tuple[str, ...]  # conditions of which the smallest effect decides; (): the condition has its own runs
-    seen: bool  # whether its runs were seen before the rule was fixed
+    smallest_of: tuple[str, ...]
+    seen: bool
     confidence: float = Field(gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -191,7 +193,7 @@ class Question(Entry):
         return self.figure.unit if self.figure else "percentage points"
 
 
-class Claim(Entry):
+class Claim(Settled):
     """A claim of the paper and the conditions under which it is tested."""
 
     id: str
@@ -199,19 +201,6 @@ class Claim(Entry):
     section: str
     title: Prose
     statement: Prose
-    figures: tuple[PaperFigure, ...]
-    estimand: Prose
-    effect: EffectKind
-    measure: Measure | None = None
-    levels: tuple[float, ...] | None = None
-    arms: tuple[str, str] | None = None
-    null: float | None = None
-    margin: float | None = Field(None, ge=0)
-    margin_why: Prose | None = None
-    also: Also | None = None
-    direction: Side | None = None
-    profile: Literal["cpu", "gpu", "none"]
-    not_tested: Prose | None = None
     conditions: tuple[Condition, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -226,44 +215,16 @@ class Claim(Entry):
             raise ValueError(f"{self.id}: smallest_of names conditions that are not there: {', '.join(unknown)}")
         return self
 
-    def under(self, condition: str, confidence: float = 0.95) -> Question:
+    def under(self, condition: str, confidence: float) -> Question:
         """The claim under one of its conditions. Raises `SpecError` for an unknown one."""
         found = next((entry for entry in self.conditions if entry.id == condition), None)
         if found is None:
             known = ", ".join(entry.id for entry in self.conditions)
             raise SpecError(f"Claim {self.id} has no condition {condition!r}; it has {known}.")
-        inherited = (
-            "figures",
-            "estimand",
-            "effect",
-            "measure",
-            "levels",
-            "arms",
-            "null",
-            "margin",
-            "margin_why",
-            "also",
-            "direction",
-            "profile",
-            "not_tested",
-        )
-        own = {name: getattr(found, name) for name in inherited if getattr(found, name) is not None}
-        return Question(
-            **{name: getattr(self, name) for name in inherited} | own,
-            claim=self.id,
-            condition=found.id,
-            page=self.page,
-            section=self.section,
-            title=self.title,
-            condition_title=found.title,
-            statement=self.statement,
-            run=found.run,
-            primary=found.primary,
-            scale=found.scale,
-            smallest_of=found.smallest_of,
-            seen=found.seen,
-            confidence=confidence,
-        )
+        own = {name: value for name, value in found if value is not None and name not in ("id", "title")}
+        names = {"claim": self.id, "condition": found.id, "condition_title": found.title, "confidence": confidence}
+        inherited = {name: value for name, value in self if name not in ("id", "conditions")}
+        return Question(**(inherited | own | names))
 
 
 class Rule(Entry):
