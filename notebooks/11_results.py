@@ -31,7 +31,7 @@ from alexnet.figures.display import show
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims
 from alexnet.records.store import Store
-from alexnet.statistics import board, effects, sampling
+from alexnet.statistics import board, effects, image_noise, simulation, verdicts
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
@@ -48,9 +48,9 @@ tested = [row for row in rows if row.verdict.label != "not tested"]
 # %%
 table = board.verdict_board(tested)
 table["decides"] = ["yes" if row.question.primary else "seen before" if row.question.seen else "" for row in tested]
-table["margin"] = [effects.size(row.question, row.effect) if isinstance(row.effect, effects.Effect) else None
+table["margin"] = [verdicts.size(row.question, row.effect) if isinstance(row.effect, effects.Effect) else None
                    for row in tested]  # fmt: skip
-table["size"] = [effects.agreement(row.question, row.effect) if isinstance(row.effect, effects.Effect) else ""
+table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.effect, effects.Effect) else ""
                  for row in tested]  # fmt: skip
 columns = ["claim", "condition", "decides", "paper", "margin", "ours", "unit", "verdict", "size"]
 tables.show(table[columns], "Claims tested so far")
@@ -69,7 +69,7 @@ show(*forest.forest_plot(tested))
 
 # %%
 rule = claims().rule
-labels = {label: getattr(rule, label.replace(" ", "_")) for label in effects.LABELS}
+labels = {label: getattr(rule, label.replace(" ", "_")) for label in verdicts.LABELS}
 tables.show(pd.DataFrame({"verdict": labels.keys(), "given when": labels.values()}), "The verdicts")
 for title, text in {
     "Runs that don't arrive": rule.censoring, "Runs that collapse": rule.collapse, "Learning rates": rule.arms,
@@ -87,7 +87,7 @@ for title, text in {
 # as noisy as the other and skewed, is where the t interval is known to fail, and it does.
 
 # %%
-simulated = effects.simulated_errors(seeds=(3, 6, 12), repeats=20_000)
+simulated = simulation.simulated_errors(seeds=(3, 6, 12), repeats=20_000)
 shares = [column for column in simulated if column not in ("scenario", "pairs")]
 tables.show(simulated, "Shares of simulated experiments that the rule gets wrong", dict.fromkeys(shares, ".1%"))
 
@@ -111,7 +111,7 @@ tables.show(board.detectable(tested), "Smallest detectable effects")
 # change (a paired test on the stored predictions; for a single pair it is McNemar's). An effect should survive both.
 
 # %%
-noises = sampling.table(tested, runs, store)
+noises = image_noise.table(tested, runs, store)
 caption = f"Difference in test error (percentage points), {rule.confidence:.0%} intervals"
 tables.show(noises, caption, {"difference": ".2f"})
 

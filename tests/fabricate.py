@@ -8,7 +8,7 @@ from alexnet.paper.claims import claims
 from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord
 from alexnet.records.specs import RunSpec
 from alexnet.runs.execution import ending
-from alexnet.statistics import board, effects
+from alexnet.statistics import board, effects, verdicts
 
 
 def spec(arm: str = "relu", seed: int = 0, rate: float = 0.001, cap: int = 60, **images: object) -> RunSpec:
@@ -90,7 +90,7 @@ def judged(claim: str, values: list[float], condition: str | None = None, **more
         effect = effects.paired_ratio(values, [1.0] * len(values))
     else:
         effect = effects.paired_difference(values, 0.0, unit=question.unit)
-    return board.Row(question, effect, effects.verdict(question, effect), len(values), "", **more)
+    return board.Row(question, effect, verdicts.verdict(question, effect), len(values), "", **more)
 
 
 def replaced(rows: list[board.Row], *others: board.Row) -> list[board.Row]:

@@ -10,8 +10,9 @@ from scipy import stats
 
 from alexnet.errors import SpecError
 from alexnet.paper.claims import claims
-from alexnet.statistics import board, effects, measures
-from alexnet.statistics.effects import LABELS, paired_difference, paired_ratio
+from alexnet.statistics import board, effects, image_noise, measures, simulation, verdicts
+from alexnet.statistics.effects import paired_difference, paired_ratio
+from alexnet.statistics.verdicts import LABELS
 
 ORIGINAL = claims().question("relu-speed", "original")
 MODERN = claims().question("relu-speed", "modern")
@@ -36,7 +37,7 @@ def test_a_paired_difference_is_the_t_test_of_the_differences():
     assert effect.estimate == pytest.approx(np.mean(first) - np.mean(second))
     assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
     assert effect.p_value == pytest.approx(reference.pvalue)
-    assert (effect.n, effect.kind, effect.scale, effect.unit) == (4, "difference", "linear", "percentage points")
+    assert (effect.n, effect.kind, effect.unit) == (4, "difference", "percentage points")
     assert not effect.lower_bound and not effect.upper_bound
 
 
@@ -49,7 +50,7 @@ def test_a_paired_ratio_is_the_t_test_of_the_logarithms():
     assert (effect.low, effect.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
     assert effect.p_value == pytest.approx(reference.pvalue)
     assert effect.values == pytest.approx(np.divide(top, bottom))
-    assert effect.scale == "log"
+    assert effect.kind == "ratio"
 
 
 def test_swapping_the_arms_inverts_a_ratio():
@@ -82,7 +83,7 @@ def test_a_difference_may_be_against_one_number():
 def test_one_seed_gives_no_interval():
     effect = paired_ratio([12.0], [2.0])
     assert effect.estimate == pytest.approx(6) and not effect.has_interval and math.isnan(effect.p_value)
-    found = effects.verdict(ORIGINAL, effect)
+    found = verdicts.verdict(ORIGINAL, effect)
     assert found.label == "not tested" and "One pair" in found.reason
 
 
@@ -90,7 +91,7 @@ def test_one_seed_gives_no_interval():
 def test_equal_values_give_no_interval_rather_than_a_certain_one(value):
     effect = paired_difference([value + 0.1, value + 0.2, value + 0.3], [0.1, 0.2, 0.3])
     assert not effect.has_interval and effect.p_value == 1.0
-    found = effects.verdict(QUALITATIVE, effect)
+    found = verdicts.verdict(QUALITATIVE, effect)
     assert found.label == "inconclusive" and "same value" in found.reason
 
 
@@ -134,21 +135,21 @@ def test_a_censored_slower_run_makes_a_lower_bound():
 def test_a_censored_faster_run_makes_an_upper_bound():
     effect = ratio([5.0, 6.0, 7.0], other_censored=[True, False, False])
     assert effect.low == 0 and math.isfinite(effect.high) and effect.upper_bound and not effect.lower_bound
-    assert effects.verdict(ORIGINAL, effect).label == "inconclusive"
+    assert verdicts.verdict(ORIGINAL, effect).label == "inconclusive"
     assert effect.text.startswith("≤ ")
 
 
 def test_a_pair_with_both_runs_censored_says_nothing():
     effect = ratio([5.0, 6.0, 7.0], censored=[False, False, True], other_censored=[False, False, True])
     assert math.isnan(effect.estimate) and not effect.has_interval and math.isnan(effect.values[2])
-    found = effects.verdict(ORIGINAL, effect)
+    found = verdicts.verdict(ORIGINAL, effect)
     assert found.label == "inconclusive" and "1 of 3 pairs" in found.reason
     assert effect.text == "unknown, n = 3"
 
 
 def test_censoring_on_both_sides_in_different_pairs_says_nothing_either():
     effect = ratio([5.0, 6.0, 7.0], censored=[True, False, False], other_censored=[False, True, False])
-    assert effects.verdict(ORIGINAL, effect).label == "inconclusive" and effect.p_value == 1.0
+    assert verdicts.verdict(ORIGINAL, effect).label == "inconclusive" and effect.p_value == 1.0
 
 
 def test_all_pairs_at_the_cap_take_their_spread_from_the_faster_arm():
@@ -156,29 +157,29 @@ def test_all_pairs_at_the_cap_take_their_spread_from_the_faster_arm():
     effect = paired_ratio(np.full(5, 60.0), fast, numerator_censored=np.ones(5))
     plain = stats.ttest_1samp(np.log(60 / fast), 0).confidence_interval(0.95)
     assert effect.low == pytest.approx(math.exp(plain.low)) and effect.high == math.inf
-    assert effects.verdict(ORIGINAL, effect).label == "direction reproduced"
+    assert verdicts.verdict(ORIGINAL, effect).label == "direction reproduced"
 
 
 def test_all_pairs_at_the_cap_with_no_spread_at_all_are_inconclusive():
     effect = paired_ratio(np.full(5, 60.0), np.full(5, 7.0), numerator_censored=np.ones(5))
-    assert effects.verdict(ORIGINAL, effect).label == "inconclusive"
+    assert verdicts.verdict(ORIGINAL, effect).label == "inconclusive"
 
 
 def test_a_censored_effect_needs_every_pair_on_its_side():
     values = [3.0, 3.1, 2.9, 3.0, 3.1, 2.9, 3.0, 0.95]
-    assert effects.verdict(SLOWER, ratio(values)).label == "reproduced"
+    assert verdicts.verdict(SLOWER, ratio(values)).label == "reproduced"
     found = ratio(values, censored=[True] + [False] * 7)
     assert found.low > 1 and found.p_value == 1.0
-    verdict = effects.verdict(SLOWER, found)
+    verdict = verdicts.verdict(SLOWER, found)
     assert verdict.label == "inconclusive" and "1 of 8 pairs" in verdict.reason
 
 
 def test_a_contradiction_needs_an_upper_limit():
     """Slower-arm runs at their cap cannot contradict that the arm is slower; faster-arm runs at theirs can."""
     values = [0.5, 0.55, 0.45, 0.5]
-    assert effects.verdict(ORIGINAL, ratio(values)).label == "contradicted"
-    assert effects.verdict(ORIGINAL, ratio(values, censored=[True] * 4)).label == "inconclusive"
-    assert effects.verdict(ORIGINAL, ratio(values, other_censored=[True] * 4)).label == "contradicted"
+    assert verdicts.verdict(ORIGINAL, ratio(values)).label == "contradicted"
+    assert verdicts.verdict(ORIGINAL, ratio(values, censored=[True] * 4)).label == "inconclusive"
+    assert verdicts.verdict(ORIGINAL, ratio(values, other_censored=[True] * 4)).label == "contradicted"
 
 
 @settings(deadline=None)  # another process may hold this one up
@@ -190,7 +191,7 @@ def test_a_contradiction_needs_an_upper_limit():
 def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be_on(values, slow, fast):
     slow, fast = slow[: len(values)], fast[: len(values)]
     effect = ratio(values, slow, fast)
-    label = effects.verdict(ORIGINAL, effect).label
+    label = verdicts.verdict(ORIGINAL, effect).label
     if any(slow) or any(fast):
         assert label != "reproduced"
     if any(fast):
@@ -199,7 +200,7 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
         assert label in ("inconclusive", "direction reproduced")
     sides = ("reproduced", "weaker than claimed", "direction reproduced", "contradicted")
     assert (effect.p_value < 0.05) == (label in sides)
-    assert (effects.decisive(ORIGINAL, effect) < 0.05) == (label != "inconclusive")
+    assert (verdicts.decisive(ORIGINAL, effect) < 0.05) == (label != "inconclusive")
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
     ],
 )
 def test_the_rule_for_ratios(question, values, label, said):
-    found = effects.verdict(question, ratio(values))
+    found = verdicts.verdict(question, ratio(values))
     assert found.label == label and said in found.reason
 
 
@@ -240,14 +241,14 @@ def test_the_rule_for_ratios(question, values, label, said):
 def test_the_rule_for_differences(claim, values, label, said):
     question = claims().question(*claim.split("/"))
     effect = paired_difference(values, 0.0, unit=question.unit, null=question.null)
-    found = effects.verdict(question, effect)
+    found = verdicts.verdict(question, effect)
     assert found.label == label and said in found.reason
 
 
 def test_a_claim_below_the_null_is_judged_from_its_own_side():
     question = QUALITATIVE.model_copy(update={"direction": "below"})
     labels = [
-        effects.verdict(question, paired_difference(values, 0.0)).label
+        verdicts.verdict(question, paired_difference(values, 0.0)).label
         for values in ([-6.0, -7.0, -6.5], [-1.0, -1.2, -1.1], [4.0, 5.0, 4.5], [-0.4, 0.5, 0.1])
     ]
     assert labels == ["reproduced", "weaker than claimed", "contradicted", "no effect of that size"]
@@ -255,14 +256,14 @@ def test_a_claim_below_the_null_is_judged_from_its_own_side():
 
 def test_what_the_claim_needs_besides_keeps_it_from_being_reproduced():
     effect = paired_difference([6.0, 7.0, 6.5], 0.0)
-    found = effects.verdict(QUALITATIVE, effect, "the test error is lower without")
+    found = verdicts.verdict(QUALITATIVE, effect, "the test error is lower without")
     assert found.label == "direction reproduced" and found.reason.endswith("The test error is lower without.")
 
 
 def test_a_diverged_run_keeps_a_difference_from_being_reproduced():
     effect = paired_difference([90.0, 31.0, 32.0], [30.0, 29.0, 29.5], diverged=[True, False, False])
-    wide = effects.verdict(QUALITATIVE, effect)
-    narrow = effects.verdict(
+    wide = verdicts.verdict(QUALITATIVE, effect)
+    narrow = verdicts.verdict(
         QUALITATIVE, paired_difference([40.0, 41.0, 42.0], [30.0, 30.5, 31.0], diverged=[True, False, False])
     )
     assert wide.label == "inconclusive" and narrow.label == "direction reproduced"
@@ -272,7 +273,7 @@ def test_a_diverged_run_keeps_a_difference_from_being_reproduced():
 def test_more_seeds_never_make_a_claim_harder_to_reproduce():
     """Under the rule before this one, enough seeds left out any printed figure."""
     values = 6.5 + 0.3 * np.random.default_rng(5).standard_normal(400)
-    labels = [effects.verdict(ORIGINAL, ratio(values[:n])).label for n in (3, 10, 100, 400)]
+    labels = [verdicts.verdict(ORIGINAL, ratio(values[:n])).label for n in (3, 10, 100, 400)]
     assert labels == ["reproduced"] * 4
 
 
@@ -281,8 +282,8 @@ def test_more_seeds_never_make_a_claim_harder_to_reproduce():
 )
 def test_the_size_is_compared_with_all_that_rounds_to_the_printed_figure(values, said):
     question = claims().question("relu-speed")
-    assert effects.agreement(question, ratio(values)) == said
-    assert effects.agreement(MODERN, ratio(values)) == ""
+    assert verdicts.agreement(question, ratio(values)) == said
+    assert verdicts.agreement(MODERN, ratio(values)) == ""
 
 
 def test_the_smallest_of_several_effects_decides_a_claim_on_any():
@@ -292,27 +293,27 @@ def test_the_smallest_of_several_effects_decides_a_claim_on_any():
     assert smallest.estimate == pytest.approx(1.75) and smallest.low == pytest.approx(parts[1].low)
     stricter = stats.ttest_1samp([1.6, 1.9, 1.7, 1.8], 0).confidence_interval(0.975)
     assert smallest.high == pytest.approx(stricter.high)
-    assert effects.verdict(question, smallest).label == "reproduced"
+    assert verdicts.verdict(question, smallest).label == "reproduced"
     negative = effects.smallest_of([*parts, paired_difference([-1.1, -0.9, -1.0, -1.2], 0.0)])
-    assert effects.verdict(question, negative).label == "contradicted"
+    assert verdicts.verdict(question, negative).label == "contradicted"
 
 
 def test_the_p_value_of_a_label_is_where_it_turns_inconclusive():
     for values in ([6.0, 7.0, 6.5], [-0.4, 0.5, 0.1], [-4.0, -5.0, -4.5], [-4.0, 8.0, 1.0]):
         effect = paired_difference(values, 0.0)
-        rate = effects.decisive(QUALITATIVE, effect)
-        said = [effects.labelled(QUALITATIVE, effect, 1 - factor * rate) for factor in (0.99, 1.01)]
+        rate = verdicts.decisive(QUALITATIVE, effect)
+        said = [verdicts.labelled(QUALITATIVE, effect, 1 - factor * rate) for factor in (0.99, 1.01)]
         assert said[0] == "inconclusive" and said[1] != "inconclusive"
     # on the side, it is the p-value of the t test
     effect = paired_difference([6.0, 7.0, 6.5], 0.0)
-    assert effects.decisive(QUALITATIVE, effect) == pytest.approx(effect.p_value)
+    assert verdicts.decisive(QUALITATIVE, effect) == pytest.approx(effect.p_value)
 
 
 def test_seeds_needed_have_the_power_asked_for():
     effect = paired_difference([-4.0, 8.0, 1.0], 0.0)
-    n = effects.seeds_needed(QUALITATIVE, effect)
+    n = verdicts.seeds_needed(QUALITATIVE, effect)
     assert effects.power(n, 5 / effect.spread) >= 0.8 > effects.power(n - 1, 5 / effect.spread)
-    assert effects.seeds_needed(claims().question("neighbours"), effect) is None
+    assert verdicts.seeds_needed(claims().question("neighbours"), effect) is None
 
 
 @pytest.mark.parametrize(
@@ -328,24 +329,24 @@ def test_seeds_needed_have_the_power_asked_for():
     ],
 )
 def test_counts_agree_with_the_printed_digits_or_not(claim, count, label):
-    found = effects.verdict(claims().question(*claim.split("/")), count)
+    found = verdicts.verdict(claims().question(*claim.split("/")), count)
     assert found.label == label and f"{count:,}" in found.reason
 
 
 def test_what_was_not_run_is_not_tested():
-    waits = effects.verdict(ORIGINAL, None)
+    waits = verdicts.verdict(ORIGINAL, None)
     assert waits.label == "not tested" and "make runs PROFILE=cpu CLAIM=relu-speed" in waits.reason
-    larger = effects.verdict(claims().question("lrn-cifar", "full-length"), None)
+    larger = verdicts.verdict(claims().question("lrn-cifar", "full-length"), None)
     assert larger.label == "not tested" and "make runs PROFILE=gpu CLAIM=lrn-cifar" in larger.reason
-    found = effects.verdict(claims().question("imagenet-2012"), None)
+    found = verdicts.verdict(claims().question("imagenet-2012"), None)
     assert found.label == "not tested" and "ImageNet" in found.reason
 
 
 def test_an_effect_of_another_kind_is_refused():
     with pytest.raises(SpecError, match="relu-speed/original"):
-        effects.verdict(ORIGINAL, paired_difference([1.0, 2.0], [0.0, 0.0]))
+        verdicts.verdict(ORIGINAL, paired_difference([1.0, 2.0], [0.0, 0.0]))
     with pytest.raises(SpecError, match="arch-params/count"):
-        effects.verdict(claims().question("arch-params"), ratio([1.0, 2.0]))
+        verdicts.verdict(claims().question("arch-params"), ratio([1.0, 2.0]))
 
 
 def test_the_rule_agrees_with_its_words():
@@ -358,19 +359,19 @@ def test_the_rule_agrees_with_its_words():
 
 
 def test_holm():
-    assert effects.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    adjusted = effects.holm([0.04, math.nan, 0.01])
+    assert verdicts.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    adjusted = verdicts.holm([0.04, math.nan, 0.01])
     assert adjusted[0] == pytest.approx(0.04) and math.isnan(adjusted[1]) and adjusted[2] == pytest.approx(0.02)
-    assert effects.holm([]) == []
+    assert verdicts.holm([]) == []
     with pytest.raises(SpecError):
-        effects.holm([1.2])
+        verdicts.holm([1.2])
 
 
 def test_the_level_of_false_discoveries_is_that_of_benjamini_and_hochberg():
     p_values = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]  # two pass at 5%
-    assert effects.false_discovery_level(p_values, 0.05) == pytest.approx(0.05 * 2 / 10)
-    assert effects.false_discovery_level([*p_values, math.nan], 0.05) == pytest.approx(0.05 * 2 / 10)
-    assert effects.false_discovery_level([0.5, 0.6], 0.05) == pytest.approx(0.025)
+    assert verdicts.false_discovery_level(p_values, 0.05) == pytest.approx(0.05 * 2 / 10)
+    assert verdicts.false_discovery_level([*p_values, math.nan], 0.05) == pytest.approx(0.05 * 2 / 10)
+    assert verdicts.false_discovery_level([0.5, 0.6], 0.05) == pytest.approx(0.025)
 
 
 def test_an_exact_interval_of_a_probability():
@@ -384,8 +385,8 @@ UNEQUAL = "one arm three times as noisy, skewed"
 @pytest.mark.parametrize("n", [3, 6, 12])
 def test_the_rule_errs_in_at_most_one_experiment_in_twenty(n):
     """A side where there is none; "reproduced" and "no effect" where the effect is just as large as the margin."""
-    table = effects.simulated_errors((n,), repeats=4_000).set_index("scenario")
-    assert list(table.index) == list(effects.SCENARIOS)
+    table = simulation.simulated_errors((n,), repeats=4_000).set_index("scenario")
+    assert list(table.index) == list(simulation.SCENARIOS)
     noise = 3 * math.sqrt(0.05 * 0.95 / 4_000)
     for error in ("a side", "reproduced", "no effect"):
         assert (table.drop(index=UNEQUAL)[error] <= 0.05 + noise).all(), error
@@ -394,15 +395,15 @@ def test_the_rule_errs_in_at_most_one_experiment_in_twenty(n):
 
 
 def test_with_normal_noise_the_rule_errs_as_often_as_it_says():
-    found = effects.simulated_labels(6, repeats=40_000, margin=0.0)
-    assert np.mean(found == effects.REPRODUCED) == pytest.approx(0.025, abs=0.004)
-    assert np.mean(found == effects.CONTRADICTED) == pytest.approx(0.025, abs=0.004)
+    found = simulation.simulated_labels(6, repeats=40_000, margin=0.0)
+    assert np.mean(found == verdicts.REPRODUCED) == pytest.approx(0.025, abs=0.004)
+    assert np.mean(found == verdicts.CONTRADICTED) == pytest.approx(0.025, abs=0.004)
 
 
 def test_collapsed_runs_never_leave_a_claim_reproduced():
     """An effect far above the margin, and runs that are set aside: only experiments without any may say so."""
-    found = effects.simulated_labels(6, effect=20.0, collapsed=0.3, repeats=10_000)
-    assert np.mean(found == effects.REPRODUCED) == pytest.approx(0.7**6, abs=0.02)
+    found = simulation.simulated_labels(6, effect=20.0, collapsed=0.3, repeats=10_000)
+    assert np.mean(found == verdicts.REPRODUCED) == pytest.approx(0.7**6, abs=0.02)
 
 
 def test_the_simulation_is_of_the_rule_that_gives_verdicts():
@@ -411,10 +412,10 @@ def test_the_simulation_is_of_the_rule_that_gives_verdicts():
     slow, fast = np.exp(random.normal(0.6, 0.5, (200, 4))), np.exp(random.normal(0, 0.5, (200, 4)))
     late, late_too = random.random((200, 4)) < 0.1, random.random((200, 4)) < 0.05
     lowest, highest = effects.censored_bounds(np.log(slow) - np.log(fast), late, late_too)
-    low, high = effects.sided(lowest, highest, late | late_too, 0.0, 1, 0.95)
-    codes = effects.judge(low, high, math.log(ORIGINAL.margin), (late | late_too).any(axis=1))
+    low, high = verdicts.sided(lowest, highest, late | late_too, 0.0, 1, 0.95)
+    codes = verdicts.judge(low, high, math.log(ORIGINAL.margin), (late | late_too).any(axis=1))
     one_by_one = [
-        effects.verdict(ORIGINAL, paired_ratio(a, b, numerator_censored=c, denominator_censored=d)).label
+        verdicts.verdict(ORIGINAL, paired_ratio(a, b, numerator_censored=c, denominator_censored=d)).label
         for a, b, c, d in zip(slow, fast, late, late_too, strict=True)
     ]
     assert [LABELS[code] for code in codes] == one_by_one
@@ -451,7 +452,7 @@ def test_the_smallest_detectable_effect_is_in_the_unit_of_the_effect():
 def test_sampling_noise_of_one_pair_is_mcnemars():
     first = np.array([True] * 70 + [False] * 30)
     second = np.array([True] * 65 + [False] * 5 + [True] * 20 + [False] * 10)
-    noise = effects.sampling_noise(first, second)
+    noise = image_noise.sampling_noise(first, second)
     assert noise.difference == pytest.approx(15.0)  # first errs on 30 of 100 images, second on 15
     assert noise.p_value == pytest.approx(stats.binomtest(5, 25).pvalue)
     assert noise.low < 15 < noise.high and (noise.images, noise.pairs) == (100, 1)
@@ -465,7 +466,7 @@ def test_sampling_noise_interval_covers():
     for _ in range(300):
         first = random.random(2000) < 0.8
         second = np.where(random.random(2000) < 0.9, first, random.random(2000) < 0.9)
-        noise = effects.sampling_noise(first, second)
+        noise = image_noise.sampling_noise(first, second)
         hits += noise.low <= 1.0 <= noise.high  # second is right in 0.9 * 80% + 0.1 * 90% = 81%
     assert hits / 300 == pytest.approx(0.95, abs=0.04)
 
@@ -473,17 +474,17 @@ def test_sampling_noise_interval_covers():
 def test_sampling_noise_of_several_pairs_averages_over_them():
     random = np.random.default_rng(4)
     first, second = random.random((3, 1000)) < 0.7, random.random((3, 1000)) < 0.75
-    noise = effects.sampling_noise(first, second)
+    noise = image_noise.sampling_noise(first, second)
     assert noise.pairs == 3 and noise.difference == pytest.approx(100 * (second.mean() - first.mean()))
-    same = effects.sampling_noise(first, first)
+    same = image_noise.sampling_noise(first, first)
     assert (same.difference, same.p_value) == (0, 1)
 
 
 def test_predictions_of_different_images_are_refused():
     with pytest.raises(SpecError, match="same images"):
-        effects.sampling_noise(np.ones(5, bool), np.ones(6, bool))
+        image_noise.sampling_noise(np.ones(5, bool), np.ones(6, bool))
     with pytest.raises(SpecError, match="right"):
-        effects.sampling_noise(np.array([1, 2]), np.array([1, 3]))
+        image_noise.sampling_noise(np.array([1, 2]), np.array([1, 3]))
 
 
 # ---- from records ----------------------------------------------------------------------------------------------------
@@ -529,7 +530,7 @@ def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
 
 def test_runs_on_a_part_of_the_images_are_never_compared_with_the_papers_figure():
     row = board.row(ORIGINAL, speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5], train_size=4500))
-    assert row.verdict.label == "reproduced" and effects.agreement(row.question, row.effect) == ""
+    assert row.verdict.label == "reproduced" and verdicts.agreement(row.question, row.effect) == ""
 
 
 def test_an_unknown_arm_is_refused():
@@ -578,9 +579,9 @@ def test_a_label_may_be_lost_among_many_claims():
     """Each of twenty: at 5% it stands alone, after both corrections it does not."""
     alone = board.row(ORIGINAL, speed_runs([20.0, 11.0, 8.2], [7.0, 7.5, 6.5]))
     effect = effects.paired_ratio([4.0, 1.9, 1.6, 2.2], [1.0, 1.0, 1.0, 1.0])
-    weak = dataclasses.replace(alone, effect=effect, verdict=effects.verdict(ORIGINAL, effect))
+    weak = dataclasses.replace(alone, effect=effect, verdict=verdicts.verdict(ORIGINAL, effect))
     wide = effects.paired_ratio([4.0, 0.3, 1.6, 0.5], [1.0, 1.0, 1.0, 1.0])
-    none = dataclasses.replace(alone, effect=wide, verdict=effects.verdict(ORIGINAL, wide))
+    none = dataclasses.replace(alone, effect=wide, verdict=verdicts.verdict(ORIGINAL, wide))
     assert (weak.verdict.label, none.verdict.label) == ("direction reproduced", "inconclusive")
     assert board.corrected([weak]) == (["direction reproduced"], ["direction reproduced"])
     assert board.corrected([weak, *[none] * 19]) == (["inconclusive"] * 20, ["inconclusive"] * 20)

@@ -16,7 +16,7 @@ from alexnet.figures import ablations, base, curves, forest
 from alexnet.figures.display import bundle, describe
 from alexnet.paper.claims import claims
 from alexnet.report import assemble
-from alexnet.statistics import board, effects
+from alexnet.statistics import board, effects, verdicts
 
 
 def by_arm(runs):
@@ -30,7 +30,7 @@ def words(figure):
 def row(claim, values, condition=None):
     question = claims().question(claim, condition)
     effect = effects.paired_difference(values, 0.0, unit=question.unit, null=question.null)
-    return board.Row(question, effect, effects.verdict(question, effect), len(values), "")
+    return board.Row(question, effect, verdicts.verdict(question, effect), len(values), "")
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def test_verdicts_can_be_read_as_text_on_white(colour):
 
 
 def test_verdicts_have_the_same_colours_in_figures_and_on_pages():
-    assert tuple(base.VERDICT_COLOURS) == effects.LABELS
+    assert tuple(base.VERDICT_COLOURS) == verdicts.LABELS
     style = assemble.asset("style.css")
     names = ["good", "weaker", "partly", "against", "absent", "open", "none"]
     light = style.split(":root {")[1].split("}")[0]
     assert [re.search(rf"--{name}: (#\w+);", light)[1] for name in names] == list(base.VERDICT_COLOURS.values())
-    for label, name in zip(effects.LABELS[:-1], names, strict=False):
+    for label, name in zip(verdicts.LABELS[:-1], names, strict=False):
         rule = f"{{ --label: var(--{name}); --label-back: var(--{name}-back); }}"
         assert f".verdict-{label.replace(' ', '-')} {rule}" in style
 
@@ -136,7 +136,7 @@ def test_the_forest_plot_says_what_it_shows(rows):
     assert alt.startswith(f"Forest plot of 4 effects in margins of their claims: {tally}. ")
     for entry in drawn:
         assert entry.effect.text in alt
-    assert [word for word in words(figure) if word in effects.LABELS] == [entry.verdict.label for entry in drawn]
+    assert [word for word in words(figure) if word in verdicts.LABELS] == [entry.verdict.label for entry in drawn]
     assert "the paper has 6 times" in alt and alt.count("the paper has") == 1
     assert figure.get_suptitle().endswith("?")
 
@@ -188,12 +188,12 @@ def test_what_lies_beyond_the_axis_is_an_arrow_and_has_no_dot():
 def test_the_claimed_side_is_to_the_right_and_a_margin_of_nothing_is_ten_points(rows):
     question = claims().question("two-towers").model_copy(update={"direction": "below"})
     effect = rows[-2].effect
-    assert effects.relative(question, effect, 1.7) == pytest.approx(-2)
+    assert verdicts.relative(question, effect, 1.7) == pytest.approx(-2)
     most = claims().question("neighbours")
-    assert most.margin == 0 and effects.relative(most, effect, 5.0) == pytest.approx(0.5)
+    assert most.margin == 0 and verdicts.relative(most, effect, 5.0) == pytest.approx(0.5)
     ratio = rows[0].effect
-    assert effects.relative(rows[0].question, ratio, 6.0) == pytest.approx(2)
-    assert effects.relative(rows[0].question, ratio, math.inf) == math.inf
+    assert verdicts.relative(rows[0].question, ratio, 6.0) == pytest.approx(2)
+    assert verdicts.relative(rows[0].question, ratio, math.inf) == math.inf
 
 
 def overlaps(figure):

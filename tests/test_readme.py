@@ -8,7 +8,7 @@ from alexnet.experiments.published_runs import published_runs
 from alexnet.report import answers, readme
 from alexnet.report.readme import Content
 from alexnet.statistics import board
-from alexnet.statistics.effects import LABELS
+from alexnet.statistics.verdicts import LABELS
 
 TEXT = f"# Title\n\nBefore.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter | with [marks].\n"
 

@@ -18,7 +18,7 @@ from ..paper.claims import Reimplementation, published
 from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Planned
-from ..statistics.effects import Label
+from ..statistics.verdicts import Label
 from ..training import batches
 from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, SHARE, Arm, PublishedRuns
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from ..paper.claims import Question
 from ..records.record import RunRecord
-from ..statistics.board import PlannedRun, Row, Runs, paired_records, readings
+from ..runs.planning import Planned, Runs
+from ..statistics.board import Row, paired_records, readings
 from ..statistics.effects import decimals
 from .base import GREY, PALETTE, Drawn, drawing, label, needed
 
@@ -143,7 +144,7 @@ def _dots(axis: Axes, place: int, question: Question, values: np.ndarray) -> Non
         label(axis, f"{name} {means[arm]:.1f}", (at, place), (offset, 9), ha=side, color=colour)
 
 
-def selected(runs: Runs, claim: str) -> list[tuple[PlannedRun, RunRecord | None]]:
+def selected(runs: Runs, claim: str) -> list[tuple[Planned, RunRecord | None]]:
     """The runs that are planned for a claim."""
     return [(planned, record) for planned, record in runs if planned.claim == claim]
 

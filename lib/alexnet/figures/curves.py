@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..errors import SpecError
 from ..records.record import Epoch, RunRecord
-from ..statistics.board import epochs_to_target
+from ..statistics.measures import epochs_to_target
 from .base import GREY, PALETTE, Drawn, arm_name, arm_style, drawing, label, needed
 from .tables import counted, listed
 

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..statistics.board import Row
-from ..statistics.effects import LABELS, Effect, relative, smallest_detectable
+from ..statistics.effects import Effect, smallest_detectable
+from ..statistics.verdicts import LABELS, relative
 from .base import BLACK, BLUE, VERDICT_COLOURS, Drawn, drawing, label, needed
 from .tables import counted, listed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas
 
-from ..statistics.effects import LABELS
+from ..statistics.verdicts import LABELS
 
 SENTENCE = 50  # characters from which a column's text is long: on a small screen it keeps a readable width
 WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two

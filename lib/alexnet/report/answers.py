@@ -14,10 +14,12 @@ from ..paper.claims import Question, claims, history
 from ..records.record import RunRecord
 from ..records.specs import NAMES
 from ..records.store import Store
-from ..statistics import board, effects
-from ..statistics.board import Row, Runs
-from ..statistics.effects import LABELS, Effect, Label
+from ..runs.planning import Runs
+from ..statistics import board, effects, verdicts
+from ..statistics.board import Row
+from ..statistics.effects import Effect
 from ..statistics.measures import WITHIN, collapsed
+from ..statistics.verdicts import LABELS, Label
 
 NAMED = 3  # claims that a sentence names at most
 
@@ -128,8 +130,8 @@ def notes(row: Row, runs: Runs) -> list[str]:
     if not isinstance(effect, Effect):
         return found
     if question.primary:
-        found.append(f"The margin is {effects.size(question, effect)}: {question.margin_why}.")
-    if agreement := effects.agreement(question, effect):
+        found.append(f"The margin is {verdicts.size(question, effect)}: {question.margin_why}.")
+    if agreement := verdicts.agreement(question, effect):
         met = "The interval meets the paper's figure"
         found.append(
             f"{met}." if agreement == "agrees" else f"The whole interval is {agreement} than the paper's figure."
@@ -188,7 +190,7 @@ def _neurons(rows: dict[str, Row]) -> Surprise | None:
     if not isinstance(first.effect, float | int) or printed is None or printed.value is None or last is None:
         return None
     summed = total.effect - first.effect + printed.value
-    fits = effects.verdict(total.question, summed).label == "reproduced"
+    fits = verdicts.verdict(total.question, summed).label == "reproduced"
     if fits or (total.verdict.label, first.verdict.label) != ("reproduced", "contradicted"):
         return None
     return Surprise(

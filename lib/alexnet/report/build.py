@@ -30,8 +30,9 @@ from ..records.specs import NAMES
 from ..records.store import Store
 from ..runs import pool
 from ..statistics import board
-from ..statistics.effects import LABELS, Effect, relative
+from ..statistics.effects import Effect
 from ..statistics.measures import WITHIN
+from ..statistics.verdicts import LABELS, relative
 from . import answers, api, assemble, check, convert, front, notebooks
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]

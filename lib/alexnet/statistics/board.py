@@ -1,55 +1,25 @@
 """Run records -> effects -> the verdict board.
 
-The thin layer between the records of `alexnet.experiments.profiles` and the numbers of `alexnet.statistics.effects`.
+The thin layer between the records of planned runs and the numbers of `alexnet.statistics.effects`.
 """
 
 import dataclasses
-import functools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas
 
 from ..errors import SpecError
 from ..paper.claims import Question, claims
 from ..records.record import RunRecord
-from . import effects
-from .effects import Effect, Label, Verdict
-from .measures import ALSO, MEASURES, OF_TRAINING, WITHIN, Reading, collapsed, epochs_to_target, epochs_to_train_loss
+from ..runs.planning import Runs
+from . import effects, measures, verdicts
+from .effects import Effect
+from .measures import WITHIN, Reading, collapsed
+from .verdicts import Label, Verdict
 
-__all__ = [
-    "Arms", "PlannedRun", "Reading", "Row", "answer", "command", "corrected", "decisive", "detectable", "effect_of",
-    "epochs_to_target", "of_claim", "ours", "paired_records", "paper", "readings", "row", "rows", "verdict_board",
-]  # fmt: skip
-
-
-class PlannedRun(Protocol):
-    """A run and its place in an experiment, as `alexnet.experiments.profiles` plans it."""
-
-    @property
-    def claim(self) -> str:
-        """The claim it is for."""
-
-    @property
-    def condition(self) -> str:
-        """The condition of the claim."""
-
-    @property
-    def stage(self) -> str:
-        """The stage: "grid" for a run that chooses a setting, "seeds" for one that counts."""
-
-    @property
-    def arm(self) -> str:
-        """The arm of the comparison."""
-
-    @property
-    def seed(self) -> int:
-        """The seed, by which runs are paired."""
-
-
-Runs = Iterable[tuple[PlannedRun, RunRecord | None]]
+Arms = tuple[list[RunRecord | None], list[RunRecord | None]]  # the runs of a pair; None for one not in the records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,27 +39,21 @@ class Row:
         return f"{self.question.claim}-{self.question.condition}"
 
 
-Records = Sequence[RunRecord | None]
-Arms = tuple[Records, Records]
-
-
 def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
-    """The runs that count for a question, by seed, in the order of its arms; None for a run not in the records.
+    """The runs that count for a question, by seed, in the order of its arms.
 
     An arm may have several runs a seed, which are averaged. Where one run gives both arms, it stands in both.
     """
-    if question.arms is None:
-        return {}
-    found: dict[int, dict[str, list[RunRecord | None]]] = {}
-    for planned, record in runs:
+    found: dict[int, Arms] = {}
+    names, within = question.arms or (), question.measure in WITHIN
+    for planned, record in runs if names else ():
         if (planned.claim, planned.condition, planned.stage) == (question.claim, question.condition, "seeds"):
-            within = question.measure in WITHIN
-            if not within and planned.arm not in question.arms:
-                raise SpecError(f"{question.id} compares {' and '.join(question.arms)}; a run is of {planned.arm!r}.")
-            for arm in question.arms if within else (planned.arm,):
-                found.setdefault(planned.seed, {}).setdefault(arm, []).append(record)
-    first, second = question.arms
-    return {seed: (arms.get(first, []), arms.get(second, [])) for seed, arms in sorted(found.items())}
+            if not within and planned.arm not in names:
+                raise SpecError(f"{question.id} compares {' and '.join(names)}; a run is of {planned.arm!r}.")
+            for arm, of in zip(names, found.setdefault(planned.seed, ([], [])), strict=True):
+                if within or arm == planned.arm:
+                    of.append(record)
+    return dict(sorted(found.items()))
 
 
 def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
@@ -97,25 +61,15 @@ def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
 
     Raises `SpecError` for a measure that cannot be taken from run records.
     """
-    if question.measure is None:
+    if question.measure is None or any(record is None for arm in arms for record in arm):
         return None
-    measure, complete = question.measure, [[record for record in arm if record is not None] for arm in arms]
-    if any(len(found) < len(arm) for found, arm in zip(complete, arms, strict=True)):
-        return None
-    if measure not in OF_TRAINING:
+    complete = [[record for record in arm if record is not None] for arm in arms]
+    if question.measure not in measures.OF_TRAINING:
         complete = [[record for record in arm if not collapsed(record)] for arm in complete]
     if not all(complete):
         return None
-    if (within := WITHIN.get(measure)) is not None:
-        both = [within(record) for record in complete[0]]
-        return _mean([first for first, _ in both]), _mean([second for _, second in both])
-    if measure == "epochs-to-train-loss" and question.levels:
-        read: Callable[[RunRecord], Reading] = functools.partial(epochs_to_train_loss, levels=question.levels)
-    elif (known := MEASURES.get(measure)) is not None:
-        read = known
-    else:
-        raise SpecError(f"{question.id}: its measure, {measure}, cannot be taken from run records.")
-    first, second = (_mean([read(record) for record in arm]) for arm in complete)
+    read = measures.reader(question)
+    first, second = (_mean([read(record)[place] for record in arm]) for place, arm in enumerate(complete))
     return first, second
 
 
@@ -134,19 +88,16 @@ def effect_of(question: Question, runs: Runs) -> Effect | None:
     found = [pair for arms in paired_records(question, runs).values() if (pair := readings(question, arms)) is not None]
     if not found:
         return None
-    values = [[pair[arm].value for pair in found] for arm in (0, 1)]
-    censored = [[pair[arm].censored for pair in found] for arm in (0, 1)]
+    first, second = ([pair[arm].value for pair in found] for arm in (0, 1))
+    late, late_too = ([pair[arm].censored for pair in found] for arm in (0, 1))
+    null, confidence = question.null, question.confidence
     if question.effect == "ratio":
         return effects.paired_ratio(
-            *values,
-            numerator_censored=censored[0],
-            denominator_censored=censored[1],
-            null=question.null,
-            confidence=question.confidence,
+            first, second, numerator_censored=late, denominator_censored=late_too, null=null, confidence=confidence
         )
-    diverged = [one or other for one, other in zip(*censored, strict=True)]
+    diverged = [one or other for one, other in zip(late, late_too, strict=True)]
     return effects.paired_difference(
-        *values, diverged=diverged, unit=question.unit, null=question.null, confidence=question.confidence
+        first, second, diverged=diverged, unit=question.unit, null=null, confidence=confidence
     )
 
 
@@ -162,30 +113,25 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
 
     Runs on a part of the images (the smoke profile) are on another scale than the paper's, whatever the question says.
     """
-    runs = list(runs)
     if question.smallest_of:
         return _smallest(question, runs)
     pairs = paired_records(question, runs).values()
     arms = [_once(pair[place] for pair in pairs) for place in (0, 1)]
-    every = [record for arm in arms for record in arm]
-    if any(record.spec.images.train_size is not None for record in every):
+    if any(record.spec.images.train_size is not None for arm in arms for record in arm):
         question = question.model_copy(update={"scale": "other"})
     effect = count if question.effect == "exact" else effect_of(question, runs)
-    collapses: dict[str, tuple[int, int]] = {}
-    for name, arm in zip(question.arms or (), arms, strict=False):
-        if any(collapsed(record) for record in arm):
-            collapses[name] = (sum(collapsed(record) for record in arm), len(arm))
+    lost = {name: (sum(map(collapsed, arm)), len(arm)) for name, arm in zip(question.arms or (), arms, strict=False)}
+    collapses = {name: counts for name, counts in lost.items() if counts[0]}
     capped = "; ".join(f"{lost} of {n} runs of the arm {name!r} collapsed" for name, (lost, n) in collapses.items())
-    if question.also and all(arms):
-        holds, otherwise = ALSO[question.also]
-        capped = capped or ("" if holds(*arms) else otherwise)
+    if not capped and question.also and all(arms):
+        holds, otherwise = measures.ALSO[question.also]
+        capped = "" if holds(*arms) else otherwise
     if question.measure in ("chance-margin", "epochs-to-trained"):
         capped = ""  # whether they train is what these ask
-    found = effects.verdict(question, effect, capped)
-    return _marked(Row(question, effect, found, len(pairs), command(question), collapses))
+    return _judged(question, effect, capped, len(pairs), collapses)
 
 
-def _once(arms: Iterable[Records]) -> list[RunRecord]:
+def _once(arms: Iterable[Sequence[RunRecord | None]]) -> list[RunRecord]:
     return list({record.hash: record for arm in arms for record in arm if record is not None}.values())
 
 
@@ -196,21 +142,22 @@ def _smallest(question: Question, runs: Runs) -> Row:
     effect = effects.smallest_of(known) if len(known) == len(parts) else None
     collapses = {part.question.condition: lost for part in parts for lost in part.collapses.values()}
     capped = "; ".join(f"{lost} of {n} runs {name} collapsed" for name, (lost, n) in collapses.items())
-    found = effects.verdict(question, effect, capped)
-    return _marked(Row(question, effect, found, min(part.planned for part in parts), command(question), collapses))
+    return _judged(question, effect, capped, min(part.planned for part in parts), collapses)
 
 
-def _marked(entry: Row) -> Row:
-    """A row that says how many of its pairs are missing."""
-    if not isinstance(entry.effect, Effect) or entry.effect.n >= entry.planned:
-        return entry
-    lost = sum(n for n, _ in entry.collapses.values())
-    missing = entry.planned - entry.effect.n
-    if lost:
-        return entry
-    more = f" {missing} of {entry.planned} planned pairs of runs are not in the records yet."
-    verdict = dataclasses.replace(entry.verdict, reason=(entry.verdict.reason + more).strip())
-    return dataclasses.replace(entry, verdict=verdict)
+def _judged(
+    question: Question,
+    effect: Effect | float | None,
+    capped: str,  # what forbids "reproduced", in words
+    planned: int,
+    collapses: dict[str, tuple[int, int]],
+) -> Row:
+    """A row with its verdict, which says how many of its pairs are missing."""
+    found = verdicts.verdict(question, effect, capped)
+    if isinstance(effect, Effect) and effect.n < planned and not collapses:
+        more = f"{planned - effect.n} of {planned} planned pairs of runs are not in the records yet."
+        found = dataclasses.replace(found, reason=f"{found.reason} {more}".strip())
+    return Row(question, effect, found, planned, command(question), collapses)
 
 
 def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bool = False) -> list[Row]:
@@ -218,13 +165,12 @@ def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bo
 
     `counts` holds the numbers of the exact questions, by their measure ("parameters", "neurons", ...).
     """
-    runs, counts = list(runs), counts or {}
+    counts = counts or {}
     return [row(question, runs, counts.get(question.measure or "")) for question in claims().questions(primary_only)]
 
 
 def of_claim(claim: str, runs: Runs) -> list[Row]:
     """The rows of a claim: the primary one first, whether it has runs or not, then those that the profile plans."""
-    runs = list(runs)
     planned = {(entry.claim, entry.condition) for entry, _ in runs if entry.stage == "seeds"}
     found = [
         row(question, runs)
@@ -269,7 +215,9 @@ def with_unit(entry: Row) -> str:
 
 def decisive(found: Sequence[Row]) -> list[float]:
     """The p-value of each row's label; NaN where there is no test."""
-    return [effects.decisive(one.question, one.effect) if isinstance(one.effect, Effect) else math.nan for one in found]
+    return [
+        verdicts.decisive(one.question, one.effect) if isinstance(one.effect, Effect) else math.nan for one in found
+    ]
 
 
 def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
@@ -279,21 +227,18 @@ def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
     keeps a label or makes it inconclusive.
     """
     rule, p_values = claims().rule, decisive(found)
-    level = effects.false_discovery_level(p_values, rule.false_discoveries)
-    kept: list[Label] = []
-    for entry in found:
-        tested = isinstance(entry.effect, Effect) and entry.effect.n > 1
+    level = verdicts.false_discovery_level(p_values, rule.false_discoveries)
+
+    def kept(entry: Row) -> Label:
+        if not isinstance(entry.effect, Effect) or entry.effect.n < 2:
+            return entry.verdict.label
         capped = entry.verdict.label == "direction reproduced"
-        kept.append(
-            effects.labelled(entry.question, entry.effect, 1 - level, capped)  # type: ignore[arg-type]
-            if tested
-            else entry.verdict.label
-        )
-    strict: list[Label] = [
-        entry.verdict.label if math.isnan(value) or value <= 1 - rule.confidence else "inconclusive"
-        for entry, value in zip(found, effects.holm(p_values), strict=True)
-    ]
-    return kept, strict
+        return verdicts.labelled(entry.question, entry.effect, 1 - level, capped)
+
+    def strict(entry: Row, p_value: float) -> Label:
+        return "inconclusive" if p_value > 1 - rule.confidence else entry.verdict.label
+
+    return list(map(kept, found)), list(map(strict, found, verdicts.holm(p_values)))
 
 
 def ours(entry: Row) -> str:
@@ -313,43 +258,41 @@ def paper(question: Question) -> str:
 
 def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
     """The board as a table: claim, condition, section, paper, ours, unit, verdict, why, command."""
-    return pandas.DataFrame(
-        [
-            {
-                "claim": entry.question.title,
-                "condition": entry.question.condition_title,
-                "section": entry.question.section,
-                "paper": paper(entry.question),
-                "ours": ours(entry),
-                "unit": entry.question.unit if entry.effect is not None else "–",
-                "verdict": entry.verdict.label,
-                "why": entry.verdict.reason,
-                "command": entry.command,
-            }
-            for entry in found
-        ],
-        columns=["claim", "condition", "section", "paper", "ours", "unit", "verdict", "why", "command"],
-    )
+    columns = ["claim", "condition", "section", "paper", "ours", "unit", "verdict", "why", "command"]
+    lines = [
+        (
+            entry.question.title,
+            entry.question.condition_title,
+            entry.question.section,
+            paper(entry.question),
+            ours(entry),
+            entry.question.unit if entry.effect is not None else "–",
+            entry.verdict.label,
+            entry.verdict.reason,
+            entry.command,
+        )
+        for entry in found
+    ]
+    return pandas.DataFrame(lines, columns=columns)
 
 
-def detectable(found: Sequence[Row], power: float = 0.8) -> pandas.DataFrame:
-    """How large each effect had to be for its runs to show it with that probability: what "inconclusive" rules out.
+def detectable(found: Sequence[Row]) -> pandas.DataFrame:
+    """How large each effect had to be for its runs to show it in four tries of five: what "inconclusive" rules out.
 
     `smallest` is a distance from the null in the unit of the row, or for ratios how many times the null.
     """
-    return pandas.DataFrame(
-        [
-            {
-                "claim": entry.question.title,
-                "condition": entry.question.condition_title,
-                "pairs": entry.effect.n,
-                "smallest": entry.effect.smallest_detectable(power),
-                "unit": entry.question.unit,
-                "paper": paper(entry.question),
-                "verdict": entry.verdict.label,
-            }
-            for entry in found
-            if isinstance(entry.effect, Effect)
-        ],
-        columns=["claim", "condition", "pairs", "smallest", "unit", "paper", "verdict"],
-    )
+    columns = ["claim", "condition", "pairs", "smallest", "unit", "paper", "verdict"]
+    lines = [
+        (
+            entry.question.title,
+            entry.question.condition_title,
+            entry.effect.n,
+            entry.effect.smallest_detectable(),
+            entry.question.unit,
+            paper(entry.question),
+            entry.verdict.label,
+        )
+        for entry in found
+        if isinstance(entry.effect, Effect)
+    ]
+    return pandas.DataFrame(lines, columns=columns)

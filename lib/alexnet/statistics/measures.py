@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import SpecError
-from ..paper.claims import Also, Measure
+from ..paper.claims import Also, Measure, Question
 from ..records.record import RunRecord, epochs_to
 from ..records.specs import CLASSES
 
@@ -21,7 +21,10 @@ class Reading:
     """What a run contributes to an effect."""
 
     value: float
-    censored: bool  # it was stopped at its cap before its target, or diverged
+    censored: bool = False  # it was stopped at its cap before its target, or diverged
+
+
+Both = tuple[Reading, Reading]  # what one run contributes to both arms
 
 
 def guessing(record: RunRecord) -> float:
@@ -29,49 +32,55 @@ def guessing(record: RunRecord) -> float:
     return 100.0 * (1 - 1 / CLASSES[record.spec.dataset])
 
 
-def epochs_to_target(record: RunRecord) -> Reading:
-    """Epochs until the target, or the cap for a run that never arrived there, diverged ones included."""
-    reached = record.final.epochs_to_target
-    if record.final.outcome == "reached" and reached is not None:
-        return Reading(reached, censored=False)
-    return Reading(float(record.spec.recipe.epochs), censored=True)
+def diverged(record: RunRecord) -> bool:
+    """Whether a run's loss was no longer a number."""
+    return record.final.outcome == "diverged"
 
 
 def collapsed(record: RunRecord) -> bool:
     """Whether a run diverged, or ended within 5 points of blind guessing on validation images."""
-    return record.final.outcome == "diverged" or 100.0 * record.final.valid_error > guessing(record) - COLLAPSE
+    return diverged(record) or 100.0 * record.final.valid_error > guessing(record) - COLLAPSE
 
 
-def _epochs_to(record: RunRecord, level: float, values: list[float]) -> Reading:
-    reached = epochs_to(level, values)
-    return Reading(float(record.spec.recipe.epochs), True) if reached is None else Reading(reached, False)
+# ---- how soon: epochs, interpolated, or the cap for a run that never arrived -----------------------------------------
+
+
+def _or_cap(record: RunRecord, epochs: float | None) -> Reading:
+    return Reading(float(record.spec.recipe.epochs), censored=True) if epochs is None else Reading(epochs)
+
+
+def epochs_to_target(record: RunRecord) -> Reading:
+    """Epochs until the target."""
+    return _or_cap(record, record.final.epochs_to_target if record.final.outcome == "reached" else None)
+
+
+def epochs_to_trained(record: RunRecord) -> Reading:
+    """Epochs until the running training error is 10 points below guessing."""
+    errors = [epoch.train_error for epoch in record.history]
+    return _or_cap(record, epochs_to(guessing(record) / 100 - TRAINED, errors))
 
 
 def epochs_to_train_loss(record: RunRecord, levels: Sequence[float]) -> Reading:
-    """Epochs, interpolated, until the loss on training images with dropout off falls to a level in nats, or the cap;
-    the geometric mean over several levels, censored if one of them is not reached."""
-    losses = [epoch.clean_train_loss for epoch in record.history]
-    known = [loss for loss in losses if loss is not None]
-    if len(known) < len(losses):
+    """Epochs until the loss on training images with dropout off falls to a level in nats: the geometric mean over
+    several levels, censored if one of them is not reached."""
+    losses = [epoch.clean_train_loss for epoch in record.history if epoch.clean_train_loss is not None]
+    if len(losses) < len(record.history):
         raise SpecError(f"Run {record.hash} has no training loss with dropout off; its spec must ask for it.")
-    found = [_epochs_to(record, level, known) for level in levels]
+    found = [_or_cap(record, epochs_to(level, losses)) for level in levels]
     mean = statistics.geometric_mean([reading.value for reading in found])
     return Reading(mean, any(reading.censored for reading in found))
 
 
-def epochs_to_trained(record: RunRecord) -> Reading:
-    """Epochs, interpolated, until the running training error is 10 points below guessing, or the cap."""
-    target = guessing(record) / 100 - TRAINED
-    return _epochs_to(record, target, [epoch.train_error for epoch in record.history])
+# ---- how well --------------------------------------------------------------------------------------------------------
 
 
 def _percent(record: RunRecord, name: str, value: float | None) -> Reading:
     """An error in percent; that of blind guessing for a diverged run."""
-    if record.final.outcome == "diverged":
+    if diverged(record):
         return Reading(guessing(record), censored=True)
     if value is None:
         raise SpecError(f"Run {record.hash} has no {name}; its spec does not ask for it.")
-    return Reading(100.0 * value, censored=False)
+    return Reading(100.0 * value)
 
 
 def test_error(record: RunRecord) -> Reading:
@@ -92,42 +101,44 @@ def train_error(record: RunRecord) -> Reading:
 def generalisation_gap(record: RunRecord) -> Reading:
     """Test error less training error, both with dropout off and without augmentation, in points; 0 for a diverged
     run, which has learned nothing that it could fail to generalise."""
-    gap = test_error(record).value - train_error(record).value
-    return Reading(gap, censored=record.final.outcome == "diverged")
+    return Reading(test_error(record).value - train_error(record).value, diverged(record))
 
 
 def early_train_loss(record: RunRecord) -> Reading:
     """Mean training loss over all epochs of a short run, in nats; that of blind guessing for a diverged run."""
-    if record.final.outcome == "diverged":
+    if diverged(record):
         return Reading(math.log(CLASSES[record.spec.dataset]), censored=True)
-    return Reading(statistics.fmean(epoch.train_loss for epoch in record.history), censored=False)
+    return Reading(statistics.fmean(epoch.train_loss for epoch in record.history))
 
 
-def chance_margin(record: RunRecord) -> tuple[Reading, Reading]:
+# ---- both arms from one run ------------------------------------------------------------------------------------------
+
+
+def chance_margin(record: RunRecord) -> Both:
     """Error of blind guessing, and the training error over the last epoch, in percent."""
-    return Reading(guessing(record), False), _percent(record, "training error", record.final.train_error)
+    return Reading(guessing(record)), _percent(record, "training error", record.final.train_error)
 
 
-def crop_errors(record: RunRecord) -> tuple[Reading, Reading]:
+def crop_errors(record: RunRecord) -> Both:
     """Test error with one crop and with ten."""
     return test_error(record), ten_crop_error(record)
 
 
-def _learned(record: RunRecord, *names: str, unit: float = 1.0) -> tuple[Reading, Reading]:
+def _learned(record: RunRecord, *names: str) -> Both:
     """Two figures of what a network has learned; equal, and censored, for a diverged run."""
-    if record.final.outcome == "diverged":
-        return Reading(0.0, True), Reading(0.0, True)
-    values = [getattr(record.learned, name, None) for name in names]
-    if None in values:
+    if diverged(record):
+        return Reading(0.0, censored=True), Reading(0.0, censored=True)
+    first, second = (getattr(record.learned, name, None) for name in names)
+    if first is None or second is None:
         raise SpecError(f"Run {record.hash} has no {' and '.join(names)}; its spec does not ask for them.")
-    first, second = (Reading(unit * value, False) for value in values if value is not None)
-    return first, second
+    return Reading(first), Reading(second)
 
 
-def _over_half(record: RunRecord, name: str) -> tuple[Reading, Reading]:
+def _over_half(record: RunRecord, name: str) -> Both:
     """A share in percent, and one half, which is what "most" must be above."""
-    half, found = Reading(50.0, record.final.outcome == "diverged"), _learned(record, name, name, unit=100.0)[0]
-    return (half, half) if half.censored else (found, half)
+    found, _ = _learned(record, name, name)
+    half = Reading(50.0, found.censored)
+    return half if found.censored else Reading(100 * found.value), half
 
 
 MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
@@ -139,8 +150,7 @@ MEASURES: Mapping[Measure, Callable[[RunRecord], Reading]] = {
     "generalisation-gap": generalisation_gap,
     "early-train-loss": early_train_loss,
 }
-# Measures that take both arms from one run.
-WITHIN: Mapping[Measure, Callable[[RunRecord], tuple[Reading, Reading]]] = {
+WITHIN: Mapping[Measure, Callable[[RunRecord], Both]] = {
     "chance-margin": chance_margin,
     "crop-error": crop_errors,
     "colour-separation": lambda record: _learned(record, "tower_colour", "half_colour"),
@@ -150,20 +160,39 @@ WITHIN: Mapping[Measure, Callable[[RunRecord], tuple[Reading, Reading]]] = {
 }
 
 
-def test_error_not_lower(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> bool:
-    """Whether the first arm's mean test error is not below the second's."""
-    means = [statistics.fmean(test_error(record).value for record in arm) for arm in (first, second)]
-    return means[0] >= means[1]
+def reader(question: Question) -> Callable[[RunRecord], Both]:
+    """What takes from a record its readings for the first and for the second arm, by a question's measure.
+
+    Raises `SpecError` for a measure that cannot be taken from run records.
+    """
+    measure, levels = question.measure, question.levels
+    if measure and (within := WITHIN.get(measure)):
+        return within
+    if measure == "epochs-to-train-loss" and levels:
+        return lambda record: (epochs_to_train_loss(record, levels),) * 2
+    if measure and (of_an_arm := MEASURES.get(measure)):
+        return lambda record: (of_an_arm(record),) * 2
+    raise SpecError(f"{question.id}: its measure, {measure}, cannot be taken from run records.")
 
 
-def _each_above(high: str, low: str) -> Callable[[Sequence[RunRecord], Sequence[RunRecord]], bool]:
+# ---- what a claim may need besides its effect ------------------------------------------------------------------------
+
+Arm = Sequence[RunRecord]
+
+
+def _test_error_not_lower(first: Arm, second: Arm) -> bool:
+    one, other = (statistics.fmean(test_error(record).value for record in arm) for arm in (first, second))
+    return one >= other
+
+
+def _each_above(high: str, low: str) -> Callable[[Arm, Arm], bool]:
     return lambda first, _: all(a.value > b.value for a, b in (_learned(record, high, low) for record in first))
 
 
-# What a claim may need besides its effect: the condition over the runs of both arms, and what is said where it fails.
-ALSO: Mapping[Also, tuple[Callable[[Sequence[RunRecord], Sequence[RunRecord]], bool], str]] = {
+# The condition over the runs of both arms, and what is said where it fails.
+ALSO: Mapping[Also, tuple[Callable[[Arm, Arm], bool], str]] = {
     "test-error-not-lower": (
-        test_error_not_lower, "the gap is there, but the test error is lower without, so nothing is lost by it",
+        _test_error_not_lower, "the gap is there, but the test error is lower without, so nothing is lost by it",
     ),
     "nearer-than-pixels": (
         _each_above("feature_neighbours_share", "pixel_neighbours_share"), "neighbours in pixels share it as often",

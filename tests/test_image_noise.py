@@ -13,7 +13,7 @@ from alexnet.figures import curves
 from alexnet.paper.claims import claims
 from alexnet.records.store import Store
 from alexnet.runs import planning
-from alexnet.statistics import board, effects, sampling
+from alexnet.statistics import board, image_noise
 
 QUESTION = claims().question("overlap-pool")
 LABELS = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)
@@ -24,7 +24,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     class Split:
         test_labels = LABELS
 
-    monkeypatch.setattr(sampling.batches, "split_of", lambda *_: (Split, None, None))
+    monkeypatch.setattr(image_noise.batches, "split_of", lambda *_: (Split, None, None))
     return Store(tmp_path)
 
 
@@ -46,17 +46,17 @@ def runs_of(store: Store, wrong: dict[str, list[slice]], question=QUESTION):
 
 def test_one_pair_is_mcnemars_test_on_its_predictions(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60)], "overlapping": [slice(40, 80)]})
-    noise = sampling.noise_of(QUESTION, runs, store)
+    noise = image_noise.noise_of(QUESTION, runs, store)
     assert noise is not None and noise.difference == pytest.approx(100 * (60 - 40) / 400)
     first, second = np.ones(400, dtype=bool), np.ones(400, dtype=bool)
     first[:60], second[40:80] = False, False
-    assert noise == effects.sampling_noise(first, second)
+    assert noise == image_noise.sampling_noise(first, second)
 
 
 def test_the_table_sets_both_intervals_beside_each_other(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60), slice(0, 64)], "overlapping": [slice(0, 40), slice(0, 48)]})
     row = board.row(QUESTION, runs)
-    found = sampling.table([row, board.row(claims().question("dropout-time"))], runs, store)
+    found = image_noise.table([row, board.row(claims().question("dropout-time"))], runs, store)
     assert list(found["claim"]) == [QUESTION.title]
     line = found.iloc[0]
     assert line["difference"] == pytest.approx(row.effect.estimate) == pytest.approx(4.5)
@@ -67,14 +67,14 @@ def test_the_table_sets_both_intervals_beside_each_other(store: Store) -> None:
 
 def test_incomplete_pairs_and_other_measures_have_none(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60)], "overlapping": [slice(0, 40)]})
-    assert sampling.noise_of(claims().question("dropout-time"), runs, store) is None
-    assert sampling.noise_of(QUESTION, [(runs[0][0], None), runs[1]], store) is None
+    assert image_noise.noise_of(claims().question("dropout-time"), runs, store) is None
+    assert image_noise.noise_of(QUESTION, [(runs[0][0], None), runs[1]], store) is None
 
 
 def test_a_run_that_diverged_gets_no_image_right(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60)], "overlapping": [slice(0, 40)]})
     diverged = runs[0][1].model_copy(update={"predictions": None})
-    noise = sampling.noise_of(QUESTION, [(runs[0][0], diverged), runs[1]], store)
+    noise = image_noise.noise_of(QUESTION, [(runs[0][0], diverged), runs[1]], store)
     assert noise is not None and noise.difference == pytest.approx(100 * (400 - 40) / 400)
 
 
@@ -82,7 +82,7 @@ def test_predictions_that_are_missing_are_named(store: Store) -> None:
     runs = runs_of(store, {"plain": [slice(0, 60)], "overlapping": [slice(0, 40)]})
     (store.folder / runs[0][1].predictions.file).unlink()
     with pytest.raises(RecordError, match="is missing"):
-        sampling.noise_of(QUESTION, runs, store)
+        image_noise.noise_of(QUESTION, runs, store)
 
 
 def test_each_variant_of_an_arm_is_paired_with_the_other_arm(store: Store) -> None:
@@ -90,7 +90,7 @@ def test_each_variant_of_an_arm_is_paired_with_the_other_arm(store: Store) -> No
     runs = runs_of(store, {arm: [slice(0, wrong)] for arm, wrong in zip(depth.arms, (60, 40), strict=True)}, depth)
     several = next(arm for arm in depth.arms if arm == "without")
     again = [(dataclasses.replace(entry, variant="conv4"), made) for entry, made in runs if entry.arm == several]
-    noise = sampling.noise_of(depth, runs + again, store)
+    noise = image_noise.noise_of(depth, runs + again, store)
     assert noise is not None and noise.pairs == 2 and abs(noise.difference) == pytest.approx(5.0)
 
 

@@ -1,0 +1,113 @@
+"""How often the rule errs: it judges simulated experiments whose truth is known, with the code of the real ones."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from ..paper.claims import claims
+from .effects import Booleans, Floats, censored_bounds
+from .verdicts import CONTRADICTED, DIRECTION_REPRODUCED, NO_EFFECT, NOT_TESTED, REPRODUCED, judge, sided
+
+Noise = Literal["normal", "heavy", "skewed", "two-point"]
+
+# What may go wrong with runs of two arms: how each arm's noise is spread and how many of its runs miss their caps.
+# `baseline_runs` of the second arm are averaged in each pair, `collapsed` of the first arm's runs are set aside.
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "normal noise": {},
+    "heavy tails": {"noise": "heavy"},
+    "skewed noise": {"noise": "skewed"},
+    "skewed noise in one arm": {"noise": ("skewed", "normal")},
+    "two values only": {"noise": "two-point"},
+    "a shared baseline of two runs a pair": {"baseline_runs": 2},
+    "the same, skewed": {"noise": "skewed", "baseline_runs": 2},
+    "one run in six collapses": {"collapsed": 1 / 6},
+    "30% of the slower arm censored": {"censored": (0.3, 0.0)},
+    "all of the slower arm censored": {"censored": (1.0, 0.0)},
+    "30% of both arms censored": {"censored": (0.3, 0.3)},
+    "skewed, 30% of the slower arm censored": {"noise": "skewed", "censored": (0.3, 0.0)},
+    # Unequal arms, where the t interval is known to be too short, and so is ours.
+    "one arm three times as noisy, skewed": {"noise": "skewed", "spread": 3.0},
+}
+LARGE_MARGIN = 2.0  # standard deviations of a run: a margin that six pairs can rule out
+
+
+def simulated_errors(seeds: Sequence[int] = (3, 6, 12), repeats: int = 20_000) -> pandas.DataFrame:
+    """How often the rule errs: a row a scenario and number of pairs, shares of simulated experiments.
+
+    `a side` is granted where the arms do not differ: the claimed one in any form, or the other. `reproduced` and `no
+    effect` are granted where the effect is just as large as the margin (two standard deviations of a run), where half
+    of all estimates lie above it. Each is the larger share of two: noise may lean to the claimed side or the other.
+    """
+    rows = []
+    for name, options in SCENARIOS.items():
+        for n in seeds:
+            shares: dict[str, float] = {}
+            for claimed_side in (1, -1):
+                none, some = (
+                    simulated_labels(n, claimed_side, effect=effect, repeats=repeats, **options)
+                    for effect in (0.0, LARGE_MARGIN)
+                )
+                found = {
+                    "a side": max(np.mean(none <= DIRECTION_REPRODUCED), np.mean(none == CONTRADICTED)),
+                    "reproduced": np.mean(some == REPRODUCED),
+                    "no effect": np.mean(some == NO_EFFECT),
+                }
+                shares = {what: max(float(share), shares.get(what, 0.0)) for what, share in found.items()}
+            rows.append({"scenario": name, "pairs": n, **shares})
+    return pandas.DataFrame(rows)
+
+
+def simulated_labels(
+    n: int,  # pairs
+    claimed_side: int = 1,  # 1 above, -1 below
+    *,
+    effect: float = 0.0,  # true effect on the claimed side, in standard deviations of a run, as is the margin
+    margin: float = LARGE_MARGIN,
+    noise: Noise | tuple[Noise, Noise] = "normal",
+    spread: float = 1.0,  # standard deviation of the first arm over that of the second
+    baseline_runs: int = 1,
+    collapsed: float = 0.0,  # probability that a run of the first arm is set aside
+    censored: tuple[float, float] = (0.0, 0.0),  # shares of the arms' runs that lie beyond their caps
+    repeats: int = 20_000,
+    seed: int = 2012,
+) -> NDArray[np.int8]:
+    """Labels [repeats] of simulated experiments, judged by the code that judges the real ones, from runs drawn
+    independently. `noise` is normal; heavy (t with three degrees of freedom); skewed (exponential, a few slow runs); or
+    two-point (each run one of two values, near the worst case of the t interval)."""
+    random = np.random.default_rng(seed)
+    kinds = (noise, noise) if isinstance(noise, str) else noise
+    first = spread * _noise(random, kinds[0], (repeats, n))
+    second = _noise(random, kinds[1], (repeats, n, baseline_runs)).mean(axis=-1)
+    (first, late), (second, late_too) = (_capped(*of) for of in zip((first, second), censored, strict=True))
+    lowest, highest = censored_bounds(first + claimed_side * effect - second, late, late_too)
+    confidence = claims().rule.confidence
+    left = (random.random((repeats, n)) >= collapsed).sum(axis=-1)  # pairs that are left; they are exchangeable
+    found = np.full(repeats, NOT_TESTED, dtype=np.int8)
+    for count in np.unique(left[left >= 2]):
+        rows, pairs = np.flatnonzero(left == count), slice(0, count)
+        known = (late | late_too)[rows, pairs]
+        low, high = sided(lowest[rows, pairs], highest[rows, pairs], known, 0.0, claimed_side, confidence)
+        found[rows] = judge(low, high, margin, known.any(axis=-1) | (count < n))
+    return found
+
+
+def _noise(random: np.random.Generator, noise: Noise, shape: tuple[int, ...]) -> Floats:
+    """Draws with mean 0 and standard deviation 1."""
+    if noise == "normal":
+        return random.standard_normal(shape)
+    if noise == "heavy":
+        return random.standard_t(3, shape) / math.sqrt(3)
+    if noise == "skewed":
+        return random.standard_exponential(shape) - 1.0
+    # two-point: a little jitter, because a spread of exactly zero gives no interval at all
+    return random.choice([-1.0, 1.0], shape) + 1e-3 * random.standard_normal(shape)
+
+
+def _capped(values: Floats, share: float) -> tuple[Floats, Booleans]:
+    """The values, that share of them at their cap, and which these are."""
+    cap = float(np.quantile(values, 1 - share)) if share else math.inf
+    return np.minimum(values, cap), values > cap
