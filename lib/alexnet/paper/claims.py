@@ -228,7 +228,7 @@ class Claim(Settled):
 
 
 class Rule(Entry):
-    """The verdict rule in words; `alexnet.statistics.effects.verdict` is the same in code."""
+    """The verdict rule in words; `alexnet.statistics.verdicts.verdict` is the same in code."""
 
     confidence: float = Field(gt=0, lt=1)
     fixed: datetime.date  # no run that decides a primary condition is older
