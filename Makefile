@@ -41,6 +41,11 @@ switch = $(or $(shell case "$$(printf %s $(call quote,$(call given,$(1))) | tr '
 ifneq ($(filter-out $(settings) SHELL,$(typed)),)
 $(error There is no setting $(filter-out $(settings) SHELL,$(typed)); use one of: $(settings))
 endif
+define newline
+
+
+endef
+$(foreach name,$(settings),$(if $(findstring $(newline),$(value $(name))),$(error $(name) holds a line break, which make cannot hand on)))
 PROFILES := cpu smoke gpu
 profile := $(call given,PROFILE)
 ifneq ($(words $(profile))-$(filter $(PROFILES),$(profile)),1-$(profile))
@@ -48,15 +53,12 @@ $(error PROFILE=$(profile) is not a profile; use one of: $(PROFILES))
 endif
 fresh := $(filter yes,$(call switch,FRESH))
 upgrade := $(filter yes,$(call switch,UPGRADE))
-ifneq ($(filter imagenet,$(MAKECMDGOALS)),)
-ifeq ($(call given,IMAGENET),)
+lacks = $(and $(filter $(1),$(MAKECMDGOALS)),$(if $(call given,$(2)),,yes))
+ifneq ($(call lacks,imagenet,IMAGENET),)
 $(error Name the images: make imagenet IMAGENET=folder, which holds train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
-endif
-ifneq ($(filter predict,$(MAKECMDGOALS)),)
-ifeq ($(call given,IMAGE),)
+ifneq ($(call lacks,predict,IMAGE),)
 $(error Name the image: make predict IMAGE=cat.jpg)
-endif
 endif
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11

@@ -54,6 +54,12 @@ def counts(pytestconfig: pytest.Config) -> Counter:
 
 
 @pytest.fixture
+def bad_input(counts: Counter) -> None:
+    """Asked for by a test that tries one bad input."""
+    counts["bad inputs tried"] += 1
+
+
+@pytest.fixture
 def small_data() -> Iterator[None]:
     """A small data set in the place of CIFAR-10; one thread and no GPU, so that runs can be compared bit by bit."""
     threads = torch.get_num_threads()

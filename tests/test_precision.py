@@ -1,7 +1,6 @@
 """Repetitions in float32: which runs, where they lie, and the difference they show."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import fabricate
 import pytest
@@ -27,7 +26,7 @@ def computed_in(name: str, record: RunRecord, test_error: float) -> RunRecord:
 
 
 @pytest.fixture
-def stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Store, Store]:
+def stores(monkeypatch, tmp_path):
     """Three seeds in bfloat16, two of them repeated in float32; and a run of another arm."""
     store, repetitions = Store(tmp_path / "runs"), Store(tmp_path / "float32")
     named: list[tuple[Planned, RunRecord | None]] = []
@@ -46,7 +45,7 @@ def stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Store, Stor
     return store, repetitions
 
 
-def test_pairs_are_the_runs_in_bfloat16_that_are_repeated(stores: tuple[Store, Store]) -> None:
+def test_pairs_are_the_runs_in_bfloat16_that_are_repeated(stores):
     found = precision.pairs("cpu", *stores)
     assert [pair.planned.seed for pair in found] == [0, 1, 2]
     assert [pair.repetition is None for pair in found] == [False, False, True]
@@ -55,7 +54,7 @@ def test_pairs_are_the_runs_in_bfloat16_that_are_repeated(stores: tuple[Store, S
     assert effect.estimate == pytest.approx(0.5)
 
 
-def test_rates_of_pairs_are_told_apart_from_what_bfloat16_gains(stores: tuple[Store, Store]) -> None:
+def test_rates_of_pairs_are_told_apart_from_what_bfloat16_gains(stores):
     first, second, _ = precision.pairs("cpu", *stores)
     rates = ((first, 1000.0, 500.0), (second, 400.0, 800.0))
     timed = [
@@ -72,7 +71,7 @@ def test_rates_of_pairs_are_told_apart_from_what_bfloat16_gains(stores: tuple[St
     assert said.startswith("In 1 of 2 pairs") and "by up to 2.5 times" in said
 
 
-def test_runs_in_float32_have_no_repetition(stores: tuple[Store, Store]) -> None:
+def test_runs_in_float32_have_no_repetition(stores):
     store, repetitions = stores
     assert precision.differences([]) == {}
     wrong = next(store.all())
@@ -81,9 +80,7 @@ def test_runs_in_float32_have_no_repetition(stores: tuple[Store, Store]) -> None
         precision.pairs("cpu", store, repetitions)
 
 
-def test_the_command_repeats_what_is_missing(
-    stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_command_repeats_what_is_missing(stores, monkeypatch, capsys):
     def execute(planned: Callable[[], Runs], store: Store, workers: int | None, minutes: float | None) -> int:
         assert machine.default_precision() == "float32"
         missing = pool.work(planned()).missing
@@ -101,23 +98,21 @@ def test_the_command_repeats_what_is_missing(
     assert "test error in bfloat16 less float32" in capsys.readouterr().out
 
 
-def test_nothing_to_repeat_is_said(
-    stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_nothing_to_repeat_is_said(stores, monkeypatch, capsys):
     monkeypatch.setattr(profiles, "records", lambda *_: [])
     assert main(["precision"]) == 2
     assert "bfloat16" in capsys.readouterr().err
     assert main(["precision", "--workers", "0"]) == 2
 
 
-def test_repeated_runs_exist_in_the_plan(tmp_path: Path) -> None:
+def test_repeated_runs_exist_in_the_plan(tmp_path):
     """A claim, condition or arm that is renamed would leave the comparison empty without a word."""
     committed = Store(paths.RUNS)
     named = {(p.claim, p.condition, p.arm) for p in profiles.plan("cpu", committed) if p.stage == "seeds"}
     assert set(precision.REPEATED) <= named
 
 
-def test_given_runs_are_executed_here(small_data: None, tmp_path: Path) -> None:
+def test_given_runs_are_executed_here(small_data, tmp_path):
     import small
 
     planned = Planned("relu-speed", "modern", "seeds", "relu", 0, small.spec())
