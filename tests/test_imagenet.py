@@ -3,6 +3,7 @@
 The folder is drawn for the purpose: six classes, each with a colour, in photographs of odd sizes.
 """
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import urllib.error
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +26,16 @@ from torch import Tensor
 from alexnet import __main__
 from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError, RecordError
-from alexnet.imagenet import (
-    evaluation,
-    job,
-    processes,
-)
-from alexnet.imagenet import (
-    images as imagenet_images,
-)
-from alexnet.imagenet import (
-    training as imagenet_training,
-)
+from alexnet.imagenet import evaluation, images, job, processes, training
 from alexnet.imagenet.evaluation import TORCHVISION_IMAGES
 from alexnet.imagenet.images import FolderBatches, Photographs
 from alexnet.imagenet.job import ImagenetResult
 from alexnet.imagenet.training import PAPER_IMAGES
 from alexnet.networks import models
 from alexnet.records.specs import NetSpec
+from alexnet.records.store import Store
 from alexnet.runs import resuming
-from alexnet.training.batches import WEIGHTS_STREAM, Preparation, imagenet_statistics, seed_of
+from alexnet.training.batches import WEIGHTS_STREAM, Preparation, Statistics, imagenet_statistics, seed_of
 
 TRAINING, VALIDATION, CLASSES = 8, 3, 6  # images a class, images a class, classes
 SMALL = ["--width", "0.03", "--init", "kaiming", "--learning-rate", "1e-4", "--batch-size", "16", "--epochs", "2"]
@@ -55,10 +48,10 @@ def photograph(colour: np.ndarray, generator: np.random.Generator) -> Image.Imag
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def draw(folder: Path, training: int = TRAINING, validation: int = VALIDATION) -> Path:
+def draw(folder: Path, train: int = TRAINING, val: int = VALIDATION) -> Path:
     generator = np.random.default_rng(2012)
     for label, colour in enumerate(generator.integers(40, 216, (CLASSES, 3))):
-        for part, count in (("train", training), ("val", validation)):
+        for part, count in (("train", train), ("val", val)):
             place = folder / part / f"n{label:08d}"
             place.mkdir(parents=True)
             for number in range(count):
@@ -104,6 +97,21 @@ def numbers(result: ImagenetResult) -> tuple:
     return [row.model_copy(update={"seconds": 0.0}) for row in result.history], result.evaluation, result.weights_sha256
 
 
+def prepared(statistics: Statistics | None = None) -> Preparation:
+    return Preparation(PAPER_IMAGES, statistics or imagenet_statistics(256), torch.device("cpu"))
+
+
+def photographs_of(folder: Path, part: str = "train") -> Photographs:
+    return Photographs(images.listing(folder, part))
+
+
+def told(capsys: pytest.CaptureFixture, counts: Counter, *said: str) -> None:
+    """A bad input was told in one line."""
+    error = capsys.readouterr().err
+    assert all(words in error for words in said) and error.count("\n") == 1, error
+    counts["bad inputs tried"] += 1
+
+
 @pytest.fixture(scope="module")
 def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of an uninterrupted training by one process without dropout, decoding in a worker."""
@@ -121,7 +129,7 @@ def test_a_file_is_prepared_as_torchvision_prepares_it(size: tuple[int, int], tm
     generator = np.random.default_rng(1)
     noise = generator.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    patch = imagenet_images.decode(str(tmp_path / "a.png"))
+    patch = images.decode(str(tmp_path / "a.png"))
     assert patch.shape == (256, 256, 3) and patch.dtype == np.uint8
     prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(256), torch.device("cpu"))
     ours = prepare(torch.from_numpy(patch)[None], prepare.centre(1))[0]
@@ -135,18 +143,18 @@ def test_16_bits_are_scaled_as_for_a_prediction(name: str, tmp_path: Path) -> No
     """Pillow's own conversion to RGB makes everything above 255 white."""
     for grey, expected in ((12000, 47), (50000, 195)):
         Image.fromarray(np.full((50, 60), grey, np.uint16)).save(tmp_path / name)
-        assert (imagenet_images.decode(str(tmp_path / name)) == expected).all()
+        assert (images.decode(str(tmp_path / name)) == expected).all()
 
 
 def test_a_long_strip_takes_no_memory_for_its_length(tmp_path: Path) -> None:
     """256 pixels high it would have 150 million."""
     Image.new("L", (60_000, 26), 99).save(tmp_path / "strip.png")
-    assert (imagenet_images.decode(str(tmp_path / "strip.png")) == 99).all()
+    assert (images.decode(str(tmp_path / "strip.png")) == 99).all()
 
 
 def test_files_are_listed_as_torchvision_lists_them(tmp_path: Path) -> None:
     """With folders in folders, links, and names of every kind; but a link that leads back is followed once."""
-    folder = draw(tmp_path / "images", training=2, validation=1)
+    folder = draw(tmp_path / "images", train=2, val=1)
     first = folder / "train" / "n00000000"
     for place in (first / "b" / "c", first / "a"):
         place.mkdir(parents=True)
@@ -156,51 +164,49 @@ def test_files_are_listed_as_torchvision_lists_them(tmp_path: Path) -> None:
     (first / "b.jpg").mkdir()
     (folder / "train" / "n00000006").symlink_to(folder / "train" / "n00000001")
     expected = import_torchvision().datasets.ImageFolder(folder / "train")
-    found = imagenet_images.listing(folder, "train")
+    found = images.listing(folder, "train")
     assert list(zip(found.files, found.labels, strict=True)) == expected.samples
     assert list(found.classes) == expected.classes
     for name in ("back", "again"):
         (first / "b" / name).symlink_to(first)
-    assert imagenet_images.listing(folder, "train").fingerprint() == found.fingerprint()
+    assert images.listing(folder, "train").fingerprint() == found.fingerprint()
     os.rename(first / "train_0.JPEG", os.fsencode(first) + b"/\xff.JPEG")
-    assert imagenet_images.listing(folder, "train").fingerprint() != found.fingerprint()
+    assert images.listing(folder, "train").fingerprint() != found.fingerprint()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P"])
 def test_every_mode_becomes_three_channels(mode: str, tmp_path: Path) -> None:
     file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.new("RGB", (60, 50), (200, 100, 50)).convert(mode).save(file)
-    assert imagenet_images.decode(str(file)).shape == (256, 256, 3)
+    assert images.decode(str(file)).shape == (256, 256, 3)
 
 
 def test_statistics_are_those_of_the_training_images(drawn: Path, tmp_path: Path) -> None:
-    listed = imagenet_images.listing(drawn, "train")
-    found = imagenet_images.statistics(Photographs(listed), tmp_path / "statistics.npz")
-    pixels = np.stack([imagenet_images.decode(file) for file in listed.files]).astype(np.float64)
+    listed = images.listing(drawn, "train")
+    found = images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    pixels = np.stack([images.decode(file) for file in listed.files]).astype(np.float64)
     mean_image = pixels.mean(0)
     np.testing.assert_allclose(found.mean_image, mean_image, rtol=1e-6)
     np.testing.assert_allclose(found.spread, (pixels - mean_image).std(), rtol=1e-5)
     covariance = np.cov(pixels.reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(found.colour_axes @ found.colour_axes.T, covariance, rtol=1e-4)
     np.testing.assert_allclose(found.channel_std, covariance.diagonal() ** 0.5, rtol=1e-5)
-    again = imagenet_images.statistics(Photographs(imagenet_images.listing(drawn, "val")), tmp_path / "statistics.npz")
+    again = images.statistics(photographs_of(drawn, "val"), tmp_path / "statistics.npz")
     assert torch.equal(again.mean_image, found.mean_image), "kept from the first time"
     (tmp_path / "statistics.npz").write_bytes(b"PK damaged")
-    repaired = imagenet_images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    repaired = images.statistics(Photographs(listed), tmp_path / "statistics.npz")
     assert torch.equal(repaired.colour_axes, found.colour_axes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
 def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = imagenet_images.listing(drawn, "train")
-    prepare = Preparation(PAPER_IMAGES, imagenet_statistics(256), torch.device("cpu"))
-    training = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True)
-    validation = FolderBatches(Photographs(listed), prepare, bs=12)
+    training = FolderBatches(photographs_of(drawn), prepared(), bs=12, shuffle=True, drop_last=True)
+    validation = FolderBatches(photographs_of(drawn), prepared(), bs=12)
 
     def shares(batches: FolderBatches) -> list[list[Tensor]]:
         found = []
+        monkeypatch.setattr(processes, "number", lambda: count)
         for rank in range(count):
-            monkeypatch.setattr(processes, "number", lambda: count)
             monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
             assert len(batches) == len(batches.share())
             found.append(batches.share())
@@ -214,17 +220,15 @@ def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeyp
 
 
 def test_a_share_holds_the_images_that_the_whole_batch_has(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = imagenet_images.listing(drawn, "train")
-    prepare = Preparation(PAPER_IMAGES, imagenet_statistics(256), torch.device("cpu"))
-    batches = FolderBatches(Photographs(listed), prepare, bs=12, shuffle=True, drop_last=True, seed=3)
-    images, labels = batches.one_batch()
-    assert images.shape == (12, 3, 227, 227)
+    batches = FolderBatches(photographs_of(drawn), prepared(), bs=12, shuffle=True, drop_last=True, seed=3)
+    whole, labels = batches.one_batch()
+    assert whole.shape == (12, 3, 227, 227)
     monkeypatch.setattr(processes, "number", lambda: 2)
     halves = []
     for rank in range(2):
         monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
         halves.append(batches.one_batch())
-    assert torch.equal(torch.cat([half for half, _ in halves]), images), "crops, reflections and colours too"
+    assert torch.equal(torch.cat([half for half, _ in halves]), whole), "crops, reflections and colours too"
     assert torch.equal(torch.cat([half for _, half in halves]), labels)
 
 
@@ -276,15 +280,15 @@ def test_a_training_that_was_stopped_goes_on(
 ) -> None:
     """With dropout, crops and colours; then from a damaged checkpoint, and with more epochs."""
     assert run(drawn, tmp_path / "straight") == 0
-    begin = imagenet_training.EpochSeeds.before_train
+    begin = training.EpochSeeds.before_train
 
-    def stop(self: imagenet_training.EpochSeeds) -> None:
+    def stop(self: training.EpochSeeds) -> None:
         if len(self.history.rows) == 1:
             raise KeyboardInterrupt
         begin(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(imagenet_training.EpochSeeds, "before_train", stop)
+        patch.setattr(training.EpochSeeds, "before_train", stop)
         assert run(drawn, tmp_path / "stopped") == 130
     assert "goes on from the last epoch" in capsys.readouterr().err
     assert not list((tmp_path / "stopped").glob("*.json"))
@@ -319,16 +323,15 @@ def test_a_training_that_diverges_is_recorded_as_such(drawn: Path, tmp_path: Pat
 
 
 def test_one_and_ten_crops_against_their_definition(drawn: Path) -> None:
-    listed = imagenet_images.listing(drawn, "val")
-    statistics = imagenet_images._statistics(torch.full((256, 256, 3), 100.0).double(), torch.eye(3).double() * 2e4)
-    prepare = Preparation(PAPER_IMAGES, statistics, torch.device("cpu"))
+    listed = images.listing(drawn, "val")
+    statistics = dataclasses.replace(imagenet_statistics(256), mean_image=torch.full((256, 256, 3), 100.0))
     net = models.build(NetSpec(classes=CLASSES, width=0.03, init="kaiming"), 227, seed=5).eval()
-    found = evaluation.evaluate(net, FolderBatches(Photographs(listed), prepare, bs=7))
+    found = evaluation.evaluate(net, FolderBatches(Photographs(listed), prepared(statistics), bs=7))
 
     functional = import_torchvision().transforms.functional
     wrong = np.zeros((2, 2))
     for file, label in zip(listed.files, listed.labels, strict=True):
-        image = torch.from_numpy(imagenet_images.decode(file).copy()).permute(2, 0, 1).float() - 100
+        image = torch.from_numpy(images.decode(file).copy()).permute(2, 0, 1).float() - 100
         crops = torch.stack(functional.ten_crop(image, 227))
         centre = functional.center_crop(image, 227)[None]
         with torch.no_grad():
@@ -352,7 +355,7 @@ def torchvision_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_torchvisions_weights_with_torchvisions_preprocessing(
     torchvision_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    folder = draw(tmp_path / "images", training=1, validation=1)
+    folder = draw(tmp_path / "images", train=1, val=1)
     assert run(folder, tmp_path / "results", "--weights", str(torchvision_weights), small=False) == 0
     result = result_in(tmp_path / "results")
     assert result.weights == "alexnet.pth" and result.spec is None and result.images == {"val": CLASSES}
@@ -362,7 +365,7 @@ def test_torchvisions_weights_with_torchvisions_preprocessing(
     net = models.alexnet(num_classes=CLASSES)
     net.load_state_dict(torch.load(torchvision_weights, weights_only=True))
     preset = models.AlexNet_Weights.IMAGENET1K_V1.transforms()
-    listed = imagenet_images.listing(folder, "val")
+    listed = images.listing(folder, "val")
     with torch.no_grad():
         scores = net.eval()(torch.stack([preset(Image.open(file).convert("RGB")) for file in listed.files]))
     right = (scores.argmax(1).numpy() == listed.labels).mean()
@@ -377,20 +380,19 @@ def test_torchvisions_weights_with_torchvisions_preprocessing(
     assert own.weights == "torchvision IMAGENET1K_V1" and own.evaluation == result.evaluation
 
 
-def unreachable(*_: object, **__: object) -> None:
-    raise urllib.error.URLError("no route to host")
+def raising(error: Exception) -> Callable:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_weights_that_will_not_do(
-    torchvision_weights: Path,
-    drawn: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-    counts: Counter,
-) -> None:
-    models = import_torchvision().models
-    monkeypatch.setattr(models.AlexNet_Weights, "get_state_dict", unreachable)
+    torchvision_weights: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture, counts: Counter,
+) -> None:  # fmt: skip
+    unreachable = raising(urllib.error.URLError("no route to host"))
+    monkeypatch.setattr(import_torchvision().models.AlexNet_Weights, "get_state_dict", unreachable)
     (tmp_path / "damaged.pth").write_bytes(torchvision_weights.read_bytes()[:1000])
     (tmp_path / "damaged.safetensors").write_bytes(b"\1\2\3")
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
@@ -404,65 +406,22 @@ def test_weights_that_will_not_do(
         str(tmp_path / "list.pth"): "not the weights of torchvision's AlexNet",
     }.items():
         assert run(drawn, tmp_path / "results", "--weights", named, small=False) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1, error
-        counts["bad inputs tried"] += 1
+        told(capsys, counts, message)
 
 
 # ----------------------------------------------------------------------------------------------------------------
 # bad input: a clear error, exit code 2, before any training
 
 
-def without_folder(folder: Path) -> None:
-    folder.rename(folder.with_name("elsewhere"))
-
-
-def without_validation(folder: Path) -> None:
-    (folder / "val").rename(folder / "validation")
-
-
-def without_training(folder: Path) -> None:
-    (folder / "train").rename(folder / "training")
-
-
-def with_other_classes(folder: Path) -> None:
-    (folder / "val" / "n00000003").rename(folder / "val" / "n00000009")
-
-
-def with_an_empty_class(folder: Path) -> None:
-    (folder / "train" / "n00000009").mkdir()
-
-
 def without_classes(folder: Path) -> None:
-    for file in sorted((folder / "val").glob("*/*")):
-        file.rename(folder / "val" / f"{file.parent.name}_{file.name}")
-        if not any(file.parent.iterdir()):
-            file.parent.rmdir()
-
-
-def with_a_broken_training_image(folder: Path) -> None:
-    file = folder / "train" / "n00000002" / "train_0.JPEG"
-    file.write_bytes(file.read_bytes()[:300])
-
-
-def with_a_broken_validation_image(folder: Path) -> None:
-    (folder / "val" / "n00000005" / "val_1.JPEG").write_text("not an image")
-
-
-def with_a_broken_link(folder: Path) -> None:
-    (folder / "train" / "n00000002" / "lost.JPEG").symlink_to(folder / "nowhere.JPEG")
-
-
-def with_a_pipe(folder: Path) -> None:
-    os.mkfifo(folder / "train" / "n00000002" / "pipe.JPEG")
-
-
-def with_an_empty_file(folder: Path) -> None:
-    (folder / "train" / "n00000002" / "train_0.JPEG").write_bytes(b"")
+    for place in sorted((folder / "val").iterdir()):
+        for file in place.iterdir():
+            file.rename(folder / "val" / f"{place.name}_{file.name}")
+        place.rmdir()
 
 
 def with_one_class(folder: Path) -> None:
-    for place in sorted(folder.glob("*/n*"))[1:]:
+    for place in folder.glob("*/n*"):
         if place.name != "n00000000":
             shutil.rmtree(place)
 
@@ -472,46 +431,54 @@ def with_images_that_are_all_alike(folder: Path) -> None:
         Image.new("RGB", (60, 50), (200, 30, 77)).save(file)
 
 
-def with_a_damaged_image_of_another_kind(folder: Path) -> None:
-    file = folder / "val" / "n00000002" / "another.AVIF"
-    file.write_bytes(b"\0\0\0\x1cftypavif" + bytes(200))
+def with_a_broken_training_image(folder: Path) -> None:
+    file = folder / "train" / "n00000002" / "train_0.JPEG"
+    file.write_bytes(file.read_bytes()[:300])
 
 
-def unchanged(folder: Path) -> None:
-    pass
+AVIF = b"\0\0\0\x1cftypavif" + bytes(200)  # damaged
+BAD_FOLDERS: dict[str, Callable[[Path], object]] = {  # what its message says: what is done to the folder
+    "is not a folder": lambda folder: folder.rename(folder.with_name("elsewhere")),
+    "has no folder 'val'": lambda folder: (folder / "val").rename(folder / "validation"),
+    "has no folder 'train'": lambda folder: (folder / "train").rename(folder / "training"),
+    "the class 'n00000003' is in train and not in val": lambda folder: (folder / "val/n00000003").rename(
+        folder / "val/n00000009"
+    ),
+    "n00000009": lambda folder: (folder / "train/n00000009").mkdir(),
+    "holds no folder with images for each class": without_classes,
+    "train_0.JPEG cannot be read as an image": with_a_broken_training_image,
+    "val_1.JPEG is not an image of a kind that can be read": lambda folder: (
+        folder / "val/n00000005/val_1.JPEG"
+    ).write_text("not an image"),
+    "lost.JPEG cannot be read: No such file": lambda folder: (folder / "train/n00000002/lost.JPEG").symlink_to(
+        folder / "nowhere.JPEG"
+    ),
+    "pipe.JPEG is no file": lambda folder: os.mkfifo(folder / "train/n00000002/pipe.JPEG"),
+    "train_0.JPEG is empty": lambda folder: (folder / "train/n00000002/train_0.JPEG").write_bytes(b""),
+    "holds the one class 'n00000000'": with_one_class,
+    "are all alike": with_images_that_are_all_alike,
+    "another.AVIF": lambda folder: (folder / "val/n00000002/another.AVIF").write_bytes(AVIF),
+}
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "message"),
+    ("words", "message"),
     [
-        (without_folder, [], "is not a folder"),
-        (without_validation, [], "has no folder 'val'"),
-        (without_training, [], "has no folder 'train'"),
-        (with_other_classes, [], "the class 'n00000003' is in train and not in val"),
-        (with_an_empty_class, [], "n00000009"),
-        (without_classes, [], "holds no folder with images for each class"),
-        (with_a_broken_training_image, [], "train_0.JPEG cannot be read as an image"),
-        (with_a_broken_validation_image, [], "val_1.JPEG is not an image of a kind that can be read"),
-        (with_a_broken_link, [], "lost.JPEG cannot be read: No such file"),
-        (with_a_pipe, [], "pipe.JPEG is no file"),
-        (with_an_empty_file, [], "train_0.JPEG is empty"),
-        (with_one_class, [], "holds the one class 'n00000000'"),
-        (with_images_that_are_all_alike, [], "are all alike"),
-        (with_a_damaged_image_of_another_kind, [], "another.AVIF"),
-        (unchanged, ["--batch-size", "20", "--processes", "20"], "20 processes cannot share the 18 images"),
-        (unchanged, ["--batch-size", "49"], "fewer than a batch of 49"),
-        (unchanged, ["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
-        (unchanged, ["--epochs", "0"], "--epochs: '0' is not"),
-        (unchanged, ["--learning-rate", "nan"], "--learning-rate: 'nan' is not"),
-        (unchanged, ["--dropout", "1"], "--dropout: '1' is not"),
-        (unchanged, ["--workers", "-1"], "--workers: '-1' is not"),
+        *(([], message) for message in BAD_FOLDERS),
+        (["--batch-size", "20", "--processes", "20"], "20 processes cannot share the 18 images"),
+        (["--batch-size", "49"], "fewer than a batch of 49"),
+        (["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
+        (["--epochs", "0"], "--epochs: '0' is not"),
+        (["--learning-rate", "nan"], "--learning-rate: 'nan' is not"),
+        (["--dropout", "1"], "--dropout: '1' is not"),
+        (["--workers", "-1"], "--workers: '-1' is not"),
     ],
 )
 def test_bad_input_is_named_before_any_training(
-    change: object, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, counts: Counter
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
     folder = draw(tmp_path / "images")
-    change(folder)  # type: ignore[operator]
+    BAD_FOLDERS.get(message, lambda folder: None)(folder)
     assert run(folder, tmp_path / "results", *words) == 2
     out, error = capsys.readouterr()
     assert message in error and error.count("\n") == 1, error
@@ -525,17 +492,8 @@ def test_an_image_that_one_of_two_processes_cannot_read_ends_both(
     """Launched by the command itself, which gives the exit code of its processes."""
     folder = draw(tmp_path / "images")
     with_a_broken_training_image(folder)
-    words = [
-        "imagenet",
-        str(folder),
-        "--results",
-        str(tmp_path / "results"),
-        *SMALL,
-        "--processes",
-        "2",
-        "--workers",
-        "0",
-    ]
+    where = [str(folder), "--results", str(tmp_path / "results")]
+    words = ["imagenet", *where, *SMALL, "--processes", "2", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["alexnet", *words])
     assert __main__.main(words) == 2
     assert capfd.readouterr().err.count("train_0.JPEG cannot be read as an image") == 1
@@ -559,9 +517,7 @@ def test_results_that_cannot_be_written(drawn: Path, tmp_path: Path, capsys: pyt
 def test_a_full_disk_ends_the_training_with_an_error(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise RecordError(f"{path} cannot be written: No space left on device. Free the disk.")
-
+    full = raising(RecordError("a cannot be written: No space left on device. Free the disk."))
     with monkeypatch.context() as patch:
         patch.setattr(resuming, "write_atomically", full)
         assert run(drawn, tmp_path) == 2
@@ -573,8 +529,6 @@ def test_the_same_training_twice_at_once_is_refused(
     drawn: Path, trained: Path, capsys: pytest.CaptureFixture, counts: Counter
 ) -> None:
     (file,) = trained.glob("*.json")
-    from alexnet.records.store import Store
-
     with Store(trained).hold(file.stem):
         assert run(drawn, trained, "--dropout", "0") == 2
     assert "another process trains this" in capsys.readouterr().err
@@ -583,8 +537,7 @@ def test_the_same_training_twice_at_once_is_refused(
 
 def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -> None:
     """Else a worker that dies of Ctrl-C or torchrun's SIGTERM hides the message of how to go on."""
-    photographs = Photographs(imagenet_images.listing(drawn, "train"))
-    batches = photographs.read(torch.arange(48).split(4), workers=1)
+    batches = photographs_of(drawn).read(torch.arange(48).split(4), workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
@@ -595,29 +548,21 @@ def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -
     assert worker.exitcode == 0
 
 
-def shared_memory_full(*_: object) -> None:
-    raise RuntimeError("unable to allocate shared memory(shm) for file </torch>: No space left on device (28)")
-
-
 def killed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def faulty(*_: object) -> None:
-    raise ZeroDivisionError("division by zero")
-
-
-def out_of_processes(*_: object) -> None:
-    raise OSError(11, "Resource temporarily unavailable")
+FULL = RuntimeError("unable to allocate shared memory(shm) for file </torch>: No space left on device (28)")
+NO_PROCESSES = OSError(11, "Resource temporarily unavailable")
 
 
 @pytest.mark.parametrize(
     ("place", "name", "failure", "message"),
     [
-        (torch.Tensor, "share_memory_", shared_memory_full, "No space left on device"),  # Docker gives 64 MB
-        (imagenet_images, "decode", killed, "DataLoader worker"),
-        (imagenet_images, "decode", faulty, "division by zero"),
-        (multiprocessing.process.BaseProcess, "start", out_of_processes, "Resource temporarily unavailable"),
+        (torch.Tensor, "share_memory_", raising(FULL), "No space left on device"),  # Docker gives 64 MB
+        (images, "decode", killed, "DataLoader worker"),
+        (images, "decode", raising(ZeroDivisionError("division by zero")), "division by zero"),
+        (multiprocessing.process.BaseProcess, "start", raising(NO_PROCESSES), "Resource temporarily unavailable"),
     ],
 )
 def test_a_worker_that_fails_ends_the_command(
@@ -627,37 +572,29 @@ def test_a_worker_that_fails_ends_the_command(
     """The process that trains neither waits for it for ever nor prints what torch prints."""
     monkeypatch.setattr(place, name, failure)
     assert run(drawn, tmp_path, "--workers", "1") == 2
-    error = capsys.readouterr().err
-    assert message in error and "--shm-size" in error and "--workers 0" in error and error.count("\n") == 1
-    counts["bad inputs tried"] += 1
+    told(capsys, counts, message, "--shm-size", "--workers 0")
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("reason", "message"),
     [
         ("DataLoader worker (pid 7) is killed by signal: Bus error.", "failed: DataLoader worker (pid 7) is killed by"),
         ("[pair.cc:553] Connection closed by peer [127.0.0.1]:18305.", "Another process of this training has ended"),
     ],
 )
 def test_a_process_that_dies_while_this_one_computes(
-    told: str, message: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    reason: str, message: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture, counts: Counter,
 ) -> None:  # fmt: skip
     """torch tells of a worker in a signal handler, so anywhere, and of another process where gradients are shared."""
-
-    def interrupted(*_: object) -> None:
-        raise RuntimeError(told)
-
-    monkeypatch.setattr(imagenet_training.EpochSeeds, "before_train", interrupted)
+    monkeypatch.setattr(training.EpochSeeds, "before_train", raising(RuntimeError(reason)))
     assert run(drawn, tmp_path) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
-    counts["bad inputs tried"] += 1
+    told(capsys, counts, message)
 
 
 def test_an_image_that_disappears_while_training_is_named(drawn: Path, tmp_path: Path) -> None:
-    folder = draw(tmp_path / "images", training=2, validation=1)
-    photographs = Photographs(imagenet_images.listing(folder, "train"))
+    folder = draw(tmp_path / "images", train=2, val=1)
+    photographs = photographs_of(folder)
     next((folder / "train").glob("*/*")).unlink()
     with pytest.raises(DataError, match="does not exist"):
         list(photographs.read(torch.arange(12).split(4), workers=1))

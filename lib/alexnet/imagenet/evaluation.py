@@ -6,7 +6,7 @@ import urllib.error
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.compat import import_torchvision
 from ..errors import DataError
@@ -35,19 +35,15 @@ def evaluate(model: nn.Module, batches: FolderBatches) -> list[CropErrors]:
         for _, pixels, labels in batches.raw():
             for row, views in enumerate(([prepare.centre(len(labels))], prepare.ten_crops(len(labels)))):
                 scores = torch.stack([model(prepare(pixels, view)).log_softmax(1) for view in views]).logsumexp(0)
-                wrong[row] += _wrong(scores, labels).cpu()
+                right = (scores.topk(min(5, scores.shape[1])).indices == labels[:, None]).cpu()
+                wrong[row, 0] += (~right[:, 0]).sum()
+                wrong[row, 1] += (~right.any(1)).sum()
             counted += len(labels)
     errors = processes.total(wrong) / processes.total(counted)
     return [
         CropErrors(crops=crops, top1_error=top1, top5_error=top5)
         for crops, (top1, top5) in zip((1, 10), errors.tolist(), strict=True)
     ]
-
-
-def _wrong(scores: Tensor, labels: Tensor) -> Tensor:
-    """How many labels [B] are not the highest score, and not among the five highest, of scores [B, classes]."""
-    best = scores.topk(min(5, scores.shape[1])).indices == labels[:, None]
-    return torch.stack([(~best[:, :1].any(1)).sum(), (~best.any(1)).sum()]).float()
 
 
 def torchvision_net(named: str, classes: int) -> nn.Module:

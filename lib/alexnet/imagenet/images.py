@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -164,10 +164,9 @@ class Photographs(Dataset):
 
         Raises `DataError` when an image cannot be read.
         """
-        order = [group.tolist() for group in groups]
         loader = DataLoader(
             self,
-            batch_sampler=order,
+            batch_sampler=[group.tolist() for group in groups],
             num_workers=workers,
             collate_fn=_stack,
             pin_memory=pin,
@@ -256,8 +255,7 @@ class FolderBatches(Batches):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         _, generator = self.order(self.epoch)
-        random = self.shuffle
-        draws = self.preparation.draw(self.n, generator) if random else self.preparation.centre(self.n)
+        draws = self.preparation.draw(self.n, generator) if self.shuffle else self.preparation.centre(self.n)
         for positions, pixels, labels in self.raw():
             part = draws.part(positions.to(self.device))  # type: ignore[arg-type]  # places serve as well as a slice
             yield self.preparation(pixels, part), labels
@@ -281,16 +279,15 @@ def _computed(train: Photographs, file: Path, workers: int) -> Statistics:
     counted, sums, outer = torch.zeros(1), torch.zeros(SIDE, SIDE, 3, dtype=torch.int64), torch.zeros(3, 3).double()
     for pixels in _pass(train, workers, "statistics of the training images"):
         counted += len(pixels)
-        sums = sums.to(pixels.device) + pixels.sum(0, dtype=torch.int64)
+        sums += pixels.sum(0, dtype=torch.int64).cpu()
         flat = pixels.flatten(1, 2).double()  # in float32 the sum over an image's pixels would lose four digits
-        outer = outer.to(pixels.device) + torch.bmm(flat.transpose(1, 2), flat).sum(0)
+        outer += torch.bmm(flat.transpose(1, 2), flat).sum(0).cpu()
     images = float(processes.total(counted))
     mean_image = processes.total(sums) / images
     found = _statistics(mean_image, processes.total(outer) / (images * SIDE**2))
     if processes.first():
         content = io.BytesIO()
-        arrays = {field.name: np.asarray(getattr(found, field.name)) for field in fields(found)}
-        np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+        np.savez(content, **vars(found))
         write_atomically(file, content.getvalue())
     return found
 
@@ -315,10 +312,10 @@ def _kept(file: Path) -> Statistics | None:
     """Statistics from an earlier run; None where there are none, or where the file is damaged."""
     try:
         with np.load(file) as arrays:
-            numbers: dict[str, Any] = {f.name: torch.from_numpy(arrays[f.name]) for f in fields(Statistics)}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            numbers: dict[str, Any] = {n: torch.from_numpy(a) if a.ndim else float(a) for n, a in arrays.items()}
+            return Statistics(**numbers)
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
         return None
-    return Statistics(**{**numbers, "spread": float(numbers["spread"])})
 
 
 def check_readable(photographs: Photographs, workers: int = 0) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import filelock
 import pandas as pd
 import safetensors.torch
 import torch
+from torch import nn
 
 from ..errors import AlexnetError, DataError, SpecError
 from ..records.files import Part, write_atomically
@@ -42,8 +43,8 @@ class ImagenetResult(Part):
     schema_version: Literal[1] = 1
     weights: str  # "trained here", or where they come from
     weights_sha256: str
-    spec: ImagenetSpec | None  # None for weights that were not trained here
-    outcome: Literal["completed", "diverged"] | None
+    spec: ImagenetSpec | None = None  # None for weights that were not trained here, as outcome and speed
+    outcome: Literal["completed", "diverged"] | None = None
     history: list[Epoch]
     evaluation: list[CropErrors]
     classes: int
@@ -51,8 +52,8 @@ class ImagenetResult(Part):
     fingerprints: dict[str, str]  # sha256 of the names and sizes of the files, by part of the folder
     environment: Environment
     processes: int
-    wall_seconds: float  # of training
-    images_per_second: float | None  # training images, all processes together, validation included
+    wall_seconds: float = 0.0  # of training
+    images_per_second: float | None = None  # training images, all processes together, validation included
     created: str  # UTC, ISO 8601
 
 
@@ -61,54 +62,45 @@ def spec_of(arguments: Namespace, classes: int) -> ImagenetSpec:
     as_run = {"variant": "as-run", "init": "as-run", "norm": "mean"} if arguments.variant == "as-run" else {}
     init = {"init": arguments.init} if arguments.init else {}
     net = NetSpec(classes=classes, width=arguments.width, dropout=arguments.dropout, **{**as_run, **init})
-    recipe = {
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "learning_rate": arguments.learning_rate,
-        "patience": arguments.patience,
-    }
-    return ImagenetSpec(net=net, recipe=PAPER_RECIPE.model_copy(update=recipe), seed=arguments.seed)
+    own = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "learning_rate", "patience")}
+    return ImagenetSpec(net=net, recipe=PAPER_RECIPE.model_copy(update=own), seed=arguments.seed)
 
 
-def train(arguments: Namespace, train: Listing, valid: Listing, workers: int) -> ImagenetResult:
+def train(arguments: Namespace, train: Listing, valid: Listing, workers: int) -> None:
     """Train, or go on with it, and evaluate; the checkpoint stays, so that more epochs can follow."""
     spec = spec_of(arguments, len(train.classes))
     fingerprint = train.fingerprint()
     identity = spec.identity(fingerprint)
-    store = Store(arguments.results)
+    store, batch_size, precision = Store(arguments.results), spec.recipe.batch_size, machine.default_precision()
     with _alone(store, identity):
         photographs, held_out = Photographs(train), Photographs(valid)
-        kept = store.work / f"{fingerprint[:16]}-statistics.npz"
         imagenet_images.check_readable(held_out, workers)
+        kept = store.work / f"{fingerprint[:16]}-statistics.npz"
         statistics = imagenet_images.statistics(photographs, kept, workers)
         prepare = Preparation(spec.images, statistics, processes.device())
-        batch_size = spec.recipe.batch_size
         shuffled = FolderBatches(
             photographs, prepare, workers, bs=batch_size, shuffle=True, drop_last=True, seed=spec.seed
         )
         ordered = FolderBatches(held_out, prepare, workers, bs=batch_size)
-        precision = machine.default_precision()
         checkpoint = store.checkpoint(identity)
         model, rows, seconds = training.fit(spec, shuffled, ordered, checkpoint, identity, precision)
         seen = len(train.files) // batch_size * batch_size * len(rows)
-        result = ImagenetResult(
+        result = evaluated(
+            model,
+            ordered,
+            precision,
+            {"train": train, "val": valid},
             weights="trained here",
-            weights_sha256=weights_sha256(model),
             spec=spec,
             outcome="diverged" if diverged(rows) else "completed",
             history=[Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)],
-            evaluation=evaluate(model, ordered),
-            fingerprints={"train": fingerprint, "val": valid.fingerprint()},
-            images={"train": len(train.files), "val": len(valid.files)},
             wall_seconds=sum(seconds),
             images_per_second=seen / sum(seconds),
-            **_circumstances(len(train.classes), precision),
         )
         if processes.first():
             weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
             write_atomically(arguments.results / f"{identity}.safetensors", safetensors.torch.save(weights))
             _write(result, arguments.results / f"{identity}.json")
-    return result
 
 
 @contextmanager
@@ -132,54 +124,49 @@ def _alone(store: Store, identity: str) -> Iterator[None]:
         yield
 
 
-def judge(arguments: Namespace, valid: Listing, workers: int) -> ImagenetResult:
+def judge(arguments: Namespace, valid: Listing, workers: int) -> None:
     """Evaluate weights that were not trained here, with torchvision's network and preprocessing."""
-    model = torchvision_net(arguments.weights, len(valid.classes))
+    named = arguments.weights
+    model = torchvision_net(named, len(valid.classes))
     prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(SIDE), processes.device())
     batches = FolderBatches(Photographs(valid), prepare, workers, bs=EVALUATED_AT_ONCE)
-    named = arguments.weights
-    result = ImagenetResult(
-        weights="torchvision IMAGENET1K_V1" if named == "torchvision" else Path(named).name,
-        weights_sha256=weights_sha256(model),
-        spec=None,
-        outcome=None,
-        history=[],
-        evaluation=evaluate(model, batches),
-        fingerprints={"val": valid.fingerprint()},
-        images={"val": len(valid.files)},
-        wall_seconds=0.0,
-        images_per_second=None,
-        **_circumstances(len(valid.classes), "float32"),
-    )
+    weights = "torchvision IMAGENET1K_V1" if named == "torchvision" else Path(named).name
+    result = evaluated(model, batches, "float32", {"val": valid}, weights=weights, history=[])
     if processes.first():
         name = f"weights-{result.weights_sha256[:8]}-{result.fingerprints['val'][:8]}.json"
         _write(result, arguments.results / name)
-    return result
 
 
-def _circumstances(classes: int, precision: str) -> dict:
-    """What every result tells of where it was made."""
-    device, threads = processes.device().type, torch.get_num_threads()
-    return {
-        "classes": classes,
-        "environment": Environment(device=device, precision=precision, threads=threads, **machine.describe()),
-        "processes": processes.number(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def evaluated(
+    model: nn.Module,
+    batches: FolderBatches,  # of validation images
+    precision: str,
+    parts: dict[str, Listing],  # of the folder
+    **trained: Any,  # what there is to tell of the weights
+) -> ImagenetResult:
+    """Evaluate a network, and say what came out, from what and where."""
+    environment = Environment(
+        device=processes.device().type, precision=precision, threads=torch.get_num_threads(), **machine.describe()
+    )
+    return ImagenetResult(
+        weights_sha256=weights_sha256(model),
+        evaluation=evaluate(model, batches),
+        classes=len(parts["val"].classes),
+        images={part: len(listed.files) for part, listed in parts.items()},
+        fingerprints={part: listed.fingerprint() for part, listed in parts.items()},
+        environment=environment,
+        processes=processes.number(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **trained,
+    )
 
 
 def _write(result: ImagenetResult, path: Path) -> None:
+    """Write the result, and print the errors in percent, a row a number of crops."""
     write_atomically(path, (result.model_dump_json(indent=1) + "\n").encode())
-    print(f"{table(result).to_string(index=False)}\n{path}", flush=True)
-
-
-def table(result: ImagenetResult) -> pd.DataFrame:
-    """One row a number of crops: the errors in percent."""
-    rows = [
-        {"crops": e.crops, "top-1 error": f"{e.top1_error:.1%}", "top-5 error": f"{e.top5_error:.1%}"}
-        for e in result.evaluation
-    ]
-    return pd.DataFrame(rows)
+    rows = [(e.crops, f"{e.top1_error:.1%}", f"{e.top5_error:.1%}") for e in result.evaluation]
+    table = pd.DataFrame(rows, columns=["crops", "top-1 error", "top-5 error"])
+    print(f"{table.to_string(index=False)}\n{path}", flush=True)
 
 
 def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:
@@ -207,10 +194,10 @@ def run(arguments: Namespace) -> int:
     processes.join()
     try:
         with stopping_cleanly():
-            count = processes.number()
+            count, workers = processes.number(), arguments.workers
             train_images, valid_images = check(arguments, count)
-            default_workers = min(MOST_WORKERS, max(1, machine.cores() // count))
-            workers = default_workers if arguments.workers is None else arguments.workers
+            if workers is None:
+                workers = min(MOST_WORKERS, max(1, machine.cores() // count))
             if train_images is None:
                 judge(arguments, valid_images, workers)
             else:

@@ -7,10 +7,11 @@ the classes, the hashes of the data, and a hash over everything, so that a chang
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -67,9 +68,8 @@ class Checkpoint:
 def save(path: Path, description: Description, model: nn.Module, statistics: Statistics) -> None:
     """Write a checkpoint in one step. Raises `RecordError` where that is not possible."""
     tensors = {WEIGHTS + name: _plain(values) for name, values in model.state_dict().items()}
-    for field in fields(statistics):
-        value = getattr(statistics, field.name)
-        tensors[STATISTICS + field.name] = _plain(torch.as_tensor(value, dtype=_type_of(value)))
+    for name, value in vars(statistics).items():  # tensors, and a number that stays float64
+        tensors[STATISTICS + name] = _plain(torch.from_numpy(np.asarray(value)))
     text = description.model_dump_json()
     content = safetensors.torch.save(tensors, {ENTRY: text, DIGEST: _digest(text, tensors)})
     write_atomically(path, content)
@@ -112,9 +112,9 @@ def _description(metadata: Mapping[str, str], path: Path) -> Description:
 
 def _assemble(description: Description, tensors: Mapping[str, Tensor]) -> Checkpoint:
     """The network with its weights. Shapes are compared before any memory is taken for them."""
-    known: dict[str, Any] = {field.name: tensors[STATISTICS + field.name] for field in fields(Statistics)}
-    statistics = Statistics(**{**known, "spread": known["spread"].item()})
-    preparation = Preparation(description.spec.images, statistics, torch.device("cpu"))
+    known = {name.removeprefix(STATISTICS): v for name, v in tensors.items() if name.startswith(STATISTICS)}
+    statistics: dict[str, Any] = {name: value if value.dim() else value.item() for name, value in known.items()}
+    preparation = Preparation(description.spec.images, Statistics(**statistics), torch.device("cpu"))
     with torch.device("meta"):
         model = models.build(description.spec.net, preparation.side)
     if description.spec.net.classes != len(description.classes):
@@ -127,10 +127,6 @@ def _assemble(description: Description, tensors: Mapping[str, Tensor]) -> Checkp
 
 def _plain(values: Tensor) -> Tensor:
     return values.detach().cpu().contiguous()
-
-
-def _type_of(value: Tensor | float) -> torch.dtype:
-    return value.dtype if isinstance(value, Tensor) else torch.float64
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
