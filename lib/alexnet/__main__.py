@@ -170,8 +170,8 @@ def main(words: list[str] | None = None) -> int:
     except AlexnetError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "Stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,10 +5,10 @@ float32 have a folder of records of their own, and nothing else reads it.
 """
 
 import os
-import sys
 from argparse import Namespace
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import paths
 from ..errors import SpecError
@@ -16,7 +16,7 @@ from ..experiments import profiles
 from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs import pool
-from ..runs.planning import Planned
+from ..runs.planning import Planned, Runs
 from ..statistics import effects, measures
 from ..statistics.effects import Effect
 from ..training import machine
@@ -28,8 +28,7 @@ REPEATED = {
 }
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """One run in bfloat16 and, once it is made, its repetition in float32."""
 
     network: str
@@ -59,34 +58,37 @@ def pairs(profile: str, store: Store, repetitions: Store, seeds: int | None = No
     return found
 
 
-def rates_sentence(found: list[Pair]) -> str:
-    """What the rates of the pairs can tell: their runs were made at different times, beside other work."""
-    rates: dict[str, list[tuple[float, float]]] = {}
+def _complete(found: Iterable[Pair]) -> dict[str, list[tuple[RunRecord, RunRecord]]]:
+    """For each network, the pairs whose repetition is made: bfloat16, float32."""
+    complete: dict[str, list[tuple[RunRecord, RunRecord]]] = {}
     for pair in found:
         if pair.repetition is not None:
-            network = rates.setdefault(pair.network, [])
-            network.append((pair.record.images_per_second, pair.repetition.images_per_second))
-    slower = sum(fast < slow for pairs in rates.values() for fast, slow in pairs)
-    spread = max(max(runs) / min(runs) for pairs in rates.values() for runs in zip(*pairs, strict=True))
+            complete.setdefault(pair.network, []).append((pair.record, pair.repetition))
+    return complete
+
+
+def rates_sentence(found: Iterable[Pair]) -> str:
+    """What the rates of the pairs can tell: their runs were made at different times, beside other work."""
+    rates = [[(a.images_per_second, b.images_per_second) for a, b in both] for both in _complete(found).values()]
+    slower = sum(fast < slow for network in rates for fast, slow in network)
+    spread = max(max(runs) / min(runs) for network in rates for runs in zip(*network, strict=True))
     return (
-        f"In {slower} of {sum(map(len, rates.values()))} pairs the run in bfloat16 was the slower one. The two runs of "
+        f"In {slower} of {sum(map(len, rates))} pairs the run in bfloat16 was the slower one. The two runs of "
         f"a pair were made at different times, beside other work: runs of one network in one precision differ by up to "
         f"{spread:.1f} times. What bfloat16 gains is measured by `make bench`, in turn."
     )
 
 
-def differences(found: list[Pair]) -> dict[str, Effect]:
+def differences(found: Iterable[Pair]) -> dict[str, Effect]:
     """For each network with repetitions, test error in bfloat16 less that in float32, in percentage points."""
     effect = {}
-    for network in dict.fromkeys(pair.network for pair in found):
-        both = [(pair.record, pair.repetition) for pair in found if pair.network == network and pair.repetition]
-        if both:
-            first, second = ([measures.test_error(record) for record in arm] for arm in zip(*both, strict=True))
-            effect[network] = effects.paired_difference(
-                [reading.value for reading in first],
-                [reading.value for reading in second],
-                diverged=[one.censored or other.censored for one, other in zip(first, second, strict=True)],
-            )
+    for network, both in _complete(found).items():
+        first, second = ([measures.test_error(record) for record in arm] for arm in zip(*both, strict=True))
+        effect[network] = effects.paired_difference(
+            [reading.value for reading in first],
+            [reading.value for reading in second],
+            diverged=[one.censored or other.censored for one, other in zip(first, second, strict=True)],
+        )
     return effect
 
 
@@ -100,23 +102,18 @@ def run(arguments: Namespace) -> int:
             f"No run of the profile {profile} that is repeated in float32 was computed in bfloat16; run `make runs` "
             "on a machine that has it."
         )
-    todo = pool.work([(pair.planned, pair.repetition) for pair in found], arguments.workers)
+
+    def planned() -> Runs:
+        return [(pair.planned, repetitions.get(pair.planned.spec)) for pair in found]
+
+    todo = pool.work(planned(), arguments.workers)
     for pair in found:
         print(f"{'reuse' if pair.repetition else 'run  '}  {pair.planned.spec.hash}  {pair.planned.title}")
     if todo.missing and not arguments.dry_run:
         todo.require_records(profile)
         os.environ[machine.PRECISION_VARIABLE] = "float32"  # workers inherit it
-        try:
-            with pool.stopping_cleanly():
-                pool.execute_all(
-                    lambda: [(pair.planned, repetitions.get(pair.planned.spec)) for pair in found],
-                    repetitions,
-                    arguments.workers,
-                    minutes=arguments.minutes,
-                )
-        except KeyboardInterrupt:
-            print("\nStopped. The same command goes on from the last epochs.", file=sys.stderr)
-            return 130
+        with pool.stopping_cleanly("The same command goes on from the last epochs."):
+            pool.execute_all(planned, repetitions, arguments.workers, minutes=arguments.minutes)
         found = pairs(profile, store, repetitions, arguments.seeds)
     for network, effect in differences(found).items():
         print(f"{network}: test error in bfloat16 less float32, {effect.text} {effect.unit}")

@@ -1,6 +1,5 @@
 """`python -m alexnet runs`: make the run records that a profile lacks."""
 
-import sys
 from argparse import Namespace
 from functools import partial
 
@@ -22,11 +21,7 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run or not todo.missing:
         return 0
     todo.require_records(profile)
-    try:
-        with pool.stopping_cleanly():
-            made = pool.execute_all(planned, store, arguments.workers, arguments.scheduler, arguments.minutes)
-    except KeyboardInterrupt:
-        print("\nStopped. Finished runs are kept; the same command goes on from the last epochs.", file=sys.stderr)
-        return 130
+    with pool.stopping_cleanly("Finished runs are kept; the same command goes on from the last epochs."):
+        made = pool.execute_all(planned, store, arguments.workers, arguments.scheduler, arguments.minutes)
     print(f"{made} records made in {store.folder}.")
     return 0

@@ -6,7 +6,6 @@ a record of the same run, it proves the weights: on the hardware, threads and pr
 the last bit; elsewhere float32 sums round differently, and the errors have to be close.
 """
 
-import sys
 from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,16 +135,8 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         return 0
     precision = record.environment.precision if record and machine.has_fast_bfloat16() else None
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(threads, machine.cores()))
-    try:
-        with pool.stopping_cleanly():
-            description = train(spec, out, precision=precision, report=_say)
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last epoch.", file=sys.stderr)
-        return 130
-    finally:
-        torch.set_num_threads(before)
+    with machine.threads(threads), pool.stopping_cleanly("The same command goes on from the last epoch."):
+        description = train(spec, out, precision=precision, report=_say)
     kind = "validation" if description.test_error is None else "test"
     error = description.valid_error if description.test_error is None else description.test_error
     print(f"{out}: {description.epochs} epochs, {kind} error {error:.1%}. {proof(description, record)}")

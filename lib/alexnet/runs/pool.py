@@ -283,8 +283,8 @@ def _pool(workers: int, scheduler: str | None) -> Iterator[Here | Cluster]:
 
 
 @contextmanager
-def stopping_cleanly() -> Iterator[None]:
-    """Turn SIGTERM into the same clean stop as Ctrl-C."""
+def stopping_cleanly(how_to_go_on: str = "") -> Iterator[None]:
+    """Turn SIGTERM into the same clean stop as Ctrl-C, which tells how to go on."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -292,6 +292,8 @@ def stopping_cleanly() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(f"\nStopped. {how_to_go_on}".rstrip(" ")) from stopped
     finally:
         signal.signal(signal.SIGTERM, before)
 
