@@ -56,6 +56,31 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (48, 40)) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
+def saved(image: Image.Image, name: str, folder: Path, **options: object) -> Path:
+    image.save(folder / name, **options)
+    return folder / name
+
+
+def shades_of(source: photograph.Source) -> np.ndarray:
+    """The pixels of what was brought from 16 bits to 8."""
+    found = photograph.read(source)
+    assert found.notes == ("16 bits a pixel brought to 8",)
+    return np.asarray(found.image)
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture, counts: Counter) -> Callable[..., None]:
+    """A command is refused: a line that says why, and exit code 2."""
+
+    def told(message: str, *words: object) -> None:
+        assert __main__.main([*map(str, words)]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+        counts["bad inputs tried"] += 1
+
+    return told
+
+
 # --- the network -----------------------------------------------------------------------------------------------------
 
 
@@ -137,11 +162,6 @@ def test_images_of_another_size_are_refused_where_batches_are_taken(made: Path) 
 # --- images of every kind --------------------------------------------------------------------------------------------
 
 
-def saved(image: Image.Image, name: str, folder: Path, **options: object) -> Path:
-    image.save(folder / name, **options)
-    return folder / name
-
-
 def exif(orientation: int) -> Image.Exif:
     entries = Image.Exif()
     entries[0x0112] = orientation
@@ -149,36 +169,22 @@ def exif(orientation: int) -> Image.Exif:
 
 
 @pytest.mark.parametrize(
-    ("mode", "name", "note"),
+    "kind",
     [
-        ("RGB", "a.png", None),
-        ("RGB", "a.bmp", None),
-        ("RGB", "a.ppm", None),
-        ("L", "a.png", None),
-        ("1", "a.png", None),
-        ("P", "a.png", None),
-        ("P", "a.gif", None),
-        ("RGBA", "a.png", None),
-        ("LA", "a.png", None),
-        ("CMYK", "a.tif", "CMYK brought to RGB"),
-        ("CMYK", "a.jpg", "CMYK brought to RGB"),
-        ("YCbCr", "a.jpg", None),
-        ("RGB", "a.webp", None),
-        ("RGB", "name that lies.jpg", None),
+        *("RGB a.png", "RGB a.bmp", "RGB a.ppm", "L a.png", "1 a.png", "P a.png", "P a.gif", "RGBA a.png", "LA a.png"),
+        *("CMYK a.tif", "CMYK a.jpg", "YCbCr a.jpg", "RGB a.webp", "RGB name that lies.jpg"),
     ],
 )
-def test_files_of_every_common_kind_are_read(
-    mode: str, name: str, note: str | None, made: Path, tmp_path: Path
-) -> None:
+def test_files_of_every_common_kind_are_read(kind: str, made: Path, tmp_path: Path) -> None:
     """Each as Pillow itself brings it to RGB."""
-    image = picture(mode)
+    mode, name = kind.split(" ", 1)
     options = {"format": "PNG"} if "lies" in name else {"lossless": True} if name.endswith("webp") else {}
-    path = saved(image, name, tmp_path, **options)
+    path = saved(picture(mode), name, tmp_path, **options)
     found = photograph.read(path)
     with Image.open(path) as stored:
         expected = np.asarray(stored.convert("RGB"))
     assert np.array_equal(np.asarray(found.image.convert("RGB")), expected)
-    assert found.notes == (() if note is None else (note,))
+    assert found.notes == (("CMYK brought to RGB",) if mode == "CMYK" else ())
     assert predict(path, made).probabilities.shape == (10,)
 
 
@@ -199,35 +205,28 @@ def test_transparent_parts_lie_on_white(tmp_path: Path) -> None:
 def test_16_bits_keep_their_shades(tmp_path: Path) -> None:
     """Pillow's own conversion would cut everything off above 255."""
     shades = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    path = saved(Image.fromarray(shades), "sixteen.png", tmp_path)
-    for source in (path, saved(Image.fromarray(shades), "sixteen.tif", tmp_path), shades, Image.fromarray(shades)):
-        found = photograph.read(source)
-        assert np.array_equal(np.asarray(found.image), np.rint(shades / 257))
-        assert found.notes == ("16 bits a pixel brought to 8",)
+    image = Image.fromarray(shades)
+    for source in (shades, image, saved(image, "sixteen.png", tmp_path), saved(image, "sixteen.tif", tmp_path)):
+        assert np.array_equal(shades_of(source), np.rint(shades / 257))
 
 
-def dark_and_light(folder: Path, name: str) -> Path:
-    """Two greys of 16 bits, 12000 and 50000, in a file of that kind."""
-    shades = np.repeat(np.array([[12000, 50000]], np.uint16), 32, axis=0).repeat(32, axis=1)
-    big_endian = Image.frombytes("I;16B", shades.shape[::-1], shades.astype(">u2").tobytes())
-    return saved(big_endian if "big" in name else Image.fromarray(shades), name, folder)
+def big_endian(shades: np.ndarray) -> Image.Image:
+    return Image.frombytes("I;16B", shades.shape[::-1], shades.astype(">u2").tobytes())
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "big.tif", "a.pgm", "a.jp2"])
 def test_16_bits_are_scaled_alike_in_every_kind_of_file(name: str, tmp_path: Path) -> None:
-    found = photograph.read(dark_and_light(tmp_path, name))
-    pixels = np.asarray(found.image)
+    shades = np.repeat(np.array([[12000, 50000]], np.uint16), 32, axis=0).repeat(32, axis=1)
+    image = big_endian(shades) if "big" in name else Image.fromarray(shades)
+    pixels = shades_of(saved(image, name, tmp_path))
     assert (pixels[:, :32] == 47).all() and (pixels[:, 32:] == 195).all(), "12000 / 257 and 50000 / 257"
-    assert found.notes == ("16 bits a pixel brought to 8",)
 
 
 def test_dark_16_bits_stay_dark_in_every_byte_order(tmp_path: Path) -> None:
     """Though none of the numbers is above 255."""
     dark = np.arange(256, dtype=np.uint16).reshape(4, 64)
-    big_endian = Image.frombytes("I;16B", (64, 4), dark.astype(">u2").tobytes())
-    for source in (dark, dark.astype(">u2"), big_endian, saved(Image.fromarray(dark), "a.pgm", tmp_path)):
-        found = photograph.read(source)
-        assert np.asarray(found.image).max() == 1 and found.notes == ("16 bits a pixel brought to 8",)
+    for source in (dark, dark.astype(">u2"), big_endian(dark), saved(Image.fromarray(dark), "a.pgm", tmp_path)):
+        assert shades_of(source).max() == 1
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -241,15 +240,12 @@ def test_colours_of_16_bits(kind: int, channels: int, tmp_path: Path) -> None:
     row = b"\0" + struct.pack(">H", 12000) * (channels - 1) + struct.pack(">H", 12000 if channels == 3 else 65535)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
-    found = photograph.read(tmp_path / "a.png")
-    assert np.abs(np.asarray(found.image).astype(float) - 12000 / 257).max() <= 1
-    assert found.notes == ("16 bits a pixel brought to 8",)
+    assert np.abs(shades_of(tmp_path / "a.png").astype(float) - 12000 / 257).max() <= 1
 
 
 def test_colours_of_16_bits_in_a_portable_pixmap(tmp_path: Path) -> None:
     (tmp_path / "a.ppm").write_bytes(b"P6 1 1 65535\n" + struct.pack(">3H", 12000, 50000, 0))
-    found = photograph.read(tmp_path / "a.ppm")
-    assert np.asarray(found.image).tolist() == [[[47, 195, 0]]] and found.notes == ("16 bits a pixel brought to 8",)
+    assert shades_of(tmp_path / "a.ppm").tolist() == [[[47, 195, 0]]]
 
 
 def tiff_of(bits: int, photometric: int, sample: int, content: bytes) -> bytes:
@@ -505,15 +501,15 @@ def closed(folder: Path) -> Image.Image:
     ],
 )
 def test_what_is_no_image_is_told(
-    source: Callable, message: str, made: Path, tmp_path: Path, counts: Counter, capsys: pytest.CaptureFixture
+    source: Callable, message: str, made: Path, tmp_path: Path, counts: Counter, told: Callable
 ) -> None:
     given = source(tmp_path)
     with pytest.raises(DataError, match=message):
         predict(given, made)
     if isinstance(given, str | Path) and "\0" not in str(given):
-        assert __main__.main(["predict", str(given), "--checkpoint", str(made)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
-    counts["bad inputs tried"] += 1
+        told("", "predict", given, "--checkpoint", made)
+    else:
+        counts["bad inputs tried"] += 1
 
 
 KINDS: dict[str, tuple[str, dict]] = {  # format: mode, how it is saved
@@ -582,13 +578,13 @@ def test_a_file_whose_numbers_have_no_known_range_is_named(tmp_path: Path) -> No
         photograph.read(tmp_path / "a.tif")
 
 
-def test_the_name_of_a_file_may_hold_anything(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_name_of_a_file_may_hold_anything(made: Path, tmp_path: Path, told: Callable) -> None:
     for number, name in enumerate(["a b", "quote ' and \"", "Grüße", "two\nlines", os.fsdecode(b"\xff\xfe")]):
         path = saved(picture(), f"{number}.png", tmp_path).rename(tmp_path / name)
-        assert __main__.main(["predict", str(path), "--checkpoint", str(made)]) == 0
+        words = ["predict", path, "--checkpoint", made]
+        assert __main__.main([*map(str, words)]) == 0
         path.write_bytes(b"no image")
-        assert __main__.main(["predict", str(path), "--checkpoint", str(made)]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        told("", *words)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -658,17 +654,13 @@ def pickled(made: Path) -> bytes:
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_told(
-    content: Callable[[Path], bytes], message: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-    counts: Counter,
-) -> None:  # fmt: skip
+    content: Callable[[Path], bytes], message: str, made: Path, tmp_path: Path, told: Callable
+) -> None:
     path = tmp_path / "given.safetensors"
     path.write_bytes(content(made))
     with pytest.raises(RecordError, match=message):
         Classifier.load(path)
-    image = saved(picture(), "a.png", tmp_path)
-    assert __main__.main(["predict", str(image), "--checkpoint", str(path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    counts["bad inputs tried"] += 1
+    told("", "predict", saved(picture(), "a.png", tmp_path), "--checkpoint", path)
 
 
 def test_a_missing_checkpoint_names_the_command_that_makes_one(tmp_path: Path, counts: Counter) -> None:
@@ -727,17 +719,14 @@ def test_the_command_prints_the_classes_and_writes_the_picture(
         assert min(drawn.size) > 500
 
 
-def test_a_picture_that_cannot_be_written(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture, counts: Counter
-) -> None:
-    image = saved(picture(), "a.png", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("out.txt", "names no kind of picture"), ("out", "names no kind"), ("file/a.png", "written")],
+)
+def test_a_picture_that_cannot_be_written(name: str, message: str, made: Path, tmp_path: Path, told: Callable) -> None:
     (tmp_path / "file").write_text("")
-    for name, message in (("out.txt", "names no kind of picture"), ("out", "names no kind"), ("file/a.png", "written")):
-        words = ["predict", str(image), "--checkpoint", str(made), "--out", str(tmp_path / name)]
-        assert __main__.main(words) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-        counts["bad inputs tried"] += 1
+    image = saved(picture(), "a.png", tmp_path)
+    told(message, "predict", image, "--checkpoint", made, "--out", tmp_path / name)
 
 
 @pytest.fixture
@@ -779,16 +768,12 @@ def test_weights_of_another_machine_are_said_to_be_close_or_not(at_home: Path) -
     assert "no record" in training.proof(other, None)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_training_that_was_killed_goes_on(at_home: Path, made: Path) -> None:
     def die(epoch: Epoch) -> None:
-        raise Killed("a test")
+        raise InterruptedError("a test")
 
     out = at_home / "a.safetensors"
-    with pytest.raises(Killed):
+    with pytest.raises(InterruptedError):
         training.train(SPEC, out, report=die)
     assert not out.exists()
     epochs: list[int] = []
@@ -818,14 +803,9 @@ def test_ctrl_c_ends_the_command_with_130(
         (["--threads", "0"], "--threads: '0' is not a whole number"),
     ],
 )
-def test_a_training_that_makes_no_sense(
-    words: list[str], message: str, at_home: Path, capsys: pytest.CaptureFixture, counts: Counter
-) -> None:
-    assert __main__.main(["train", *words]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+def test_a_training_that_makes_no_sense(words: list[str], message: str, at_home: Path, told: Callable) -> None:
+    told(message, "train", *words)
     assert not (at_home / "checkpoints").exists()
-    counts["bad inputs tried"] += 1
 
 
 def test_a_training_that_diverged_saves_nothing(at_home: Path) -> None:
