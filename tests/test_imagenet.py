@@ -28,7 +28,7 @@ from alexnet.data.compat import import_torchvision
 from alexnet.errors import DataError, RecordError
 from alexnet.imagenet import evaluation, images, job, processes, training
 from alexnet.imagenet.evaluation import TORCHVISION_IMAGES
-from alexnet.imagenet.images import FolderBatches, Photographs
+from alexnet.imagenet.images import FolderBatches
 from alexnet.imagenet.job import ImagenetResult
 from alexnet.imagenet.training import PAPER_IMAGES
 from alexnet.networks import models
@@ -99,10 +99,6 @@ def numbers(result: ImagenetResult) -> tuple:
 
 def prepared(statistics: Statistics | None = None) -> Preparation:
     return Preparation(PAPER_IMAGES, statistics or imagenet_statistics(256), torch.device("cpu"))
-
-
-def photographs_of(folder: Path, part: str = "train") -> Photographs:
-    return Photographs(images.listing(folder, part))
 
 
 def told(capsys: pytest.CaptureFixture, counts: Counter, *said: str) -> None:
@@ -183,7 +179,7 @@ def test_every_mode_becomes_three_channels(mode: str, tmp_path: Path) -> None:
 
 def test_statistics_are_those_of_the_training_images(drawn: Path, tmp_path: Path) -> None:
     listed = images.listing(drawn, "train")
-    found = images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    found = images.statistics(listed, tmp_path / "statistics.npz")
     pixels = np.stack([images.decode(file) for file in listed.files]).astype(np.float64)
     mean_image = pixels.mean(0)
     np.testing.assert_allclose(found.mean_image, mean_image, rtol=1e-6)
@@ -191,17 +187,17 @@ def test_statistics_are_those_of_the_training_images(drawn: Path, tmp_path: Path
     covariance = np.cov(pixels.reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(found.colour_axes @ found.colour_axes.T, covariance, rtol=1e-4)
     np.testing.assert_allclose(found.channel_std, covariance.diagonal() ** 0.5, rtol=1e-5)
-    again = images.statistics(photographs_of(drawn, "val"), tmp_path / "statistics.npz")
+    again = images.statistics(images.listing(drawn, "val"), tmp_path / "statistics.npz")
     assert torch.equal(again.mean_image, found.mean_image), "kept from the first time"
     (tmp_path / "statistics.npz").write_bytes(b"PK damaged")
-    repaired = images.statistics(Photographs(listed), tmp_path / "statistics.npz")
+    repaired = images.statistics(listed, tmp_path / "statistics.npz")
     assert torch.equal(repaired.colour_axes, found.colour_axes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
 def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = FolderBatches(photographs_of(drawn), prepared(), bs=12, shuffle=True, drop_last=True)
-    validation = FolderBatches(photographs_of(drawn), prepared(), bs=12)
+    training = FolderBatches(images.listing(drawn, "train"), prepared(), bs=12, shuffle=True, drop_last=True)
+    validation = FolderBatches(images.listing(drawn, "train"), prepared(), bs=12)
 
     def shares(batches: FolderBatches) -> list[list[Tensor]]:
         found = []
@@ -220,7 +216,7 @@ def test_the_processes_share_what_one_would_see(count: int, drawn: Path, monkeyp
 
 
 def test_a_share_holds_the_images_that_the_whole_batch_has(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = FolderBatches(photographs_of(drawn), prepared(), bs=12, shuffle=True, drop_last=True, seed=3)
+    batches = FolderBatches(images.listing(drawn, "train"), prepared(), bs=12, shuffle=True, drop_last=True, seed=3)
     whole, labels = batches.one_batch()
     assert whole.shape == (12, 3, 227, 227)
     monkeypatch.setattr(processes, "number", lambda: 2)
@@ -326,7 +322,7 @@ def test_one_and_ten_crops_against_their_definition(drawn: Path) -> None:
     listed = images.listing(drawn, "val")
     statistics = dataclasses.replace(imagenet_statistics(256), mean_image=torch.full((256, 256, 3), 100.0))
     net = models.build(NetSpec(classes=CLASSES, width=0.03, init="kaiming"), 227, seed=5).eval()
-    found = evaluation.evaluate(net, FolderBatches(Photographs(listed), prepared(statistics), bs=7))
+    found = evaluation.evaluate(net, FolderBatches(listed, prepared(statistics), bs=7))
 
     functional = import_torchvision().transforms.functional
     wrong = np.zeros((2, 2))
@@ -537,7 +533,7 @@ def test_the_same_training_twice_at_once_is_refused(
 
 def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -> None:
     """Else a worker that dies of Ctrl-C or torchrun's SIGTERM hides the message of how to go on."""
-    batches = photographs_of(drawn).read(torch.arange(48).split(4), workers=1)
+    batches = images.listing(drawn, "train").read(torch.arange(48).split(4), workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
@@ -594,7 +590,7 @@ def test_a_process_that_dies_while_this_one_computes(
 
 def test_an_image_that_disappears_while_training_is_named(drawn: Path, tmp_path: Path) -> None:
     folder = draw(tmp_path / "images", train=2, val=1)
-    photographs = photographs_of(folder)
+    photographs = images.listing(folder, "train")
     next((folder / "train").glob("*/*")).unlink()
     with pytest.raises(DataError, match="does not exist"):
         list(photographs.read(torch.arange(12).split(4), workers=1))

@@ -34,9 +34,16 @@ READ_SIZE = 128  # images that are handled at once where no batch size is given
 ALIKE = 1e-3  # of 255: images whose pixels are spread less differ in nothing but rounding
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The images of one part of a folder, in the order of their paths."""
+Item = tuple[np.ndarray, str]  # a patch, and why it could not be read, or nothing
+
+
+@dataclass(eq=False)
+class Photographs(Dataset):
+    """The images of one part of a folder, in the order of their paths.
+
+    An item is a patch uint8 [256, 256, 3]; what cannot be read comes as a message, as errors do not leave workers
+    whole.
+    """
 
     folder: Path
     classes: tuple[str, ...]
@@ -51,8 +58,42 @@ class Listing:
             digest.update(f"{os.path.relpath(file, self.folder)} {size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
+    def __len__(self) -> int:
+        return len(self.files)
 
-def listing(folder: Path, part: str) -> Listing:
+    def __getitem__(self, place: int) -> Item:
+        try:
+            return decode(self.files[place]), ""
+        except DataError as error:
+            return np.zeros((SIDE, SIDE, 3), np.uint8), str(error)
+
+    def read(self, groups: Sequence[Tensor], workers: int, pin: bool = False) -> Iterator[Tensor]:
+        """uint8 [B, 256, 256, 3] for each group of places int64 [B], decoded in `workers` processes.
+
+        Raises `DataError` when an image cannot be read.
+        """
+        loader = DataLoader(
+            self,
+            batch_sampler=[group.tolist() for group in groups],
+            num_workers=workers,
+            collate_fn=_stack,
+            pin_memory=pin,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+        try:
+            for pixels, failure in loader:
+                if failure:
+                    raise DataError(failure)
+                yield pixels
+        except DataError:
+            raise
+        except Exception as error:  # whatever a worker met, or kept it from starting
+            if workers:
+                raise worker_failure(error) from error
+            raise
+
+
+def listing(folder: Path, part: str) -> Photographs:
     """List `folder/part`, in the order of torchvision's `ImageFolder`.
 
     Raises `DataError` when it is missing, has fewer than two classes, a class has no images, or a file cannot be read.
@@ -76,7 +117,7 @@ def listing(folder: Path, part: str) -> Listing:
     if len(classes) == 1:
         raise DataError(f"{place} holds the one class {classes[0]!r}; there is nothing to tell apart. Add another.")
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in found])
-    return Listing(place, tuple(classes), tuple(file for files in found for file in files), labels, sizes)
+    return Photographs(place, tuple(classes), tuple(file for files in found for file in files), labels, sizes)
 
 
 def _images(folder: Path) -> list[str]:
@@ -105,7 +146,7 @@ def _size(file: str) -> int:
     return state.st_size
 
 
-def listings(folder: Path, training: bool = True) -> tuple[Listing | None, Listing]:
+def listings(folder: Path, training: bool = True) -> tuple[Photographs | None, Photographs]:
     """The training images (None where they are not asked for) and the validation images.
 
     Raises `DataError` when the classes of the two differ.
@@ -139,50 +180,6 @@ def decode(file: str) -> np.ndarray:
     left, top = round((size[0] - SIDE) / 2), round((size[1] - SIDE) / 2)
     resized = image.resize(size, Image.Resampling.BILINEAR)
     return np.array(resized.crop((left, top, left + SIDE, top + SIDE)))
-
-
-Item = tuple[np.ndarray, str]  # a patch, and why it could not be read, or nothing
-
-
-class Photographs(Dataset):
-    """Patches by place in a listing; what cannot be read comes as a message, as errors do not leave workers whole."""
-
-    def __init__(self, listed: Listing):
-        self.listing, self.classes = listed, listed.classes
-
-    def __len__(self) -> int:
-        return len(self.listing.files)
-
-    def __getitem__(self, place: int) -> Item:
-        try:
-            return decode(self.listing.files[place]), ""
-        except DataError as error:
-            return np.zeros((SIDE, SIDE, 3), np.uint8), str(error)
-
-    def read(self, groups: Sequence[Tensor], workers: int, pin: bool = False) -> Iterator[Tensor]:
-        """uint8 [B, 256, 256, 3] for each group of places int64 [B], decoded in `workers` processes.
-
-        Raises `DataError` when an image cannot be read.
-        """
-        loader = DataLoader(
-            self,
-            batch_sampler=[group.tolist() for group in groups],
-            num_workers=workers,
-            collate_fn=_stack,
-            pin_memory=pin,
-            worker_init_fn=_leave_signals_to_the_parent,
-        )
-        try:
-            for pixels, failure in loader:
-                if failure:
-                    raise DataError(failure)
-                yield pixels
-        except DataError:
-            raise
-        except Exception as error:  # whatever a worker met, or kept it from starting
-            if workers:
-                raise worker_failure(error) from error
-            raise
 
 
 def worker_failure(error: Exception) -> DataError:
@@ -249,7 +246,7 @@ class FolderBatches(Batches):
         groups = [places[positions] for positions in share]
         cuda = self.device.type == "cuda"
         pixels = self.dataset.read(groups, self.workers, pin=cuda)
-        labels = torch.from_numpy(self.dataset.listing.labels)
+        labels = torch.from_numpy(self.dataset.labels)
         for positions, group, patches in zip(share, groups, pixels, strict=True):
             yield positions, patches.to(self.device, non_blocking=cuda), labels[group].to(self.device)
 
@@ -269,7 +266,7 @@ def statistics(train: Photographs, file: Path, workers: int = 0) -> Statistics:
     """
     found = processes.of_the_first(_kept(file) if processes.first() else None) or _computed(train, file, workers)
     alike = processes.first() and found.spread < ALIKE  # one speaks for all
-    reason = f"The images in {train.listing.folder} are all alike, and pixels are divided by their spread; add others."
+    reason = f"The images in {train.folder} are all alike, and pixels are divided by their spread; add others."
     processes.fail_together(DataError(reason) if alike else None)
     return found
 

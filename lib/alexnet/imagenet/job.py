@@ -30,7 +30,7 @@ from ..training.learners import diverged
 from . import images as imagenet_images
 from . import processes, training
 from .evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net
-from .images import SIDE, FolderBatches, Listing, Photographs
+from .images import SIDE, FolderBatches, Photographs
 from .training import PAPER_RECIPE, ImagenetSpec
 
 MOST_WORKERS = 16  # processes that decode images for one that trains, unless the user says otherwise
@@ -66,22 +66,19 @@ def spec_of(arguments: Namespace, classes: int) -> ImagenetSpec:
     return ImagenetSpec(net=net, recipe=PAPER_RECIPE.model_copy(update=own), seed=arguments.seed)
 
 
-def train(arguments: Namespace, train: Listing, valid: Listing, workers: int) -> None:
+def train(arguments: Namespace, train: Photographs, valid: Photographs, workers: int) -> None:
     """Train, or go on with it, and evaluate; the checkpoint stays, so that more epochs can follow."""
     spec = spec_of(arguments, len(train.classes))
     fingerprint = train.fingerprint()
     identity = spec.identity(fingerprint)
     store, batch_size, precision = Store(arguments.results), spec.recipe.batch_size, machine.default_precision()
     with _alone(store, identity):
-        photographs, held_out = Photographs(train), Photographs(valid)
-        imagenet_images.check_readable(held_out, workers)
+        imagenet_images.check_readable(valid, workers)
         kept = store.work / f"{fingerprint[:16]}-statistics.npz"
-        statistics = imagenet_images.statistics(photographs, kept, workers)
+        statistics = imagenet_images.statistics(train, kept, workers)
         prepare = Preparation(spec.images, statistics, processes.device())
-        shuffled = FolderBatches(
-            photographs, prepare, workers, bs=batch_size, shuffle=True, drop_last=True, seed=spec.seed
-        )
-        ordered = FolderBatches(held_out, prepare, workers, bs=batch_size)
+        shuffled = FolderBatches(train, prepare, workers, bs=batch_size, shuffle=True, drop_last=True, seed=spec.seed)
+        ordered = FolderBatches(valid, prepare, workers, bs=batch_size)
         checkpoint = store.checkpoint(identity)
         model, rows, seconds = training.fit(spec, shuffled, ordered, checkpoint, identity, precision)
         seen = len(train.files) // batch_size * batch_size * len(rows)
@@ -124,12 +121,12 @@ def _alone(store: Store, identity: str) -> Iterator[None]:
         yield
 
 
-def judge(arguments: Namespace, valid: Listing, workers: int) -> None:
+def judge(arguments: Namespace, valid: Photographs, workers: int) -> None:
     """Evaluate weights that were not trained here, with torchvision's network and preprocessing."""
     named = arguments.weights
     model = torchvision_net(named, len(valid.classes))
     prepare = Preparation(TORCHVISION_IMAGES, imagenet_statistics(SIDE), processes.device())
-    batches = FolderBatches(Photographs(valid), prepare, workers, bs=EVALUATED_AT_ONCE)
+    batches = FolderBatches(valid, prepare, workers, bs=EVALUATED_AT_ONCE)
     weights = "torchvision IMAGENET1K_V1" if named == "torchvision" else Path(named).name
     result = evaluated(model, batches, "float32", {"val": valid}, weights=weights, history=[])
     if processes.first():
@@ -141,7 +138,7 @@ def evaluated(
     model: nn.Module,
     batches: FolderBatches,  # of validation images
     precision: str,
-    parts: dict[str, Listing],  # of the folder
+    parts: dict[str, Photographs],  # of the folder
     **trained: Any,  # what there is to tell of the weights
 ) -> ImagenetResult:
     """Evaluate a network, and say what came out, from what and where."""
@@ -169,7 +166,7 @@ def _write(result: ImagenetResult, path: Path) -> None:
     print(f"{table.to_string(index=False)}\n{path}", flush=True)
 
 
-def check(arguments: Namespace, count: int) -> tuple[Listing | None, Listing]:
+def check(arguments: Namespace, count: int) -> tuple[Photographs | None, Photographs]:
     """The images, if everything that can be known before any work is in order. Raises `DataError`, `SpecError`."""
     train, valid = imagenet_images.listings(arguments.folder, training=arguments.weights is None)
     if len(valid.files) < count:
