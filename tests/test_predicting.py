@@ -585,6 +585,10 @@ def test_the_name_of_a_file_may_hold_anything(made: Path, tmp_path: Path, told: 
         assert __main__.main([*map(str, words)]) == 0
         path.write_bytes(b"no image")
         told("", *words)
+    out = tmp_path / os.fsdecode(b"\xff.png")
+    image = saved(picture(), "a.png", tmp_path)
+    assert __main__.main(["predict", str(image), "--checkpoint", str(made), "--out", str(out)]) == 0
+    assert out.exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

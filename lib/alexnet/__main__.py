@@ -3,6 +3,7 @@
 # Nothing heavy is imported here, so that help comes and options are refused at once. What a command does is `run` of
 # the module that `COMMANDS` names, which is imported when all options are in order.
 import importlib
+import io
 import os
 import sys
 from argparse import ArgumentParser
@@ -159,6 +160,8 @@ def parser(description: str) -> Parser:
 
 def main(words: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 something was found wrong, 2 bad input, 130 stopped by Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may hold what no encoding has
     reader = parser(__doc__)
     given = sys.argv[1:] if words is None else words
     name = next((f"{reader.prog} {word}" for word in given[:1] if word in COMMANDS), reader.prog)
