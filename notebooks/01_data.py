@@ -39,7 +39,9 @@ from alexnet.figures import diagrams, tables
 from alexnet.figures.display import show
 from alexnet.networks import anatomy
 from alexnet.records.specs import ImageSpec, RunSpec
-from alexnet.training.batches import Batches, Images, Preparation, loaders, statistics
+from alexnet.training import prepared
+from alexnet.training.batches import Batches, Images
+from alexnet.training.preparation import Preparation
 
 check_profile(PROFILE)
 cifar10, mnist = datasets.load("cifar10"), datasets.load("mnist")
@@ -197,7 +199,9 @@ Markdown(
 # The mean of all training images is a picture itself.
 
 # %%
-pixel = statistics("cifar10")  # of the training part only: nothing of it comes from validation or test images
+pixel = prepared.split_of(
+    "cifar10"
+).statistics  # of the training part only: nothing of it comes from validation or test images
 mean = pixel.mean_image.numpy()
 horses = training[cifar10.train_labels[training] == cifar10.classes.index("horse")]
 example = cifar10.train_images[horses[0]]
@@ -417,7 +421,7 @@ show(
 
 # %%
 spec = RunSpec(images=ImageSpec(scaling="mean-image", crop=crop, flip=True, colour=0.1))
-batch, labels = loaders(spec, cpu).train.one_batch()
+batch, labels = prepared.prepare(spec, cpu).loaders().train.one_batch()
 rows = [
     ("images", "images x channels x rows x columns", " x ".join(map(str, batch.shape)), str(batch.dtype)[6:]),
     ("labels", "numbers of classes", str(len(labels)), str(labels.dtype)[6:]),
@@ -443,7 +447,7 @@ show(
 # %%
 def first_batch(seed, epoch):
     """A hash of the first batch of an epoch of a run with that seed."""
-    train = loaders(spec.with_(seed=seed), cpu).train
+    train = prepared.prepare(spec.with_(seed=seed), cpu).loaders().train
     train.epoch = epoch
     images, labels = train.one_batch()
     return hashlib.sha256(images.contiguous().numpy().tobytes() + labels.numpy().tobytes()).hexdigest()

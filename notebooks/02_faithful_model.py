@@ -38,7 +38,8 @@ from alexnet.networks.layers import LocalResponseNorm
 from alexnet.networks.models import build
 from alexnet.records.specs import ImageSpec
 from alexnet.statistics.board import rows as board_rows
-from alexnet.training.batches import Preparation, split_of, statistics
+from alexnet.training.preparation import Preparation
+from alexnet.training.prepared import split_of
 
 torch.set_grad_enabled(False)  # nothing is trained here
 PROFILE = check_profile(PROFILE)
@@ -302,7 +303,8 @@ tables.show(
 
 # %%
 product, product_run = anatomy.total_gain(anatomy.AS_WRITTEN), anatomy.total_gain(anatomy.AS_RUN)
-spread = statistics("cifar10").spread
+split = split_of("cifar10")
+spread = split.statistics.spread
 Markdown(
     f"The product of all gains is **{product:.2g}** as written and **{product_run:.2g}** as run, "
     f"**{product_run / product:.0f} times** as much. As written, the largest gain is {written['gain'].max():.2f}, "
@@ -318,9 +320,8 @@ Markdown(
 # standard deviation over images, averaged over the neurons of a layer.
 
 # %%
-dataset, training, _ = split_of("cifar10")
 count = 8
-photographs = torch.from_numpy(dataset.train_images[training[:count]])
+photographs = torch.from_numpy(split.dataset.train_images[split.train[:count]])
 networks = {
     "as written": anatomy.AS_WRITTEN.model_copy(update={"classes": 10}),
     "as run": anatomy.AS_RUN.model_copy(update={"classes": 10}),
@@ -328,7 +329,7 @@ networks = {
 scalings = {"0..255": "mean-image", "unit variance": "mean-image-unit"}
 measured = {}
 for scale, scaling in scalings.items():
-    prepare = Preparation(ImageSpec(scaling=scaling, resize=anatomy.SIDE), statistics("cifar10"), torch.device("cpu"))
+    prepare = Preparation(ImageSpec(scaling=scaling, resize=anatomy.SIDE), split.statistics, torch.device("cpu"))
     inputs = prepare(photographs, prepare.centre(count))
     for name, net in networks.items():
         measured[f"{name}, {scale}"] = anatomy.signal(build(net, anatomy.SIDE), inputs)

@@ -37,7 +37,8 @@ from alexnet.paper import claims
 from alexnet.records.store import Store
 from alexnet.runs.planning import describe
 from alexnet.statistics import board
-from alexnet.training import batches, signals
+from alexnet.training import signals
+from alexnet.training.prepared import split_of
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 experiment = profiles.relu_speed(PROFILE)
@@ -154,7 +155,7 @@ tables.show(pd.DataFrame(rows), "The settings")
 
 # %%
 recipe = example.recipe
-_, train, _ = batches.split_of(example.dataset, example.images.train_size)
+train = split_of(example.dataset, example.images.train_size).train
 say(
     f"All: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, weight "
     f"decay {recipe.weight_decay:g}, no dropout, no augmentation; {len(train):,} training images. A run ends when the "

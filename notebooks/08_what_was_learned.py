@@ -33,13 +33,12 @@ from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.records.store import Store
 from alexnet.statistics import board
-from alexnet.training import batches, pretrained
-from alexnet.training.evaluation import NEIGHBOURS, first_kernels
-from alexnet.training.kernels import colour_separation, tower_means
+from alexnet.training.evaluation import NEIGHBOURS, colour_separation, first_kernels, tower_means
+from alexnet.training.prepared import dataset_of, prepare
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
-dataset = batches.split_of("cifar10")[0]
+dataset = dataset_of("cifar10")
 found = {claim: board.of_claim(claim, runs) for claim in ("kernel-towers", "neighbours", "top5-sensible")}
 titles = {row.question.condition: row.question.condition_title for row in found["kernel-towers"]}
 
@@ -100,7 +99,7 @@ specs = {f"{titles[p.condition]}, seed {p.spec.seed}": p.spec
          for p, _ in ablations.selected(runs, "kernel-towers")}  # fmt: skip
 measured = []
 for name, trained in kernels.items():
-    untrained = first_kernels(pretrained.build(specs[name], batches.side_of(specs[name])))
+    untrained = first_kernels(prepare(specs[name]).network())
     for when, weights in (("before", untrained), ("after", trained)):
         measured.append((name, when, *tower_means(weights), *colour_separation(weights)))
 if measured:

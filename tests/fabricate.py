@@ -7,8 +7,8 @@ from alexnet.networks import anatomy
 from alexnet.paper.claims import claims
 from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord
 from alexnet.records.specs import RunSpec
-from alexnet.runs.execution import ending
 from alexnet.statistics import board, effects, verdicts
+from alexnet.training.recipe import ending
 
 
 def spec(arm: str = "relu", seed: int = 0, rate: float = 0.001, cap: int = 60, **images: object) -> RunSpec:
@@ -32,7 +32,7 @@ def record(of: RunSpec, train_errors: Sequence[float], test_error: float | None 
         }
         for number, error in enumerate(train_errors, start=1)
     ]
-    outcome, reached = ending(of, rows)
+    outcome, reached = ending(of.recipe, rows)
     return RunRecord(
         hash=of.hash,
         spec=of,

@@ -10,7 +10,7 @@ from alexnet import RunSpec
 from alexnet.data import datasets
 from alexnet.data.datasets import Dataset
 from alexnet.data.sources import array_hash
-from alexnet.training import batches, machine
+from alexnet.training import features, machine, prepared
 
 VALIDATION, TEST = 200, 200
 
@@ -46,7 +46,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
 
 def forget() -> None:
     """Empty the library's memory of data sets."""
-    for function in (batches.split_of, batches.statistics, batches._in_memory):
+    for function in (prepared.dataset_of, prepared.images_of, prepared.split_of, features.rows_of):
         function.cache_clear()
 
 

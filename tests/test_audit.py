@@ -27,7 +27,8 @@ from alexnet.errors import DataError, RecordError, SpecError
 from alexnet.networks import models
 from alexnet.records.record import Probe
 from alexnet.runs import execution
-from alexnet.training import batches, features, machine
+from alexnet.training import batches, features, machine, preparation
+from alexnet.training.prepared import dataset_of
 
 AIMING = small.spec(1, recipe={"learning_rate": 0.02, "epochs": 6, "stop_at_train_error": 0.8})
 SPECS = [
@@ -320,8 +321,8 @@ def test_code_whose_first_batch_differs(store, monkeypatch, bad_input):
 
 
 def test_code_whose_pixels_differ(store, monkeypatch, bad_input):
-    prepare = batches.Preparation.__call__
-    monkeypatch.setattr(batches.Preparation, "__call__", lambda self, *batch: prepare(self, *batch) * 1.05)
+    prepare = preparation.Preparation.__call__
+    monkeypatch.setattr(preparation.Preparation, "__call__", lambda self, *batch: prepare(self, *batch) * 1.05)
     assert_all_caught(store, "probe: ")
 
 
@@ -596,5 +597,5 @@ def test_a_few_committed_records_belong_to_this_code():
 
 def load(store: Store, name: str) -> RunRecord:
     record = store.load(name)
-    batches.split_of(record.spec.dataset)  # raises DataError where there are no data
+    dataset_of(record.spec.dataset)  # raises DataError where there are no data
     return record

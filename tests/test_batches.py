@@ -9,8 +9,9 @@ from torch import Tensor
 
 from alexnet.errors import SpecError
 from alexnet.records.specs import ImageSpec
-from alexnet.training import batches
-from alexnet.training.batches import Draws, Preparation, Statistics, resizing_matrix, seed_of
+from alexnet.training.batches import seed_of
+from alexnet.training.preparation import Draws, Preparation, Statistics, resizing_matrix
+from alexnet.training.prepared import prepare, split_of
 
 CPU = torch.device("cpu")
 
@@ -119,9 +120,9 @@ def test_seeds_of_different_streams_differ() -> None:
 
 
 def test_statistics_are_those_of_the_training_split(small_data: None) -> None:
-    dataset, train, _ = batches.split_of("cifar10")
-    images = dataset.train_images[train].astype(np.float64)
-    found = batches.statistics("cifar10")
+    split = split_of("cifar10")
+    images = split.dataset.train_images[split.train].astype(np.float64)
+    found = split.statistics
     np.testing.assert_allclose(found.mean_image, images.mean(0), rtol=1e-5)
     np.testing.assert_allclose(found.spread, (images - images.mean(0)).std(), rtol=1e-5)
     np.testing.assert_allclose(found.channel_mean, images.mean((0, 1, 2)), rtol=1e-5)
@@ -131,17 +132,17 @@ def test_statistics_are_those_of_the_training_split(small_data: None) -> None:
 
 
 def test_epochs_differ_and_repeat(small_data: None) -> None:
-    training = batches.loaders(small.spec(), CPU).train
+    training = prepare(small.spec(), CPU).loaders().train
     first, again = training.order(0)[0], training.order(0)[0]
     assert torch.equal(first, again)
     assert not torch.equal(first, training.order(1)[0])
     assert torch.equal(first.sort().values, training.order(1)[0].sort().values)
-    other = batches.loaders(small.spec(seed=1), CPU).train
+    other = prepare(small.spec(seed=1), CPU).loaders().train
     assert not torch.equal(first, other.order(0)[0])
 
 
 def test_an_epoch_visits_every_image_once_but_the_last_incomplete_batch(small_data: None) -> None:
-    loaders = batches.loaders(small.spec(), CPU)
+    loaders = prepare(small.spec(), CPU).loaders()
     seen = [labels for _, labels in loaders.train]
     assert len(seen) == len(loaders.train) == 600 // 64
     assert {len(labels) for labels in seen} == {64}
@@ -151,38 +152,38 @@ def test_an_epoch_visits_every_image_once_but_the_last_incomplete_batch(small_da
 
 
 def test_training_validation_and_test_images_are_apart(small_data: None) -> None:
-    loaders = batches.loaders(small.spec(), CPU)
+    loaders = prepare(small.spec(), CPU).loaders()
     train, valid = set(loaders.train.indices.tolist()), set(loaders.valid.indices.tolist())
     assert not train & valid
     assert len(train | valid) == 800
-    assert len(batches.test_batches(small.spec(), CPU).dataset) == small.TEST
+    assert len(prepare(small.spec(), CPU).test().dataset) == small.TEST
 
 
 @pytest.mark.parametrize(("size", "left"), [(50, 600), (200, 600), (400, 400)])
 def test_fewer_validation_images_leave_training_as_it_is_and_more_are_held_back(
     small_data: None, size: int, left: int
 ) -> None:
-    usual = batches.loaders(small.spec(), CPU)
-    loaders = batches.loaders(small.spec(images={"valid_size": size, "test_size": 30}), CPU)
+    usual = prepare(small.spec(), CPU).loaders()
+    loaders = prepare(small.spec(images={"valid_size": size, "test_size": 30}), CPU).loaders()
     train, valid = set(loaders.train.indices.tolist()), set(loaders.valid.indices.tolist())
     assert (len(train), len(valid)) == (left, size) and not train & valid
     assert (train == set(usual.train.indices.tolist())) == (size <= small.VALIDATION)
     assert size > small.VALIDATION or valid <= set(usual.valid.indices.tolist())
     counts = loaders.valid.dataset.labels[loaders.valid.indices].bincount()
     assert torch.equal(counts, torch.full((10,), size // 10))
-    with_subset = batches.loaders(small.spec(images={"valid_size": size, "train_size": 300}), CPU).train.indices
+    with_subset = prepare(small.spec(images={"valid_size": size, "train_size": 300}), CPU).loaders().train.indices
     assert len(with_subset) == 300 and set(with_subset.tolist()) <= train
 
 
 def test_a_larger_validation_split_is_no_part_of_the_statistics(small_data: None) -> None:
     dataset = small.dataset()
     spec = small.spec(images={"valid_size": 400})
-    expected = dataset.train_images[batches.split_for(spec)[1]].mean(0)
-    np.testing.assert_allclose(batches.preparation(spec, CPU).statistics.mean_image, expected, rtol=1e-5)
+    expected = dataset.train_images[prepare(spec, CPU).split.train].mean(0)
+    np.testing.assert_allclose(prepare(spec, CPU).preparation.statistics.mean_image, expected, rtol=1e-5)
 
 
 def test_a_run_that_reads_the_first_test_images_predicts_what_one_that_reads_all_does(small_data: None) -> None:
     spec = small.spec(images={"test_size": 30})
-    assert batches.test_batches(spec, CPU).indices.tolist() == list(range(30))
-    assert batches.test_batches(spec, CPU, 10).indices.tolist() == list(range(10))
-    assert batches.test_labels(spec).tolist() == small.dataset().test_labels[:30].tolist()
+    assert prepare(spec, CPU).test().indices.tolist() == list(range(30))
+    assert prepare(spec, CPU).test(10).indices.tolist() == list(range(10))
+    assert prepare(spec, CPU).split.test_labels.tolist() == small.dataset().test_labels[:30].tolist()

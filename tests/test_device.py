@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet import learner
 from alexnet.networks import response_norm
-from alexnet.training import batches
+from alexnet.training.prepared import prepare
 
 # What makes a program wait for a GPU: a number or an array for the host, or a shape that depends on values.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2")
@@ -101,7 +101,7 @@ def test_fastais_own_figures_are_what_they_were(small_data: None) -> None:
 
 def test_a_batch_is_made_without_the_host(small_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = small.spec(images={"padding": 2, "crop": 32, "flip": True, "colour": 0.1})
-    training = batches.loaders(spec, torch.device("cpu")).train
+    training = prepare(spec).loaders().train
     order = iter(training)
     next(order)
     with watching(monkeypatch) as found:

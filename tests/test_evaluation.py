@@ -12,8 +12,10 @@ from alexnet.audit import checks
 from alexnet.records.record import RunRecord
 from alexnet.records.store import Store
 from alexnet.runs import execution
-from alexnet.training import batches, evaluation
+from alexnet.training import evaluation
+from alexnet.training.prepared import prepare, split_of
 
+CPU = torch.device("cpu")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -80,7 +82,8 @@ def test_a_record_holds_all_that_was_asked_for(record: RunRecord, towers: RunSpe
 
 
 def test_neighbours_come_from_the_training_split(record: RunRecord, tmp_path: Path) -> None:
-    _, train, valid = batches.split_of("cifar10")
+    split = split_of("cifar10")
+    train, valid = split.train, split.valid
     for kind in ("feature", "pixel"):
         places = Store(tmp_path).predictions(record)[f"{kind}_neighbours"]
         assert places.shape == (small.TEST, 6)
@@ -89,7 +92,8 @@ def test_neighbours_come_from_the_training_split(record: RunRecord, tmp_path: Pa
 
 
 def test_pixel_neighbours_are_the_nearest_images(record: RunRecord, tmp_path: Path) -> None:
-    dataset, train, _ = batches.split_of("cifar10")
+    split = split_of("cifar10")
+    dataset, train = split.dataset, split.train
     query = dataset.test_images[3].astype(np.float64)
     distances = np.square(dataset.train_images[train].astype(np.float64) - query).sum(axis=(1, 2, 3))
     expected = train[np.argsort(distances)[:6]]
@@ -120,7 +124,7 @@ def test_clean_training_loss_has_dropout_off_and_centre_crops(towers: RunSpec) -
     learn.fit(1)
     row = learn.history.rows[-1]
     learn.model.eval()
-    clean = batches.unaugmented_training_batches(towers, torch.device("cpu"))
+    clean = prepare(towers, CPU).clean_training()
     with torch.no_grad():
         pairs = [(learn.model(images), labels) for images, labels in clean]
     scores, labels = torch.cat([s for s, _ in pairs]), torch.cat([y for _, y in pairs])

@@ -31,8 +31,9 @@ from alexnet.errors import AlexnetError, DataError, SpecError
 from alexnet.records.specs import RunSpec
 from alexnet.records.store import Store
 from alexnet.runs import execution
-from alexnet.training import batches, learners
+from alexnet.training import batches, evaluation, learners, recipe
 from alexnet.training.learners import CoupledLearner
+from alexnet.training.prepared import Split, prepare
 
 CPU = torch.device("cpu")
 CLASSES = small.dataset().classes
@@ -95,7 +96,7 @@ def test_no_epochs_are_none_and_not_all(make: Callable[..., CoupledLearner]) -> 
 def test_a_split_smaller_than_a_batch_is_refused_before_any_work(
     size: int, small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "statistics", lambda *_: pytest.fail("worked before it looked"))
+    monkeypatch.setattr(Split, "statistics", property(lambda _: pytest.fail("worked before it looked")))
     spec = small.spec(images={"train_size": size}, recipe={"batch_size": size + 1})
     calls = (lambda: learner(spec), lambda: execution.execute(spec, Store(tmp_path)), lambda: execution.probe(spec))
     for call in calls:
@@ -134,7 +135,7 @@ def test_predictions_on_training_images_are_of_all_of_them_without_augmentation(
     spec = small.spec(images={"crop": 24, "flip": True, "colour": 0.1})
     learn = make(spec)
     learn.fit(1)
-    expected = scores(learn, batches.unaugmented_training_batches(spec, CPU))
+    expected = scores(learn, prepare(spec, CPU).clean_training())
     for given in ({"ds_idx": 0}, {"dl": learn.dls.train}):
         found = learn.get_preds(**given)
         assert len(found[0]) == TRAINED
@@ -182,7 +183,7 @@ def test_what_is_no_image_is_told_in_one_line(item: object, learn: CoupledLearne
 def test_test_time_augmentation_is_the_papers_ten_crops(make: Callable[..., CoupledLearner]) -> None:
     learn = make(small.spec(images={"crop": 24}))
     found, labels = learn.tta()
-    expected, same = learners.log_probabilities(learn.model, learn.dls.valid, ten_crop=True)
+    expected, same = evaluation.log_probabilities(learn.model, learn.dls.valid, ten_crop=True)
     assert torch.equal(found, expected.exp()) and labels is not None and torch.equal(labels, same)
     images = [item[0] for item in learn.dls.valid.items[:5]]
     some, none = learn.tta(dl=learn.dls.test_dl(images))
@@ -383,8 +384,8 @@ def test_after_a_stop_it_goes_on_with_the_same_epoch(
 
 
 def scores_error(learn: CoupledLearner) -> float:
-    found, labels = learners.log_probabilities(learn.model, learn.dls.valid, "bfloat16")
-    return learners.loss_and_error(found, labels)[1]
+    found, labels = evaluation.log_probabilities(learn.model, learn.dls.valid, "bfloat16")
+    return evaluation.loss_and_error(found, labels)[1]
 
 
 def test_a_drop_keeps_the_velocity_once_though_its_epoch_was_stopped(make: Callable[..., CoupledLearner]) -> None:
@@ -395,7 +396,7 @@ def test_a_drop_keeps_the_velocity_once_though_its_epoch_was_stopped(make: Calla
         with pytest.raises(KeyboardInterrupt):
             learn.fit(1, cbs=Stop(KeyboardInterrupt, batch=0))
         for now, then in zip(learn.opt.opt.state.values(), velocity, strict=True):
-            assert torch.equal(now["momentum_buffer"], then * learners.DROP)
+            assert torch.equal(now["momentum_buffer"], then * recipe.DROP)
 
 
 def test_after_one_cycle_the_recipe_holds_again(make: Callable[..., CoupledLearner]) -> None:
@@ -519,8 +520,8 @@ def test_mixed_images_are_trained_on_and_never_validated(
     learn.fit(1, cbs=mix())
     plain.fit(1)
     assert learn.history.rows[0]["train_loss"] != plain.history.rows[0]["train_loss"]
-    found, labels = learners.log_probabilities(learn.model, learn.dls.valid)
-    loss, error = learners.loss_and_error(found, labels)
+    found, labels = evaluation.log_probabilities(learn.model, learn.dls.valid)
+    loss, error = evaluation.loss_and_error(found, labels)
     assert math.isclose(learn.history.rows[0]["valid_loss"], loss, rel_tol=1e-5)
     assert math.isclose(learn.history.rows[0]["valid_error"], error, abs_tol=1e-6)
     assert isinstance(learn.loss_func, learners.CrossEntropy)

@@ -13,7 +13,7 @@ from alexnet.data.compat import import_torchvision
 from alexnet.data.weights import IMAGENET, Weights
 from alexnet.errors import DataError
 from alexnet.training import features
-from alexnet.training.batches import IMAGENET_MEAN, IMAGENET_STD
+from alexnet.training.preparation import IMAGENET_MEAN, IMAGENET_STD
 
 COUNT = 7
 GENERATOR = np.random.default_rng(2012)

@@ -24,7 +24,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     class Split:
         test_labels = LABELS
 
-    monkeypatch.setattr(image_noise.batches, "split_of", lambda *_: (Split, None, None))
+    monkeypatch.setattr(image_noise, "split_for", lambda _: Split)
     return Store(tmp_path)
 
 

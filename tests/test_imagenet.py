@@ -35,7 +35,8 @@ from alexnet.networks import models
 from alexnet.records.specs import NetSpec
 from alexnet.records.store import Store
 from alexnet.runs import resuming
-from alexnet.training.batches import WEIGHTS_STREAM, Preparation, Statistics, imagenet_statistics, seed_of
+from alexnet.training.batches import WEIGHTS_STREAM, seed_of
+from alexnet.training.preparation import Preparation, Statistics, imagenet_statistics
 
 TRAINING, VALIDATION, CLASSES = 8, 3, 6  # images a class, images a class, classes
 SMALL = ["--width", "0.03", "--init", "kaiming", "--learning-rate", "1e-4", "--batch-size", "16", "--epochs", "2"]

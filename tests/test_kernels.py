@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet.training.kernels import colour_selectivity, colour_separation, tower_means
+from alexnet.training.evaluation import colour_selectivity, colour_separation, tower_means
 
 
 def grey(count: int) -> np.ndarray:

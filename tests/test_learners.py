@@ -13,15 +13,17 @@ from alexnet import learner
 from alexnet.errors import SpecError
 from alexnet.networks import models
 from alexnet.records.specs import RecipeSpec, RunSpec
-from alexnet.training import batches, learners
+from alexnet.training import evaluation
+from alexnet.training import recipe as recipe_rules
 from alexnet.training.batches import DROPOUT_STREAM, WEIGHTS_STREAM, seed_of
+from alexnet.training.prepared import prepare
 
 CPU = torch.device("cpu")
 
 
 def by_hand(spec: RunSpec, epochs: int) -> nn.Module:
     """The paper's update rule (section 5) in plain code: v <- m v - d lr w - lr g; w <- w + v."""
-    training = batches.loaders(spec, CPU).train
+    training = prepare(spec, CPU).loaders().train
     model = models.build(spec.net, training.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed))
     recipe = spec.recipe
     velocity = {name: torch.zeros_like(w) for name, w in model.named_parameters()}
@@ -116,7 +118,7 @@ def test_stops_when_diverged(small_data: None) -> None:
     learn = learner(small.spec(recipe={"learning_rate": 1e6, "epochs": 5}), progress=False)
     learn.fit()
     assert len(learn.history.rows) < 5
-    assert learners.diverged(learn.history.rows)
+    assert recipe_rules.diverged(learn.history.rows)
 
 
 def rows(*valid_errors: float) -> list[dict]:
@@ -125,9 +127,9 @@ def rows(*valid_errors: float) -> list[dict]:
 
 def test_plateau_drops_after_patience_and_only_then() -> None:
     recipe = RecipeSpec(schedule="plateau", patience=2)
-    drops = [learners.drops_before(recipe, rows(*errors)) for errors in ([0.5, 0.4, 0.4], [0.5, 0.4, 0.4, 0.41])]
+    drops = [recipe_rules.drops_before(recipe, rows(*errors)) for errors in ([0.5, 0.4, 0.4], [0.5, 0.4, 0.4, 0.41])]
     assert drops == [0, 1]
-    assert learners.drops_before(recipe, rows(0.5, 0.4, 0.4, 0.41, 0.39, 0.39, 0.39)) == 2
+    assert recipe_rules.drops_before(recipe, rows(0.5, 0.4, 0.4, 0.41, 0.39, 0.39, 0.39)) == 2
 
 
 def test_a_plateau_after_the_last_drop_ends_the_run(small_data: None) -> None:
@@ -149,8 +151,8 @@ def test_drops_belong_to_steps() -> None:
 def test_ten_crops_average_the_softmax(small_data: None) -> None:
     spec = small.spec(images={"crop": 24}, recipe={"epochs": 1})
     learn = learner(spec, progress=False)
-    test = batches.test_batches(spec, CPU)
-    found, labels = learners.log_probabilities(learn.model, test, ten_crop=True)
+    test = prepare(spec, CPU).test()
+    found, labels = evaluation.log_probabilities(learn.model, test, ten_crop=True)
     views = test.preparation.ten_crops(len(labels))
     with torch.no_grad():
         expected = torch.stack([learn.model(test.preparation(test.dataset.pixels, v)).softmax(1) for v in views])

@@ -12,9 +12,10 @@ from alexnet.errors import SpecError
 from alexnet.experiments import profiles
 from alexnet.records.record import RunRecord
 from alexnet.records.store import Store
-from alexnet.runs import execution, pool
+from alexnet.runs import pool
 from alexnet.runs.planning import Planned, Runs
 from alexnet.training import machine
+from alexnet.training.recipe import finished
 
 
 def computed_in(name: str, record: RunRecord, test_error: float) -> RunRecord:
@@ -121,4 +122,4 @@ def test_given_runs_are_executed_here(small_data, tmp_path):
     record = store.get(planned.spec)
     assert record is not None
     assert record.final.epochs == 2
-    assert execution.finished(planned.spec, [epoch.model_dump() for epoch in record.history]) is False
+    assert finished(planned.spec.recipe, [epoch.model_dump() for epoch in record.history]) is False

@@ -26,10 +26,11 @@ from alexnet.errors import DataError, RecordError, SpecError
 from alexnet.prediction import checkpoints, training
 from alexnet.prediction.checkpoints import DIGEST, ENTRY
 from alexnet.records.record import Epoch
-from alexnet.records.specs import RunSpec
+from alexnet.records.specs import PIXELS, RunSpec
 from alexnet.records.store import Store
 from alexnet.runs import execution
-from alexnet.training import batches, learners, machine, pretrained
+from alexnet.training import evaluation, machine
+from alexnet.training.prepared import prepare
 
 SPEC = small.spec(3, recipe={"epochs": 2, "momentum": 0.9}, images={"padding": 2, "crop": 30, "flip": True})
 GREY = small.spec(1, net={"width": 0.0625}, recipe={"epochs": 1}).with_(dataset="mnist")
@@ -86,8 +87,8 @@ def told(capsys: pytest.CaptureFixture, counts: Counter) -> Callable[..., None]:
 
 def test_test_images_get_the_probabilities_that_the_run_gave_them(small_data: None, made: Path, tmp_path: Path) -> None:
     """The preparation is that of the test, to the last bit, though the checkpoint knows no data set."""
-    done = execution.trained(SPEC, Store(tmp_path), "float32")
-    expected, _ = learners.log_probabilities(done.learn.model, batches.test_batches(SPEC, machine.default_device()))
+    done = execution.trained(prepare(SPEC, precision="float32"), Store(tmp_path))
+    expected, _ = evaluation.log_probabilities(done.learn.model, prepare(SPEC, machine.default_device()).test())
     classifier = Classifier.load(made)
     assert classifier.checkpoint.description.weights_sha256 == execution.weights_sha256(done.learn.model)
     images = small.dataset().test_images
@@ -95,9 +96,7 @@ def test_test_images_get_the_probabilities_that_the_run_gave_them(small_data: No
     torch.testing.assert_close(found, expected.exp(), rtol=1e-5, atol=1e-6)
     alone = classifier.predict(images[7])
     np.testing.assert_allclose(alone.probabilities, expected[7].exp().numpy(), rtol=1e-5, atol=1e-6)
-    ten, _ = learners.log_probabilities(
-        done.learn.model, batches.test_batches(SPEC, torch.device("cpu")), ten_crop=True
-    )
+    ten, _ = evaluation.log_probabilities(done.learn.model, prepare(SPEC, torch.device("cpu")).test(), ten_crop=True)
     torch.testing.assert_close(classifier.probabilities(images, ten_crops=True), ten.exp(), rtol=1e-5, atol=1e-6)
 
 
@@ -128,10 +127,10 @@ def test_the_network_of_grey_images_takes_one_channel(tmp_path: Path, monkeypatc
     )  # fmt: skip
     small.install(monkeypatch)
     monkeypatch.setattr(datasets, "load", lambda *_, **__: grey)
-    done = execution.trained(GREY, Store(tmp_path), "float32")
+    done = execution.trained(prepare(GREY, precision="float32"), Store(tmp_path))
     training.train(GREY, tmp_path / "grey.safetensors", Store(tmp_path / "work"), "float32")
     classifier = Classifier.load(tmp_path / "grey.safetensors")
-    expected, _ = learners.log_probabilities(done.learn.model, batches.test_batches(GREY, torch.device("cpu")))
+    expected, _ = evaluation.log_probabilities(done.learn.model, prepare(GREY, torch.device("cpu")).test())
     small.forget()
     assert classifier.checkpoint.channels == 1 and classifier.classes == tuple("0123456789")
     torch.testing.assert_close(classifier.probabilities(digits[:50]), expected.exp(), rtol=1e-5, atol=1e-6)
@@ -147,10 +146,10 @@ def test_frozen_layers_are_in_the_checkpoint(few_data: None, tmp_path: Path) -> 
     path = tmp_path / "probe.safetensors"
     description = training.train(PROBE, path, Store(tmp_path / "work"), "float32")
     assert "imagenet_weights" in description.data
-    done = execution.trained(PROBE, Store(tmp_path / "again"), "float32")
-    test = pretrained.test_batches(PROBE, torch.device("cpu"), "float32")
-    expected, _ = learners.log_probabilities(done.learn.model, test)
-    images = batches.split_of("cifar10")[0].test_images
+    done = execution.trained(prepare(PROBE, precision="float32"), Store(tmp_path / "again"))
+    test = done.run.test()
+    expected, _ = evaluation.log_probabilities(done.learn.model, test)
+    images = done.run.split.dataset.test_images
     torch.testing.assert_close(Classifier.load(path).probabilities(np.array(images)), expected.exp(), rtol=0, atol=2e-3)
 
 
@@ -825,6 +824,6 @@ def test_a_first_look_drops_what_comes_later() -> None:
     assert training.shortened(spec, 2).recipe.schedule == "constant"
     for name, default in training.DEFAULTS.items():
         assert isinstance(default, RunSpec) and default.dataset == name
-        default.images.side(batches.PIXELS[name])
+        default.images.side(PIXELS[name])
     with pytest.raises(SpecError):
         training.shortened(spec, 0)

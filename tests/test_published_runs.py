@@ -25,7 +25,7 @@ from alexnet.records.specs import ImageSpec, RunSpec, parse
 from alexnet.records.store import Store
 from alexnet.report import build, notebooks, published_report
 from alexnet.runs import execution
-from alexnet.training.batches import Preparation, Statistics, random_boxes
+from alexnet.training.preparation import Preparation, Statistics, random_boxes
 
 CPU = torch.device("cpu")
 

@@ -23,8 +23,10 @@ import torch
 
 from alexnet import RunRecord, RunSpec, Store
 from alexnet.errors import RecordError
-from alexnet.records.record import Epoch
+from alexnet.networks import models
+from alexnet.records.record import Epoch, epochs_to
 from alexnet.runs import execution
+from alexnet.training.recipe import ending, finished
 
 KILLS = 20
 
@@ -267,7 +269,7 @@ def test_a_checkpoint_of_other_code_is_not_used(
 ) -> None:
     spec, store = small.spec(), Store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(execution.models, "initialise", lambda *_: None)  # the code of yesterday drew other weights
+        patch.setattr(models, "initialise", lambda *_: None)  # the code of yesterday drew other weights
         stopped(store, spec)
     record, trained = resumed(store, spec)
     assert trained == [1, 2]
@@ -404,7 +406,7 @@ def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, co
     ],
 )
 def test_epochs_to_target(errors: list[float], expected: float | None) -> None:
-    found = execution.epochs_to(0.25, errors)
+    found = epochs_to(0.25, errors)
     assert found == (expected if expected is None else pytest.approx(expected))
 
 
@@ -413,14 +415,14 @@ def test_the_ending_follows_from_the_history() -> None:
         return [{"train_loss": loss, "valid_loss": loss, "train_error": error, "valid_error": 0.5} for error in errors]
 
     aiming, free = small.spec(recipe={"stop_at_train_error": 0.25}), small.spec()
-    assert execution.ending(aiming, rows(0.5, 0.2)) == ("reached", pytest.approx(1 + 0.25 / 0.3))
-    assert execution.ending(aiming, rows(0.5, 0.4)) == ("censored", None)
-    assert execution.ending(free, rows(0.5, 0.2)) == ("completed", None)
+    assert ending(aiming.recipe, rows(0.5, 0.2)) == ("reached", pytest.approx(1 + 0.25 / 0.3))
+    assert ending(aiming.recipe, rows(0.5, 0.4)) == ("censored", None)
+    assert ending(free.recipe, rows(0.5, 0.2)) == ("completed", None)
     for loss in (float("nan"), float("inf")):
-        assert execution.ending(aiming, rows(0.5, 0.2, loss=loss)) == ("diverged", None)
-        assert execution.finished(free, rows(0.5, loss=loss))
-    assert execution.finished(aiming, rows(0.2))
-    assert not execution.finished(aiming, rows(0.3)) and not execution.finished(free, [])
+        assert ending(aiming.recipe, rows(0.5, 0.2, loss=loss)) == ("diverged", None)
+        assert finished(free.recipe, rows(0.5, loss=loss))
+    assert finished(aiming.recipe, rows(0.2))
+    assert not finished(aiming.recipe, rows(0.3)) and not finished(free.recipe, [])
 
 
 def test_the_probe_is_the_same_each_time_and_leaves_the_generator_alone(small_data: None) -> None:

@@ -12,7 +12,7 @@ from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.record import RunRecord, Signal
 from alexnet.records.store import Store
-from alexnet.training import batches
+from alexnet.training.prepared import split_of
 
 NOWHERE = Store("nowhere")
 QUESTION = claims.claims().question(starts.CLAIM)
@@ -41,7 +41,7 @@ def test_all_starts_have_a_specification_whether_they_are_trained_or_not() -> No
 
 def test_the_predicted_size_is_gain_times_pixels() -> None:
     table = starts.predicted(EVERY).set_index("start")
-    spread = batches.statistics("cifar10").spread
+    spread = split_of("cifar10").statistics.spread
     written, unit = (f"as written, biases of one, {pixels}" for pixels in starts.PIXELS.values())
     assert table.loc[written, "predicted"] == pytest.approx(spread * table.loc[unit, "predicted"])
     net = EVERY[written].net
@@ -119,7 +119,7 @@ def test_fresh_networks_are_measured_layer_by_layer() -> None:
     assert list(left.index) == ["input", "conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
     assert list(gradients.index) == [f"relu{layer}" for layer in range(1, 8)]
     ratio = left["255"] / left["unit"]
-    assert ratio["input"] == pytest.approx(batches.statistics("cifar10").spread, rel=1e-3)
+    assert ratio["input"] == pytest.approx(split_of("cifar10").statistics.spread, rel=1e-3)
     assert (gradients > 0).all(axis=None)
     assert isinstance(left, pd.DataFrame)
 

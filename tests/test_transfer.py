@@ -19,12 +19,15 @@ from alexnet.data import datasets, weights
 from alexnet.data.sources import array_hash
 from alexnet.errors import SpecError
 from alexnet.experiments import profiles, transfer
+from alexnet.networks.models import multiply_adds
 from alexnet.records.record import Epoch, RunRecord
 from alexnet.records.specs import NetSpec, RunSpec, parse
 from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.runs.planning import GRID_SEED
-from alexnet.training import batches, features, learners, pretrained
+from alexnet.training import features, learners
+from alexnet.training import recipe as recipes
+from alexnet.training.prepared import prepare, split_for
 
 TRAIN, VALIDATION, TEST = 60, 20, 20
 CPU = torch.device("cpu")
@@ -62,7 +65,6 @@ def few_data(
 
 def forget() -> None:
     small.forget()
-    pretrained._rows.cache_clear()
 
 
 SHORT = {"batch_size": 10, "epochs": 3, "learning_rate": 0.001}
@@ -104,7 +106,7 @@ def test_a_transfer_spec_survives_its_record() -> None:
 def test_a_network_of_another_shape_cannot_take_the_weights(few_data: None) -> None:
     narrow = PROBE.with_(net={"width": 0.5})
     with pytest.raises(SpecError, match=r"conv1\.weight have the shape \(64, 3, 11, 11\), the network's \(32, 3"):
-        pretrained.build(narrow, 224)
+        prepare(narrow, CPU).network()
 
 
 def test_the_published_classifier_has_its_parameters() -> None:
@@ -125,14 +127,15 @@ def test_each_seed_draws_its_own_images_the_same_for_all_approaches(few_data: No
     for seed in range(3):
         for base in (transfer.PROBE, transfer.RANDOM_START):
             spec = base.with_(images={"train_size": 20, "subset": "own"}, seed=seed)
-            dataset, train, valid = batches.split_for(spec)
+            split = split_for(spec)
+            dataset, train, valid = split.dataset, split.train, split.valid
             assert np.bincount(dataset.train_labels[train], minlength=10).tolist() == [2] * 10
             assert not set(train) & set(valid)
             drawn.setdefault(seed, set()).add(tuple(train.tolist()))
     assert all(len(of_a_seed) == 1 for of_a_seed in drawn.values())
     assert len(set.union(*drawn.values())) == 3
     same = [transfer.PROBE.with_(images={"train_size": 20}, seed=seed) for seed in range(3)]
-    assert len({tuple(batches.split_for(spec)[1].tolist()) for spec in same}) == 1
+    assert len({tuple(split_for(spec).train.tolist()) for spec in same}) == 1
 
 
 # --- frozen layers -------------------------------------------------------------------------------------------
@@ -142,8 +145,9 @@ def test_features_stand_for_the_images_of_every_batch(few_data: None) -> None:
     """Same order, labels and reflections as the images, and what the frozen layers give for them."""
     frozen = features.convolutional_part()
     spec = PROBE.with_(images={"train_size": 20, "subset": "own"}, seed=3)
+    unfrozen = spec.with_(transfer=None)
     for epoch in range(2):
-        images, rows = batches.loaders(spec, CPU), pretrained.loaders(spec, CPU, "float32")
+        images, rows = prepare(unfrozen, CPU).loaders(), prepare(spec, CPU, "float32").loaders()
         for part in ("train", "valid"):
             seen, looked_up = getattr(images, part), getattr(rows, part)
             seen.epoch = looked_up.epoch = epoch
@@ -151,7 +155,7 @@ def test_features_stand_for_the_images_of_every_batch(few_data: None) -> None:
                 torch.testing.assert_close(same, labels)
                 torch.testing.assert_close(found, frozen(pixels).flatten(1), rtol=2e-3, atol=2e-3)
     for (pixels, _), (found, _) in zip(
-        batches.test_batches(spec, CPU), pretrained.test_batches(spec, CPU, "float32"), strict=True
+        prepare(unfrozen, CPU).test(), prepare(spec, CPU, "float32").test(), strict=True
     ):
         torch.testing.assert_close(found, frozen(pixels).flatten(1), rtol=2e-3, atol=2e-3)
 
@@ -170,8 +174,10 @@ def test_the_probe_of_a_frozen_run_goes_through_all_layers(few_data: None) -> No
 
 
 def test_the_arithmetic_of_a_frozen_run_is_its_classifiers() -> None:
-    assert pretrained.multiply_adds(transfer.PROBE) == 9216 * 10 + 10
-    assert pretrained.multiply_adds(transfer.CLASSIFIER) < 43e6 < 690e6 < pretrained.multiply_adds(transfer.FINE_TUNING)
+    specs = (transfer.PROBE, transfer.CLASSIFIER, transfer.FINE_TUNING)
+    probe, classifier, fine_tuning = (multiply_adds(spec.net, spec.side, spec.frozen) for spec in specs)
+    assert probe == 9216 * 10 + 10
+    assert classifier < 43e6 < 690e6 < fine_tuning
 
 
 # --- whole runs ----------------------------------------------------------------------------------------------
@@ -226,11 +232,11 @@ def test_layers_are_released_from_the_top_to_the_bottom(few_data: None) -> None:
 
 
 def test_lower_layers_learn_at_lower_rates(few_data: None) -> None:
-    rates = learners.learning_rates(THAWING.recipe, THAWING.transfer)
+    rates = recipes.learning_rates(THAWING.recipe, THAWING.transfer)
     top = THAWING.recipe.learning_rate
     assert rates == pytest.approx([top / 10, top / 10**0.5, top])
-    model = pretrained.build(THAWING, 224)
-    found = pretrained.groups(model)
+    model = prepare(THAWING, CPU).network()
+    found = recipes.layer_groups(model)
     names = {id(p): name.split(".")[0] for name, p in model.named_parameters()}
     assert [{names[id(p)] for p in group} for group in found] == [
         {"conv1", "conv2"},

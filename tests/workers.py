@@ -15,27 +15,28 @@ import torch
 
 from alexnet import RunSpec, Store
 from alexnet.runs import execution
-from alexnet.training import batches, learners
+from alexnet.training import callbacks
+from alexnet.training.prepared import prepare
 
 torch.set_num_threads(1)  # no thread pool exists when the server forks
 small.install(pytest.MonkeyPatch())  # for the life of the process
-batches.loaders(small.spec(), torch.device("cpu"))
+prepare(small.spec()).loaders()
 
 
 def execute(folder: Path, specs: list[RunSpec], log: Path, die_at: int | None = None) -> None:
     """Execute runs as a grid does, noting in the log each epoch that begins; die before the nth change of a file."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    store, begin = Store(folder), learners.EpochSeeds.before_train
+    store, begin = Store(folder), callbacks.EpochSeeds.before_train
     if die_at is not None:
         _die_at(die_at)
     try:
         for spec in specs:
 
-            def before_train(self: learners.EpochSeeds, name: str = spec.hash) -> None:
+            def before_train(self: callbacks.EpochSeeds, name: str = spec.hash) -> None:
                 begin(self)
                 os.write(file, f"{name} {len(self.history.rows) + 1}\n".encode())
 
-            learners.EpochSeeds.before_train = before_train  # type: ignore[method-assign]
+            callbacks.EpochSeeds.before_train = before_train  # type: ignore[method-assign]
             execution.execute(spec, store)
         store.tidy()
     except BaseException:

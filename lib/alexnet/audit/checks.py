@@ -16,15 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from ..data import weights
-from ..data.datasets import Dataset
 from ..errors import AlexnetError
 from ..records.record import Probe, RunRecord
 from ..records.specs import KERNELS, LEARNING, SPLITS, RecipeSpec, RunSpec
 from ..records.store import Store
 from ..runs import execution
-from ..training import batches, evaluation
-from ..training.learners import drops_before, learning_rates, rate_factor
-from ..training.pretrained import WEIGHTS
+from ..training import evaluation
+from ..training.prepared import WEIGHTS, split_for
+from ..training.recipe import ending, finished, learning_rates, rate_at
 
 PRECISION_TOLERANCE = 0.02  # by which an error in bfloat16 may differ from that in float32
 HALF_PRECISION = 2.0**-11  # largest relative rounding error of float16, in which log probabilities are stored
@@ -62,11 +61,6 @@ def differences(
             yield f"the check of its {check.__name__.strip('_')} is impossible: {error}"
 
 
-def _images(record: RunRecord) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    """The verified data set of a record, and the places of its training and validation images."""
-    return batches.split_for(record.spec)
-
-
 def _same(recorded: float | None, derived: float | None, relative: float = 0.0, absolute: float = 0.0) -> bool:
     if recorded is None or derived is None:
         return recorded is derived
@@ -91,12 +85,13 @@ def _history(record: RunRecord, store: Store) -> Iterator[str]:
     recipe, rows = record.spec.recipe, _rows(record)
     if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
         yield "history: its epochs are not numbered from 1 on"
-    _, train, valid = _images(record)
-    last_batch = 1 - 1 / max(len(train) // recipe.batch_size, 1)
+    split = split_for(record.spec)
+    last_batch = 1 - 1 / max(len(split.train) // recipe.batch_size, 1)
     top_rate = learning_rates(recipe, record.spec.transfer)[0]
-    images = {"train_error": len(train) // recipe.batch_size * recipe.batch_size, "valid_error": len(valid)}
+    seen = len(split.train) // recipe.batch_size * recipe.batch_size
+    images = {"train_error": seen, "valid_error": len(split.valid)}
     for place, row in enumerate(rows):
-        rate = top_rate * rate_factor(recipe, rows[:place], last_batch)
+        rate = rate_at(recipe, top_rate, rows[:place], last_batch)
         yield from _compare(f"history: the learning rate of epoch {place + 1}", row["learning_rate"], rate, 1e-9)
         for name, count in images.items():
             wrong = row[name] * count
@@ -111,9 +106,7 @@ def _history(record: RunRecord, store: Store) -> Iterator[str]:
 
 def _over(record: RunRecord, rows: list[dict]) -> bool:
     """Whether a run has to end after these epochs."""
-    recipe = record.spec.recipe
-    given_up = recipe.schedule == "plateau" and drops_before(recipe, rows) > recipe.most_drops
-    return len(rows) >= recipe.epochs or execution.finished(record.spec, rows) or given_up
+    return len(rows) >= record.spec.recipe.epochs or finished(record.spec.recipe, rows)
 
 
 def _rows(record: RunRecord) -> list[dict]:
@@ -125,7 +118,7 @@ def _final(record: RunRecord, store: Store) -> Iterator[str]:
     rows, final = _rows(record), record.final
     if not rows:
         return
-    outcome, epochs_to_target = execution.ending(record.spec, rows)
+    outcome, epochs_to_target = ending(record.spec.recipe, rows)
     if final.outcome != outcome:
         yield f"final: the outcome is {final.outcome}, derived again {outcome}"
     yield from _compare("final: epochs", final.epochs, len(rows))
@@ -136,8 +129,7 @@ def _final(record: RunRecord, store: Store) -> Iterator[str]:
 
 def _clock(record: RunRecord, store: Store) -> Iterator[str]:
     """Wall time is the sum over the epochs, and the speed follows from it."""
-    _, train, _ = _images(record)
-    size = record.spec.recipe.batch_size
+    train, size = split_for(record.spec).train, record.spec.recipe.batch_size
     seconds = sum(epoch.seconds for epoch in record.history)
     yield from _compare("wall_seconds", record.wall_seconds, seconds, 1e-9)
     images = len(train) // size * size * len(record.history)
@@ -146,7 +138,7 @@ def _clock(record: RunRecord, store: Store) -> Iterator[str]:
 
 def _data(record: RunRecord, store: Store) -> Iterator[str]:
     """The data are those that were verified just now."""
-    dataset, _, _ = _images(record)
+    dataset = split_for(record.spec).dataset
     if record.data.name != dataset.name:
         yield f"data: the record names {record.data.name}, its spec {dataset.name}"
     for name, digest in dataset.hashes.items():
@@ -173,7 +165,7 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
         yield f"predictions: the record names {record.predictions.file}, not {record.hash}.npz"
     arrays = store.predictions(record)
     predicted, log_probability = arrays["predicted"], arrays["true_log_probability"].astype(np.float64)
-    labels = batches.test_labels(record.spec)
+    labels = split_for(record.spec).test_labels
     yield from _learned(record, arrays)
     if not len(predicted) == len(log_probability) == len(labels):
         yield f"predictions: {len(predicted)} are stored for {len(labels)} test images"
@@ -203,10 +195,10 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
     if measured in SPLITS:
         yield from _splits(record, arrays)
     if record.learned is not None:
-        for name, derived in evaluation.derived(record.spec, arrays).model_dump().items():
+        for name, derived in evaluation.derived(record.spec, split_for(record.spec), arrays).model_dump().items():
             yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
     if record.final.clean_train_error is not None:
-        _, train, _ = _images(record)
+        train = split_for(record.spec).train
         wrong = record.final.clean_train_error * len(train)
         if not math.isclose(wrong, round(wrong), abs_tol=1e-3):
             yield f"final: clean_train_error is {record.final.clean_train_error:.9g}, no number of {len(train)} images"
@@ -217,7 +209,8 @@ def _splits(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
 
     Those of the validation images are made in float32, the history may be in bfloat16, which moves a few images.
     """
-    dataset, *places = _images(record)
+    split = split_for(record.spec)
+    places = (split.train, split.valid)
     tolerances = (1e-9, 0.0 if record.environment.precision == "float32" else PRECISION_TOLERANCE)
     errors = (record.final.clean_train_error, record.final.valid_error)
     for name, chosen, error, tolerance in zip(("train", "valid"), places, errors, tolerances, strict=True):
@@ -225,7 +218,7 @@ def _splits(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
         if len(predicted) != len(chosen):
             yield f"{name}_predicted: {len(predicted)} are stored for {len(chosen)} images"
             continue
-        derived = float(np.mean(predicted != dataset.train_labels[chosen]))
+        derived = float(np.mean(predicted != split.dataset.train_labels[chosen]))
         yield from _compare(f"final: {name} error", error, derived, absolute=max(tolerance, 1e-9))
 
 

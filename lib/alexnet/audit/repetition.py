@@ -24,7 +24,8 @@ from ..records.files import Part
 from ..records.record import Epoch, RunRecord
 from ..records.store import Store
 from ..runs import execution
-from ..training import batches, features, machine, pretrained
+from ..training import features, machine
+from ..training.prepared import WEIGHTS, dataset_of
 
 CONFIDENCE = 0.99  # of the interval for a repetition: some ten figures are compared in an audit
 GRACE = 1.5  # a repetition that was expected to end in time is given up at this multiple of the time allowed
@@ -115,8 +116,8 @@ def repeat_some(
 
 def features_are_made(record: RunRecord) -> bool:
     """Computing them would take far longer than the run, and a gigabyte of disk."""
-    dataset, _, _ = batches.split_of(record.spec.dataset)
-    used = record.data.hashes[pretrained.WEIGHTS]
+    dataset = dataset_of(record.spec.dataset)
+    used = record.data.hashes[WEIGHTS]
     return features.are_made(dataset, precision_here(record), used, machine.default_device())
 
 

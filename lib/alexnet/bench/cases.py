@@ -18,8 +18,11 @@ from ..networks import models
 from ..networks.layers import LocalResponseNorm, reference_response_norm
 from ..records.bench import LayerTime
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec
-from ..training import batches, features, learners, machine
+from ..training import features, learners, machine
+from ..training import recipe as recipes
 from ..training.batches import WEIGHTS_STREAM, seed_of
+from ..training.preparation import IMAGENET_MEAN, IMAGENET_STD
+from ..training.prepared import prepare
 from . import layers
 from .harness import Arms, Case
 from .processes import elsewhere, side_by_side
@@ -77,7 +80,7 @@ def our_training(spec: RunSpec, precision: str) -> Callable[[], object]:
 
 def preparation(spec: RunSpec, precision: str) -> Callable[[], object]:
     """The batches of one epoch, and nothing done with them."""
-    loader = batches.loaders(spec, machine.default_device()).train
+    loader = prepare(spec).loaders().train
     return lambda: [None for _ in loader]
 
 
@@ -98,9 +101,9 @@ def _network(spec: RunSpec) -> nn.Sequential:
 
 def _epoch(spec: RunSpec, precision: str, model: nn.Sequential) -> Callable[[], object]:
     device, recipe = machine.default_device(), spec.recipe
-    loader = batches.loaders(spec, device).train
+    loader = prepare(spec, device).loaders().train
     model.to(device)
-    optimiser = learners.optimiser(recipe)(list(model.parameters()), lr=recipe.learning_rate).opt
+    optimiser = recipes.optimiser(recipe)(list(model.parameters()), lr=recipe.learning_rate).opt
 
     def epoch() -> None:
         for pixels, labels in loader:
@@ -174,7 +177,7 @@ def _frozen_layers() -> nn.Sequential:
 def reference_features(spec: RunSpec, precision: str) -> Callable[[], object]:
     """Features of the images with the plain loop of public code: DataLoader with two workers, float32."""
     model = _frozen_layers()
-    data = OneByOne(spec.images.train_size, features.SIDE, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+    data = OneByOne(spec.images.train_size, features.SIDE, IMAGENET_MEAN, IMAGENET_STD)
     loader = DataLoader(data, batch_size=128, num_workers=2)
 
     def compute() -> None:

@@ -45,7 +45,7 @@ MNIST = DatasetDescription(
 DESCRIPTIONS = {description.name: description for description in (CIFAR10, MNIST)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set in memory-mapped, read-only arrays; images are uint8 [N, H, W, C], labels uint8 [N]."""
 

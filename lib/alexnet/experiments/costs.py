@@ -14,7 +14,6 @@ from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Planned
 from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image
-from ..training import batches
 from . import profiles, reimplementations, transfer
 from .ablations import Ablations, Starts
 from .relu_speed import ReluSpeed
@@ -32,9 +31,8 @@ def images_trained(record: RunRecord) -> float:
 
 def network_name(spec: RunSpec) -> str:
     """A network and the size of its images, as readers tell them apart."""
-    side = batches.side_of(spec)
     width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
-    return f"{spec.net.name}, {side} pixels{width}"
+    return f"{spec.net.name}, {spec.side} pixels{width}"
 
 
 def _title(name: str) -> str:

@@ -19,7 +19,7 @@ from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Planned
 from ..statistics.verdicts import Label
-from ..training import batches
+from ..training.prepared import dataset_of, split_for
 from .published_runs import CLEAN, PAPER_START, PUBLISHED, PUBLISHED_32, SHARE, Arm, PublishedRuns
 
 MARGIN = 1.0  # points below a published accuracy within which ours agrees with it
@@ -163,7 +163,7 @@ def accuracy(values: Iterable[float | None], records: Sequence[RunRecord]) -> Ac
     known = tuple(value for value in values if value is not None)
     if not known:
         return None
-    return Accuracy(known, len(batches.test_labels(records[0].spec)))
+    return Accuracy(known, len(split_for(records[0].spec).test_labels))
 
 
 def own(row: str, arms: Sequence[ArmResult]) -> Accuracy | None:
@@ -311,11 +311,12 @@ def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
 def labelled(record: RunRecord, store: Store) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Split to its labels and predictions, both [N]. Raises `RecordError` when the predictions are damaged."""
     arrays = store.predictions(record)
-    dataset, train, valid = batches.split_for(record.spec)
+    split = split_for(record.spec)
+    labels = split.dataset.train_labels
     return {
-        "train": (dataset.train_labels[train], arrays["train_predicted"]),
-        "validation": (dataset.train_labels[valid], arrays["valid_predicted"]),
-        "test": (batches.test_labels(record.spec), arrays["predicted"]),
+        "train": (labels[split.train], arrays["train_predicted"]),
+        "validation": (labels[split.valid], arrays["valid_predicted"]),
+        "test": (split.test_labels, arrays["predicted"]),
     }
 
 
@@ -323,7 +324,7 @@ def class_table(record: RunRecord, store: Store) -> pd.DataFrame:
     """Precision, recall and F1 of each class on each split."""
     from sklearn.metrics import precision_recall_fscore_support  # a second to import
 
-    classes = batches.split_of(record.spec.dataset)[0].classes
+    classes = dataset_of(record.spec.dataset).classes
     columns: dict[str, Sequence[object]] = {"class": list(classes)}
     for split, (labels, predicted) in labelled(record, store).items():
         figures = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0.0)

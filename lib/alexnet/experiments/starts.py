@@ -12,7 +12,8 @@ from ..paper.claims import Question
 from ..records.record import RunRecord
 from ..records.specs import CLASSES, RunSpec
 from ..runs.planning import Planned
-from ..training import batches, signals
+from ..training import signals
+from ..training.prepared import prepare, split_of
 from .ablations import STARTS
 
 CLAIM = "init-as-written"
@@ -67,8 +68,8 @@ def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
     """A row a start: size of the pixels, product of all gains, predicted size of the scores (biases are left out)."""
     rows = []
     for name, spec in found.items():
-        size = batches.statistics(spec.dataset).spread if spec.images.scaling == "mean-image" else 1.0
-        gain = anatomy.total_gain(spec.net, batches.side_of(spec))
+        size = split_of(spec.dataset).statistics.spread if spec.images.scaling == "mean-image" else 1.0
+        gain = anatomy.total_gain(spec.net, spec.side)
         rows.append({"start": name, "size": size, "gain": gain, "predicted": gain * size})
     return pd.DataFrame(rows, columns=["start", "size", "gain", "predicted"])
 
@@ -92,7 +93,7 @@ def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTra
     """
     differences, gradients, reach = {}, {}, []
     for name, spec in found.items():
-        model, images, labels = signals.fresh(spec)
+        model, _, images, labels = prepare(spec).beginning()
         images, labels = images[:count], labels[:count]
         differences[name] = anatomy.signal(model, images)
         gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}

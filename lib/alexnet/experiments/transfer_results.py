@@ -18,7 +18,7 @@ from ..records.store import Store
 from ..runs.planning import Planned, check_profile
 from ..statistics import effects
 from ..statistics.effects import Effect
-from ..training.pretrained import WEIGHTS
+from ..training.prepared import WEIGHTS
 from . import profiles, published_results
 from .ablations import rate_of_grid
 from .published_results import Accuracy

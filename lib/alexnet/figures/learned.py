@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..training.kernels import colour_selectivity, tower_means
+from ..training.evaluation import colour_selectivity, tower_means
 from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, drawing, label, needed
 from .diagrams import Pixels
 

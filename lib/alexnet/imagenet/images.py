@@ -25,7 +25,8 @@ from tqdm import tqdm
 from ..data import photograph
 from ..errors import DataError
 from ..records.files import write_atomically
-from ..training.batches import Batches, Preparation, Statistics
+from ..training.batches import Batches
+from ..training.preparation import Preparation, Statistics
 from . import processes
 
 SIDE = 256  # pixels a side of the patches that crops are taken from (section 2)
@@ -254,8 +255,7 @@ class FolderBatches(Batches):
         _, generator = self.order(self.epoch)
         draws = self.preparation.draw(self.n, generator) if self.shuffle else self.preparation.centre(self.n)
         for positions, pixels, labels in self.raw():
-            part = draws.part(positions.to(self.device))  # type: ignore[arg-type]  # places serve as well as a slice
-            yield self.preparation(pixels, part), labels
+            yield self.preparation(pixels, draws.part(positions.to(self.device))), labels
 
 
 def statistics(train: Photographs, file: Path, workers: int = 0) -> Statistics:
@@ -280,29 +280,16 @@ def _computed(train: Photographs, file: Path, workers: int) -> Statistics:
         flat = pixels.flatten(1, 2).double()  # in float32 the sum over an image's pixels would lose four digits
         outer += torch.bmm(flat.transpose(1, 2), flat).sum(0).cpu()
     images = float(processes.total(counted))
-    mean_image = processes.total(sums) / images
-    found = _statistics(mean_image, processes.total(outer) / (images * SIDE**2))
+    mean_image = (processes.total(sums) / images).numpy()
+    squares = (processes.total(outer) / (images * SIDE**2)).numpy()  # mean products of the channels, float64 [3, 3]
+    mean = mean_image.mean((0, 1))
+    spread = max(0.0, squares.trace() / 3 - np.square(mean_image).mean()) ** 0.5
+    found = Statistics.from_moments(mean_image.astype(np.float32), spread, mean, squares - np.outer(mean, mean))
     if processes.first():
         content = io.BytesIO()
         np.savez(content, **vars(found))
         write_atomically(file, content.getvalue())
     return found
-
-
-def _statistics(mean_image: Tensor, squares: Tensor) -> Statistics:
-    """From the mean image [H, W, 3] and the mean of the channels' products [3, 3], both float64."""
-    mean = mean_image.mean((0, 1))
-    covariance = squares - torch.outer(mean, mean)
-    values, axes = torch.linalg.eigh(covariance)
-    axes *= torch.where(axes.sum(0) < 0, -1.0, 1.0)  # else an axis points where the algebra library likes
-    spread = (squares.trace() / 3 - mean_image.square().mean()).clamp(min=0).sqrt()
-    return Statistics(
-        mean_image=mean_image.float(),
-        spread=float(spread),
-        channel_mean=mean.float(),
-        channel_std=covariance.diagonal().sqrt().float(),
-        colour_axes=(axes * values.clamp(min=0).sqrt()).float(),
-    )
 
 
 def _kept(file: Path) -> Statistics | None:

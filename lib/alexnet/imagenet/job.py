@@ -25,8 +25,8 @@ from ..records.store import Store
 from ..runs.execution import weights_sha256
 from ..runs.pool import stopping_cleanly
 from ..training import machine
-from ..training.batches import Preparation, imagenet_statistics
-from ..training.learners import diverged
+from ..training.preparation import Preparation, imagenet_statistics
+from ..training.recipe import diverged
 from . import images as imagenet_images
 from . import processes, training
 from .evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net

@@ -18,9 +18,10 @@ from ..networks import models
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, Spec
 from ..runs import resuming
 from ..runs.resuming import Keeper
-from ..training import learners
 from ..training.batches import WEIGHTS_STREAM, seed_of
-from ..training.learners import CoupledLearner, Drops, EpochSeeds, History, Precision, StopWhenDiverged
+from ..training.callbacks import Ending, EpochSeeds, History, Precision, Schedule
+from ..training.learners import CoupledLearner
+from ..training.recipe import optimiser, weights_and_biases
 from . import processes
 from .images import FolderBatches
 
@@ -99,15 +100,15 @@ def learner(
     device, recipe = processes.device(), spec.recipe
     model = models.build(spec.net, train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
     own_seed = spec.seed if processes.first() else seed_of(spec.seed, processes.rank())
-    callbacks = [EpochSeeds(own_seed), Precision(precision), SharedHistory(history), StopWhenDiverged(), Drops(recipe)]
+    callbacks = [EpochSeeds(own_seed), Precision(precision), SharedHistory(history), Ending(recipe), Schedule(recipe)]
     if processes.number() > 1:
         callbacks.append(Distributed(sync_bn=False, cpu=device.type == "cpu"))
     learn = CoupledLearner(
         DataLoaders(train, valid, device=device),
         model,
         loss_func=CrossEntropyLossFlat(),
-        opt_func=learners.optimiser(recipe),
-        splitter=learners.weights_and_biases,
+        opt_func=optimiser(recipe),
+        splitter=weights_and_biases,
         lr=recipe.learning_rate,
         wd=recipe.weight_decay,
         wd_bn_bias=True,
@@ -136,5 +137,5 @@ def fit(
     state = processes.of_the_first(kept)
     learn = learner(spec, train, valid, precision, state["rows"])
     keeper = SharedKeeper(checkpoint, {"identity": identity}, state["seconds"])
-    resuming.go_on(learn, state, keeper, learners.diverged(learn.history.rows))
+    resuming.go_on(learn, state, keeper)
     return learn.model, learn.history.rows, keeper.seconds

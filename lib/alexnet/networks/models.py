@@ -306,11 +306,12 @@ def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
 
 
 @functools.lru_cache(maxsize=64)
-def multiply_adds(net: NetSpec, side: int) -> int:
-    """Multiply-adds of one forward pass for one image of `side` pixels a side."""
+def multiply_adds(net: NetSpec, side: int, frozen: bool = False) -> int:
+    """Multiply-adds of one forward pass for one image of `side` pixels a side; without convolutions, if `frozen`."""
     with torch.device("meta"):  # tens of millions of weights, of which none is needed
         model = build(net, side)
-    return int(layer_table(model, side)["multiply-adds"].sum())
+    layers = layer_table(model, side).set_index("layer")["multiply-adds"]
+    return int(layers[~layers.index.str.startswith("conv") | (not frozen)].sum())
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..errors import RecordError, SpecError, at_fault
 from ..networks import models
 from ..records.files import Part, write_atomically
-from ..records.specs import RunSpec
-from ..training.batches import PIXELS, Preparation, Statistics
+from ..records.specs import PIXELS, RunSpec
+from ..training.preparation import Preparation, Statistics
 
 VERSION: Literal[1] = 1
 SUFFIX = ".safetensors"

@@ -21,7 +21,10 @@ from ..records.specs import RunSpec
 from ..records.store import Store
 from ..runs import execution, pool
 from ..runs.resuming import Report
-from ..training import batches, learners, machine, pretrained
+from ..training import machine
+from ..training.evaluation import log_probabilities, loss_and_error
+from ..training.prepared import prepare
+from ..training.recipe import diverged
 from . import checkpoints
 from .checkpoints import Description
 
@@ -53,36 +56,30 @@ def train(
     if out.is_dir():
         raise SpecError(f"{out} is a folder; name a file.")
     with store.hold(spec.hash):
-        done = execution.trained(spec, store, precision or machine.default_precision(), report)
-        if learners.diverged(done.learn.history.rows):
+        done = execution.trained(prepare(spec, precision=precision), store, report)
+        if diverged(done.learn.history.rows):
             raise RecordError(f"The training of {spec.hash} diverged; nothing was saved. Train with a lower rate.")
-        description = describe(spec, done.learn)
-        prepare, model = batches.preparation(spec, torch.device("cpu")), done.learn.model
-        if spec.frozen:  # from the image on, with the layers before those that were trained
-            trained, model = model.state_dict(), pretrained.build(spec, prepare.side)
-            model.load_state_dict({name: weights.cpu() for name, weights in trained.items()}, strict=False)
-        checkpoints.save(out, description, model, prepare.statistics)
+        description = describe(done)
+        checkpoints.save(out, description, done.run.whole(done.learn.model), done.run.preparation.statistics)
         store.remove_leftovers(spec.hash)
     return description
 
 
-def describe(spec: RunSpec, learn: learners.CoupledLearner) -> Description:
+def describe(done: execution.Training) -> Description:
     """What the checkpoint of a trained run says of itself; the test set is looked at here, once."""
-    rows = learn.history.rows
-    dataset, _, _ = batches.split_for(spec)
+    run, rows = done.run, done.learn.history.rows
     test_error = None
-    if spec.test:
-        test = pretrained.test_batches(spec, learn.dls.device, learn.precision.precision)
-        _, test_error = learners.loss_and_error(*learners.log_probabilities(learn.model, test))
+    if run.spec.test:
+        _, test_error = loss_and_error(*log_probabilities(done.learn.model, run.test()))
     return Description(
-        spec=spec,
-        classes=dataset.classes,
+        spec=run.spec,
+        classes=run.split.dataset.classes,
         epochs=len(rows),
         valid_error=rows[-1]["valid_error"],
         test_error=test_error,
-        data=dataset.hashes | pretrained.hashes(spec),
-        weights_sha256=execution.weights_sha256(learn.model),
-        precision=learn.precision.precision,
+        data=run.hashes,
+        weights_sha256=execution.weights_sha256(done.learn.model),
+        precision=run.precision,
         torch=torch.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

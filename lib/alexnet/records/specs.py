@@ -15,6 +15,7 @@ from .files import Part
 KERNELS = ("kernels", "fit", "features")  # what is measured that keeps the first layer's kernels
 LEARNING = ("fit", "features")  # what is measured that looks into the network while and after it learns
 NAMES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}  # as data sets are written
+PIXELS = {"cifar10": 32, "mnist": 28}  # a side, of each data set's images
 CLASSES = {"cifar10": 10, "mnist": 10}  # that a data set has images of; a network may have more outputs
 TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000}  # before any are held back
 HELD_BACK = 5000  # training images that are kept for validation
@@ -109,6 +110,9 @@ class RecipeSpec(Spec):
     most_drops: int = Field(3, ge=0)  # drops before a plateau ends the run ("plateau")
     stop_at_train_error: float | None = Field(None, gt=0, lt=1)  # ends when the epoch's running training error is there
     second: StageSpec | None = None  # None: one stage
+    stop_after: int | None = Field(None, gt=0)
+    # epochs without a better validation error after which a run ends; of the stage, if there are two: the first then
+    # hands over to the second, which has its own epochs before it, and the second ends the run; None: only the cap
 
     @model_validator(mode="after")
     def _drops_need_steps(self) -> "RecipeSpec":
@@ -120,6 +124,12 @@ class RecipeSpec(Spec):
     def _second_stage_fits(self) -> "RecipeSpec":
         if self.second is not None and (self.schedule != "constant" or self.second.after >= self.epochs):
             raise ValueError('a second stage begins before the last epoch, after a schedule "constant"')
+        return self
+
+    @model_validator(mode="after")
+    def _one_end(self) -> "RecipeSpec":
+        if self.stop_after is not None and self.stop_at_train_error is not None:
+            raise ValueError("a run ends at its training error or for want of a better validation error, not by both")
         return self
 
 
@@ -169,6 +179,11 @@ class RunSpec(Spec):
         if self.recipe.second is not None:
             raise ValueError("transfer runs have one stage")
         return self
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of what the network sees. Raises `SpecError` for a crop that does not fit."""
+        return self.images.side(PIXELS[self.dataset])
 
     @property
     def frozen(self) -> bool:

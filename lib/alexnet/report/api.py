@@ -14,8 +14,9 @@ from .convert import Article, MarkdownWithMath, Renderer, finish
 
 NAME, TITLE = "api", "The library"
 MODULES = (  # in the order in which data flow
-    "records.specs", "data.datasets", "training.batches", "networks.layers", "networks.models", "training.learners",
-    "runs.execution", "records.record", "records.store", "training.evaluation", "training.kernels",
+    "records.specs", "data.datasets", "training.preparation", "training.batches", "training.prepared",
+    "networks.layers", "networks.models", "training.recipe", "training.callbacks", "training.learners",
+    "runs.execution", "records.record", "records.store", "training.evaluation",
     "prediction.classifier", "data.photograph", "prediction.checkpoints",
     "experiments.profiles", "paper.claims", "statistics.measures", "statistics.effects", "statistics.board",
     "audit.audit",

@@ -25,8 +25,7 @@ from ..paper.claims import Log, published
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
-from ..training import batches
-from ..training.batches import side_of
+from ..training.prepared import dataset_of, split_for
 
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
 ARMS = {
@@ -66,7 +65,7 @@ def describe(row: str) -> None:
 
 def layers(spec: RunSpec) -> pd.DataFrame:
     """The layer table of a run's network; no weights are drawn."""
-    side = side_of(spec)
+    side = spec.side
     with torch.device("meta"):
         model = models.build(spec.net, side)
     return models.layer_table(model, side)
@@ -298,7 +297,7 @@ def images_seen(found: Mapping[str, RunRecord], title: str) -> Drawn:
     with drawing(8.0, 4.2) as (figure, axis):
         for place, (name, record) in enumerate(found.items()):
             size = record.spec.recipe.batch_size
-            an_epoch = len(batches.split_for(record.spec)[1]) // size * size
+            an_epoch = len(split_for(record.spec).train) // size * size
             values = 100 * (1 - along(record, lambda epoch: epoch.valid_error))
             seen = an_epoch * np.arange(1, len(values) + 1) / 1000
             axis.plot(seen, values, marker="o", markersize=3, color=PALETTE[place % 4], label=name)
@@ -313,7 +312,7 @@ def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
     from sklearn.metrics import confusion_matrix  # a second to import
 
     labels, predicted = published_results.labelled(record, store)["test"]
-    classes = batches.split_of(record.spec.dataset)[0].classes
+    classes = dataset_of(record.spec.dataset).classes
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     most = counts.sum(axis=1).max()
     with drawing(6.6, 5.6) as (figure, axis):
@@ -335,7 +334,7 @@ def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
 def predictions(record: RunRecord, store: Store, right: bool, title: str) -> Drawn:
     """The first test images whose prediction is right, or wrong, with what each was taken for."""
     labels, predicted = published_results.labelled(record, store)["test"]
-    dataset, kind = batches.split_of(record.spec.dataset)[0], "right" if right else "wrong"
+    dataset, kind = dataset_of(record.spec.dataset), "right" if right else "wrong"
     every = needed(np.flatnonzero((labels == predicted) == right).tolist(), f"No prediction is {kind}.")
     chosen, names = every[:SHOWN], dataset.classes
     words = [names[predicted[place]] + ("" if right else f",\nis {names[labels[place]]}") for place in chosen]
@@ -349,5 +348,5 @@ def maps(record: RunRecord, store: Store, title: str) -> Drawn:
     arrays = store.predictions(record)
     found = {name.removeprefix("maps_"): values for name, values in arrays.items() if name.startswith("maps_")}
     needed(found, "No feature maps were kept of this run.")
-    image: Pixels = batches.split_of(record.spec.dataset)[0].test_images[0]
+    image: Pixels = dataset_of(record.spec.dataset).test_images[0]
     return feature_maps(found, image, title)

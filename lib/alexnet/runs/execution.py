@@ -12,41 +12,14 @@ from torch import Tensor, nn
 
 from .. import paths
 from ..networks import models
-from ..records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord, Signal, epochs_to
+from ..records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
-from ..training import batches, evaluation, learners, machine, pretrained, signals
+from ..training import evaluation, learners, machine, signals
+from ..training.prepared import Prepared, prepare
+from ..training.recipe import ending
 from . import resuming
 from .resuming import Keeper, Report
-
-
-def probe(spec: RunSpec) -> Probe:
-    """What a fresh build of the spec gives before training, on the CPU in float32 with dropout off (a second)."""
-    cpu = torch.device("cpu")
-    training = batches.loaders(spec, cpu).train
-    places, _ = training.order(epoch=0)
-    images, labels = training.one_batch()
-    model = pretrained.build(spec, training.preparation.side)  # the whole network, even if a part of it is frozen
-    model.eval()
-    loss = nn.functional.cross_entropy(model(images), labels)
-    loss.backward()
-    weights_sum, weights_norm = _sum_and_norm(p.detach() for p in model.parameters())
-    return Probe(
-        parameters=models.parameter_count(model),
-        weights_sum=weights_sum,
-        weights_norm=weights_norm,
-        first_batch_sha256=hashlib.sha256(places[: training.bs].numpy().tobytes()).hexdigest(),
-        loss=loss.item(),
-        gradient_norm=_sum_and_norm(p.grad for p in model.parameters() if p.grad is not None)[1],
-    )
-
-
-def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
-    """In float64, a tensor at a time: all at once would take half a gigabyte for the full network."""
-    total = squares = 0.0
-    for values in map(Tensor.double, tensors):
-        total, squares = total + values.sum().item(), squares + values.square().sum().item()
-    return total, squares**0.5
 
 
 def execute(spec: RunSpec, store: Store, precision: str | None = None, report: Report | None = None) -> RunRecord:
@@ -60,7 +33,7 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
         with store.hold(spec.hash):
             record = store.get(spec)
             if record is None:
-                record = _execute(spec, store, precision or machine.default_precision(), report)
+                record = _recorded(trained(prepare(spec, precision=precision), store, report), store)
                 store.put(record)
                 gc.collect()  # learner and callbacks refer to each other, and a process may make many runs
                 machine.return_freed_memory()
@@ -72,89 +45,91 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
 class Training:
     """A network that was trained to its recipe's end."""
 
+    run: Prepared
     learn: learners.CoupledLearner  # its `history.rows` has a row an epoch
     seconds: list[float]  # an epoch
     probe: Probe
 
 
-def trained(spec: RunSpec, store: Store, precision: str, report: Report | None = None) -> Training:
+def trained(run: Prepared, store: Store, report: Report | None = None) -> Training:
     """Train a run to its end, from its checkpoint in the store if there is one. Only for the holder of its lock."""
     machine.keep_freed_memory()
-    fresh = probe(spec)
-    path = store.checkpoint(spec.hash)
-    # One of code whose networks or batches are others is foreign too: its probe tells.
-    state = resuming.read(
-        path, lambda kept: kept["hash"] == spec.hash and not any(fresh.differences(Probe(**kept["probe"])))
+    fresh, run_hash = probe_of(run), run.spec.hash
+
+    def is_own(state: dict) -> bool:
+        """Not to another spec, nor to code whose networks or batches are others: its probe tells."""
+        return state["hash"] == run_hash and not any(fresh.differences(Probe(**state["probe"])))
+
+    state = resuming.read(store.checkpoint(run_hash), is_own)
+    learn = learners.learner_of(run, progress=False, history=state["rows"])
+    keeper = Keeper(
+        store.checkpoint(run_hash), {"hash": run_hash, "probe": fresh.model_dump()}, state["seconds"], report
     )
-    learn = learners.learner(spec, precision=precision, progress=False, history=state["rows"])
-    keeper = Keeper(path, {"hash": spec.hash, "probe": fresh.model_dump()}, state["seconds"], report)
-    resuming.go_on(learn, state, keeper, finished(spec, learn.history.rows))
-    return Training(learn, keeper.seconds, fresh)
+    resuming.go_on(learn, state, keeper)
+    return Training(run, learn, keeper.seconds, fresh)
 
 
-def _execute(spec: RunSpec, store: Store, precision: str, report: Report | None) -> RunRecord:
-    done = trained(spec, store, precision, report)
-    learn, seconds, fresh = done.learn, done.seconds, done.probe
-    rows = learn.history.rows
-    history = [Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)]
-    outcome, epochs_to_target = ending(spec, rows)
-    found = evaluation.evaluate(spec, learn) if spec.test else None
+def probe(spec: RunSpec) -> Probe:
+    """What a fresh build of the spec gives before training, on the CPU in float32 with dropout off (a second)."""
+    return probe_of(prepare(spec))
+
+
+def probe_of(run: Prepared) -> Probe:
+    """The same for a run that is prepared already."""
+    model, places, images, labels = run.beginning()
+    model.eval()
+    loss = nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
+    weights_sum, weights_norm = _sum_and_norm(p.detach() for p in model.parameters())
+    return Probe(
+        parameters=models.parameter_count(model),
+        weights_sum=weights_sum,
+        weights_norm=weights_norm,
+        first_batch_sha256=hashlib.sha256(places.numpy().tobytes()).hexdigest(),
+        loss=loss.item(),
+        gradient_norm=_sum_and_norm(p.grad for p in model.parameters() if p.grad is not None)[1],
+    )
+
+
+def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
+    """In float64, a tensor at a time: all at once would take half a gigabyte for the full network."""
+    total = squares = 0.0
+    for values in map(Tensor.double, tensors):
+        total, squares = total + values.sum().item(), squares + values.square().sum().item()
+    return total, squares**0.5
+
+
+def _recorded(done: Training, store: Store) -> RunRecord:
+    """The record of a training, evaluated; its predictions are put into the store."""
+    run, learn, seconds = done.run, done.learn, done.seconds
+    spec, rows = run.spec, learn.history.rows
+    found = evaluation.evaluate(run, learn.model, learn.dls.valid) if spec.test else None
     predictions = store.put_predictions(spec.hash, found.arrays) if found else None
-    dataset, train, _ = batches.split_for(spec)
-    images = len(train) // spec.recipe.batch_size * spec.recipe.batch_size * len(rows)
-    device = learn.dls.device
-    threads = torch.get_num_threads()
+    outcome, epochs_to_target = ending(spec.recipe, rows)
+    environment = {"device": run.device.type, "precision": run.precision, "threads": torch.get_num_threads()}
     return RunRecord(
         hash=spec.hash,
         spec=spec,
-        history=history,
+        history=[Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)],
         final=Final(
             outcome=outcome,
             epochs=len(rows),
             epochs_to_target=epochs_to_target,
             train_error=rows[-1]["train_error"],
             valid_error=rows[-1]["valid_error"],
-            test_error=found.test_error if found else None,
-            test_loss=found.test_loss if found else None,
-            clean_train_error=found.clean_train_error if found else None,
-            clean_train_loss=found.clean_train_loss if found else None,
+            **(found.figures if found else {"test_error": None, "test_loss": None}),
         ),
         wall_seconds=sum(seconds),
-        images_per_second=images / sum(seconds),
-        environment=Environment(
-            device=device.type, precision=precision, threads=threads, code=paths.training_code(), **machine.describe()
-        ),
-        data=DataUsed(name=dataset.name, source=dataset.source, hashes=dataset.hashes | pretrained.hashes(spec)),
-        probe=fresh,
+        images_per_second=run.images_an_epoch * len(rows) / sum(seconds),
+        environment=Environment(code=paths.training_code(), **environment, **machine.describe()),
+        data=DataUsed(name=run.split.dataset.name, source=run.split.dataset.source, hashes=run.hashes),
+        probe=done.probe,
         predictions=predictions,
         learned=found.learned if found else None,
-        signals=_signals(learn),
+        signals=signals.measure(learn.model, *learn.dls.train.first_batch()),
         weights_sha256=weights_sha256(learn.model),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _signals(learn: learners.CoupledLearner) -> list[Signal]:
-    """The signals after training, on the first batch of the first epoch, as the probe has it."""
-    training = learn.dls.train
-    training.epoch = 0
-    return signals.measure(learn.model, *training.one_batch())
-
-
-def finished(spec: RunSpec, rows: list[dict]) -> bool:
-    """Whether a history needs no further epoch, whatever the cap."""
-    target = spec.recipe.stop_at_train_error
-    return learners.diverged(rows) or (target is not None and bool(rows) and rows[-1]["train_error"] <= target)
-
-
-def ending(spec: RunSpec, rows: list[dict]) -> tuple[str, float | None]:
-    """The outcome of a history, and the epochs to the target if it was reached."""
-    if learners.diverged(rows):
-        return "diverged", None
-    if spec.recipe.stop_at_train_error is None:
-        return "completed", None
-    reached = epochs_to(spec.recipe.stop_at_train_error, [row["train_error"] for row in rows])
-    return ("censored", None) if reached is None else ("reached", reached)
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from .. import paths
 from ..errors import RecordError, SpecError
+from ..networks import models
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
-from ..training import machine, pretrained
+from ..training import machine
 from . import execution
 from .planning import Planned, Runs
 
@@ -82,7 +83,7 @@ def work(runs: Runs, workers: int | None = None) -> Work:
 
 def flop_an_image(spec: RunSpec) -> float:
     """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
-    return FLOP_PER_MULTIPLY_ADD * pretrained.multiply_adds(spec)
+    return FLOP_PER_MULTIPLY_ADD * models.multiply_adds(spec.net, spec.side, spec.frozen)
 
 
 def expected_seconds(spec: RunSpec, records: Iterable[RunRecord]) -> float:

@@ -14,7 +14,9 @@ from fastai.callback.core import Callback, CancelFitException
 from ..errors import RecordError
 from ..records.files import write_atomically
 from ..records.record import Epoch
+from ..training import machine
 from ..training.learners import CoupledLearner
+from ..training.recipe import finished
 
 Report = Callable[[Epoch], None]
 
@@ -37,8 +39,7 @@ class Keeper(Callback):
         """Stop the clock and write the checkpoint; where that fails, the training ends."""
         if not self.history.fresh:
             return
-        if self.dls.device.type == "cuda":
-            torch.cuda.synchronize()
+        machine.wait()
         self.seconds.append(time.perf_counter() - self._start)
         self.failure = self.write()
         if self.failure:
@@ -74,14 +75,15 @@ def read(path: Path, is_own: Callable[[dict], bool]) -> dict:
     return {"rows": [], "seconds": []}
 
 
-def go_on(learn: CoupledLearner, state: dict, keeper: Keeper, finished: bool) -> None:
-    """Train from a state to the recipe's cap, unless it is finished. Raises `RecordError` where it cannot be kept."""
+def go_on(learn: CoupledLearner, state: dict, keeper: Keeper) -> None:
+    """Train from a state to the recipe's end. Raises `RecordError` where the state cannot be kept."""
     if "model" in state:
         learn.model.load_state_dict(state["model"])
         learn.create_opt()
         learn.opt.opt.load_state_dict(state["optimiser"])
-    remaining = learn.recipe.epochs - len(learn.history.rows)
-    if remaining > 0 and not finished:
+    rows = learn.history.rows
+    remaining = learn.recipe.epochs - len(rows)
+    if remaining > 0 and not finished(learn.recipe, rows):
         learn.fit(remaining, cbs=keeper)
         if keeper.failure:
             raise keeper.failure

@@ -9,7 +9,7 @@ from scipy import stats
 
 from ..paper.claims import claims
 from ..records.record import RunRecord
-from ..training import batches
+from ..training.prepared import split_for
 from .effects import reach
 
 
@@ -55,4 +55,4 @@ def accuracy(records: Sequence[RunRecord], values: Iterable[float | None] | None
     """The mean of the runs' test accuracies after their last epochs, or of others; None where there is none."""
     values = map(clean_accuracy, records) if values is None else values
     known = tuple(value for value in values if value is not None)
-    return Accuracy(known, len(batches.test_labels(records[0].spec))) if known else None
+    return Accuracy(known, len(split_for(records[0].spec).test_labels)) if known else None

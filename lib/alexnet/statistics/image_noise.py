@@ -14,7 +14,7 @@ from ..paper.claims import Question, claims
 from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Runs
-from ..training import batches
+from ..training.prepared import split_for
 from .board import Row, paired_records
 from .effects import Effect
 
@@ -82,7 +82,7 @@ def noise_of(question: Question, runs: Runs, store: Store) -> SamplingNoise | No
 
 def _correct(record: RunRecord, store: Store) -> np.ndarray:
     """Whether each test image is classified right, [N]; none is by a run that diverged before it was tested."""
-    labels = batches.test_labels(record.spec)
+    labels = split_for(record.spec).test_labels
     if record.predictions is None:
         return np.zeros(len(labels), dtype=bool)
     found: np.ndarray = store.predictions(record)["predicted"] == labels

@@ -1,9 +1,10 @@
-"""What is measured of a trained network: test predictions, and what the claims of sections 4 to 6 ask for.
+"""What is measured of a network: its predictions, and what the claims of sections 4 to 6 ask for.
 
 Arrays go into the .npz beside the record; every figure of the record can be derived from them again, which is what
 `derived` does and the audit repeats.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +13,8 @@ from torch import Tensor, nn
 
 from ..records.record import Learned
 from ..records.specs import SPLITS, RunSpec
-from . import batches, kernels, pretrained
 from .batches import Batches
-from .learners import CoupledLearner, log_probabilities, loss_and_error
+from .prepared import Prepared, Split
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
 NEIGHBOURS = 6  # training images an image, as in figure 4
@@ -22,7 +22,39 @@ BLOCK = 5000  # training images that are compared at a time
 SHOWN = 100  # first test images whose probabilities are kept for the figures
 MAPS = 16  # maps of each convolution that are kept for the figures, where nothing else is learned from them
 RANKS = 5  # most probable classes kept an image
+HALVES = 2000  # random halves of the kernels that the towers are compared with
+HALVES_SEED = 2012  # of the draw of halves, so that the figure can be derived again
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")  # CIFAR-10's other classes are vehicles
+
+
+def loss_and_error(found: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean loss in nats and error as a fraction, from log softmax [N, classes] and labels [N]."""
+    true = found.gather(1, labels[:, None])[:, 0]
+    return -true.double().mean().item(), (found.argmax(1) != labels).double().mean().item()
+
+
+def log_probabilities(
+    model: nn.Module, batches: Batches, precision: str = "float32", ten_crop: bool = False, dropout: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Log softmax [N, classes] in float32 and labels [N], on the CPU, dropout off unless asked for.
+
+    With `ten_crop`, the log of the mean softmax over ten crops (section 4.1).
+    """
+    model.eval()
+    if dropout:
+        for layer in model.modules():
+            layer.train(isinstance(layer, nn.Dropout))
+    device, prepare = batches.device, batches.preparation
+    found, labels = [], []
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        for chosen in batches.indices.split(batches.bs):
+            chosen = chosen.to(device)
+            pixels = batches.dataset.pixels[chosen]
+            views = prepare.ten_crops(len(chosen)) if ten_crop else [prepare.centre(len(chosen))]
+            scores = torch.stack([model(prepare(pixels, view)).float().log_softmax(1) for view in views])
+            found.append(scores.logsumexp(0) - math.log(len(views)))
+            labels.append(batches.dataset.labels[chosen])
+    return torch.cat(found).cpu(), torch.cat(labels).cpu()
 
 
 @dataclass
@@ -36,38 +68,45 @@ class Evaluation:
     clean_train_loss: float | None = None
     learned: Learned | None = None
 
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """What a record's final figures have of it."""
+        names = ("test_error", "test_loss", "clean_train_error", "clean_train_loss")
+        return {name: getattr(self, name) for name in names}
 
-def evaluate(spec: RunSpec, learn: CoupledLearner) -> Evaluation:
-    """Everything that `spec.measured` asks for, in float32. A diverged net predicts class 0 with no confidence."""
-    device = learn.dls.device
-    test = pretrained.test_batches(spec, device, learn.precision.precision)
-    found, labels = log_probabilities(learn.model, test)
+
+def evaluate(run: Prepared, model: nn.Sequential, valid: Batches) -> Evaluation:
+    """Everything that `spec.measured` asks for, in float32. A diverged net predicts class 0 with no confidence.
+
+    `model` is what was trained, and `valid` the validation batches it was trained with.
+    """
+    measured, test = run.spec.measured, run.test()
+    found, labels = log_probabilities(model, test)
     test_loss, test_error = loss_and_error(found, labels)
-    classes = np.uint8 if spec.net.classes <= 256 else np.uint16
+    classes = np.uint8 if run.spec.net.classes <= 256 else np.uint16
     arrays = {"predicted": found.argmax(1).numpy().astype(classes), "true_log_probability": _true(found, labels)}
     evaluation = Evaluation(test_error, test_loss, arrays)
-    if spec.measured not in ("errors", "kernels"):
-        clean = log_probabilities(learn.model, batches.unaugmented_training_batches(spec, device))
+    if measured not in ("errors", "kernels"):
+        clean = log_probabilities(model, run.clean_training())
         evaluation.clean_train_loss, evaluation.clean_train_error = loss_and_error(*clean)
-    if spec.measured in SPLITS:
-        valid, _ = log_probabilities(learn.model, learn.dls.valid)
-        for name, split in (("train", clean[0]), ("valid", valid)):
+    if measured in SPLITS:
+        for name, split in (("train", clean[0]), ("valid", log_probabilities(model, valid)[0])):
             arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
-        arrays |= _maps(learn, test, MAPS)
-    if spec.measured != "errors":
-        arrays["first_kernels"] = first_kernels(learn.model)
-        arrays["untrained_kernels"] = first_kernels(pretrained.build(spec, learn.dls.train.preparation.side))
-    if spec.measured == "features":
-        ten, _ = log_probabilities(learn.model, test, ten_crop=True)
+        arrays |= _maps(model, test, MAPS)
+    if measured != "errors":
+        arrays["first_kernels"] = first_kernels(model)
+        arrays["untrained_kernels"] = first_kernels(run.network())
+    if measured == "features":
+        ten, _ = log_probabilities(model, test, ten_crop=True)
         arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
         arrays |= {"ten_crop_true_log_probability": _true(ten, labels)}
         ranked = found.argsort(1, descending=True)[:, :RANKS]
         arrays["ranked"] = ranked.numpy().astype(np.uint8)
         arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
-        arrays |= neighbours(spec, learn)
-        arrays |= _maps(learn, test)
+        arrays |= neighbours(model, run.test(QUERIES), run.clean_training())
+        arrays |= _maps(model, test)
     if "first_kernels" in arrays:
-        evaluation.learned = derived(spec, arrays)
+        evaluation.learned = derived(run.spec, run.split, arrays)
     return evaluation
 
 
@@ -77,10 +116,10 @@ def first_kernels(model: nn.Module) -> np.ndarray:
     return first.weight.detach().float().cpu().contiguous().numpy().astype(np.float16)
 
 
-def _maps(learn: CoupledLearner, test: Batches, most: int | None = None) -> dict[str, np.ndarray]:
+def _maps(model: nn.Sequential, test: Batches, most: int | None = None) -> dict[str, np.ndarray]:
     """The feature maps of the first test image, at most so many a layer, float16 [maps, H, W]."""
     images = test.preparation(test.dataset.pixels[:1], test.preparation.centre(1))
-    maps = feature_maps(learn.model, images[0])
+    maps = feature_maps(model, images[0])
     return {f"maps_{name}": values[:most].cpu().numpy().astype(np.float16) for name, values in maps.items()}
 
 
@@ -88,22 +127,21 @@ def _true(found: Tensor, labels: Tensor) -> np.ndarray:
     return found.gather(1, labels[:, None])[:, 0].numpy().astype(np.float16)
 
 
-def derived(spec: RunSpec, arrays: dict[str, np.ndarray]) -> Learned:
+def derived(spec: RunSpec, split: Split, arrays: dict[str, np.ndarray]) -> Learned:
     """The figures that follow from a run's arrays and the verified labels alone."""
-    dataset = batches.split_of(spec.dataset)[0]
-    labels, classes = batches.test_labels(spec), dataset.classes
+    labels, classes = split.test_labels, split.dataset.classes
     figures: dict[str, float] = {}
     if "ten_crop_predicted" in arrays:
         figures["ten_crop_error"] = float(np.mean(arrays["ten_crop_predicted"] != labels))
     if spec.net.name == "alexnet" and spec.net.towers == "two":
-        figures["tower_colour"], figures["half_colour"] = kernels.colour_separation(arrays["first_kernels"])
+        figures["tower_colour"], figures["half_colour"] = colour_separation(arrays["first_kernels"])
         if "untrained_kernels" in arrays:
-            figures["untrained_tower_colour"], _ = kernels.colour_separation(arrays["untrained_kernels"])
+            figures["untrained_tower_colour"], _ = colour_separation(arrays["untrained_kernels"])
     if "ranked" in arrays and set(ANIMALS) <= set(classes):
         figures["runner_up_kind"], figures["random_kind"] = runner_up_kind(arrays["ranked"], labels, classes)
     if "feature_neighbours" in arrays:
         for kind in ("feature", "pixel"):
-            same = dataset.train_labels[arrays[f"{kind}_neighbours"]] == labels[:QUERIES, None]
+            same = split.dataset.train_labels[arrays[f"{kind}_neighbours"]] == labels[:QUERIES, None]
             figures[f"{kind}_neighbours_share"] = float(np.mean(same))
     return Learned(**figures)
 
@@ -119,16 +157,12 @@ def runner_up_kind(ranked: np.ndarray, labels: np.ndarray, classes: tuple[str, .
     return share, float(np.mean(left / (len(classes) - 1)))
 
 
-def neighbours(spec: RunSpec, learn: CoupledLearner) -> dict[str, np.ndarray]:
-    """Places [QUERIES, 6] in the training set of the nearest training images, in features and in pixels (figure 4).
-
-    Features are the activations of the last hidden layer, nearness is Euclidean, as in section 6.1.
+def neighbours(model: nn.Sequential, test: Batches, training: Batches) -> dict[str, np.ndarray]:
+    """Places [Q, 6] in the training set of the training images nearest to test images, in features and in pixels
+    (figure 4). Features are the activations of the last hidden layer, nearness is Euclidean, as in section 6.1.
     """
-    device = learn.dls.device
-    test = batches.test_batches(spec, device, QUERIES)
-    training = batches.unaugmented_training_batches(spec, device)
     found = {
-        "feature": (last_hidden(learn.model, test), last_hidden(learn.model, training)),
+        "feature": (last_hidden(model, test), last_hidden(model, training)),
         "pixel": (pixels(test), pixels(training)),
     }
     places = training.indices.numpy().astype(np.int32)
@@ -178,3 +212,38 @@ def feature_maps(model: nn.Sequential, image: Tensor) -> dict[str, Tensor]:
             if isinstance(layer, nn.ReLU | nn.Tanh) and maps.dim() == 4:
                 found[f"conv{name[4:]}"] = maps[0]
     return found
+
+
+# ---- colour of the first layer's kernels, and whether the two towers share it out (section 6.1) ----------------------
+
+
+def colour_selectivity(kernels: np.ndarray) -> np.ndarray:
+    """The share of each kernel's energy that is colour, [filters], from kernels [filters, 3, height, width].
+
+    A kernel is the sum of a grey part, which weighs the three channels alike, and a colour part, which adds up to
+    nothing over the channels; the two are orthogonal. 0: all grey, 1: all colour. A kernel of zeros counts as grey.
+    """
+    kernels = np.asarray(kernels, dtype=np.float64)
+    colour = kernels - kernels.mean(axis=1, keepdims=True)
+    energy = np.square(kernels).sum(axis=(1, 2, 3))
+    return np.square(colour).sum(axis=(1, 2, 3)) / np.where(energy > 0, energy, 1.0)
+
+
+def tower_means(kernels: np.ndarray) -> tuple[float, float]:
+    """Mean colour selectivity of each tower; the first half of the filters is the first tower."""
+    first, second = np.split(colour_selectivity(kernels), 2)
+    return float(first.mean()), float(second.mean())
+
+
+def colour_separation(kernels: np.ndarray) -> tuple[float, float]:
+    """Difference in mean colour selectivity between the towers (larger less smaller), and its mean over random halves.
+
+    The first half of the filters is the first tower. Random halves show what difference chance alone gives.
+    """
+    selectivity = colour_selectivity(kernels)
+    half = len(selectivity) // 2
+    generator = np.random.default_rng(HALVES_SEED)
+    shuffled = np.stack([generator.permutation(selectivity) for _ in range(HALVES)])
+    differences = np.abs(shuffled[:, :half].mean(axis=1) - shuffled[:, half:].mean(axis=1))
+    first, second = tower_means(kernels)
+    return abs(first - second), float(differences.mean())

@@ -6,6 +6,7 @@ train on them. A file belongs to its weights, images, preparation, precision and
 folder. A file that is not whole, or of which one bit has changed, is not used.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import shutil
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -29,12 +30,12 @@ from .. import paths
 from ..data import datasets, weights
 from ..data.datasets import Dataset
 from ..data.weights import Weights
-from ..errors import DataError
+from ..errors import DataError, SpecError
 from ..networks import models
 from ..records.files import write_atomically
 from ..records.specs import ImageSpec, NetSpec
 from . import machine
-from .batches import IMAGENET_MEAN, IMAGENET_STD, Preparation, imagenet_statistics
+from .preparation import IMAGENET_MEAN, IMAGENET_STD, Draws, Preparation, imagenet_statistics
 
 log = logging.getLogger(__name__)
 
@@ -266,9 +267,7 @@ def _require_room(place: Path, needed: int) -> None:
         )
 
 
-def parts(dataset: Dataset) -> Iterator[tuple[str, bool]]:
-    """What transfer needs of a data set: train and test images, and the reflections of the former."""
-    yield from (("train", False), ("train", True), ("test", False))
+PARTS = (("train", False), ("train", True), ("test", False))  # what transfer needs: images, and their reflections
 
 
 def of_part(dataset: Dataset, part: str, flip: bool = False, precision: str | None = None) -> Features:
@@ -279,7 +278,7 @@ def of_part(dataset: Dataset, part: str, flip: bool = False, precision: str | No
 
 def are_made(dataset: Dataset, precision: str, weights_sha256: str, device: torch.device) -> bool:
     """Whether all features of a data set are on disk already, so that nothing but reading them takes time."""
-    for part, flip in parts(dataset):
+    for part, flip in PARTS:
         name = f"{part}_images"
         images = getattr(dataset, name)
         key = Key(dataset.hashes[name], len(images), flip, weights_sha256, precision, device.type)
@@ -288,17 +287,53 @@ def are_made(dataset: Dataset, precision: str, weights_sha256: str, device: torc
     return True
 
 
+class Rows:
+    """Feature rows by place: read from the memory-mapped file on the CPU, held in memory on a GPU."""
+
+    def __init__(self, values: np.ndarray, device: torch.device):
+        self.values = values
+        self.held = torch.from_numpy(np.array(values)).to(device) if device.type != "cpu" else None
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        if self.held is not None:
+            return self.held.index_select(0, places).float()
+        return torch.from_numpy(self.values[places.numpy()]).float()
+
+
+@functools.lru_cache(maxsize=4)
+def rows_of(dataset: Dataset, part: str, flip: bool, precision: str, device: torch.device) -> Rows:
+    """The rows of a data set's train or test images, kept for the next who asks."""
+    return Rows(of_part(dataset, part, flip, precision).values, device)
+
+
+@dataclass
+class FeatureRows(Preparation):
+    """Places in a data set [B] -> float32 features [B, 9216], of the images or of their reflections."""
+
+    plain: Rows = field(kw_only=True)
+    reflected: Rows | None = field(default=None, kw_only=True)
+
+    def read(self, source: object) -> np.ndarray:
+        """Refused: there are no features of images that are not in the data set."""
+        raise SpecError("This network is given features of frozen layers, no images; unfreeze them to predict images.")
+
+    def __call__(self, places: Tensor, draws: Draws) -> Tensor:
+        """Look a batch up."""
+        found = self.plain[places]
+        if draws.flips is not None and self.reflected is not None:
+            found[draws.flips] = self.reflected[places[draws.flips]]
+        return found
+
+
 def run(arguments: Namespace) -> int:
     """Compute the features that transfer trains on, after saying what that takes."""
-    dataset = datasets.load(arguments.dataset)
-    found = weights.imagenet()
-    total = sum(len(getattr(dataset, f"{part}_images")) for part, _ in parts(dataset))
+    dataset, found = datasets.load(arguments.dataset), weights.imagenet()
+    total = sum(len(getattr(dataset, f"{part}_images")) for part, _ in PARTS)
     size = total * width(convolutional_part(found)) * 2 / 1e9
     print(f"weights: {found.source}")
     print(f"{total:,} images and reflections, {size:.2f} GB in {paths.data_folder() / 'features'}", flush=True)
-    for part, flip in parts(dataset):
+    for part, flip in PARTS:
         features = of_part(dataset, part, flip)
-        print(
-            f"{part}{' reflected' if flip else ''}: {len(features.values):,} images, sha256 {features.sha256[:16]}..."
-        )
+        title = f"{part}{' reflected' if flip else ''}"
+        print(f"{title}: {len(features.values):,} images, sha256 {features.sha256[:16]}...")
     return 0

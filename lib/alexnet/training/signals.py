@@ -5,20 +5,15 @@ from torch import Tensor, nn
 
 from ..records.record import Signal
 from ..records.specs import RunSpec
-from . import batches, pretrained
+from .prepared import prepare
 
 SATURATED = 0.95  # a tanh beyond this, either side, has less than a tenth of its greatest slope
 
 
 def at_initialisation(spec: RunSpec) -> list[Signal]:
     """The signals of a fresh build of the spec on its first batch."""
-    return measure(*fresh(spec))
-
-
-def fresh(spec: RunSpec) -> tuple[nn.Sequential, Tensor, Tensor]:
-    """A fresh build of the spec, and the images [N, C, S, S] and labels [N] of its first batch."""
-    training = batches.loaders(spec, torch.device("cpu")).train
-    return pretrained.build(spec, training.preparation.side), *training.one_batch()
+    fresh = prepare(spec).beginning()
+    return measure(fresh.model, fresh.images, fresh.labels)
 
 
 @torch.no_grad()
