@@ -1,5 +1,7 @@
 """A data set and runs small enough for tests that train: a run takes a second or two."""
 
+import io
+import tarfile
 from functools import partial
 
 import numpy as np
@@ -33,6 +35,24 @@ def dataset(name: str = "cifar10") -> Dataset:
     }
     hashes = {key: array_hash(array) for key, array in arrays.items()}
     return Dataset(name=name, classes=datasets.CIFAR10.classes, source="made for a test", hashes=hashes, **arrays)
+
+
+def flipped(content: bytes, place: int | None = None, bit: int = 0) -> bytes:
+    """The same with one bit changed, in the middle unless told otherwise."""
+    changed = bytearray(content)
+    changed[len(content) // 2 if place is None else place] ^= 1 << bit
+    return bytes(changed)
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    """A gzipped tar archive."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
 
 
 def install(patch: pytest.MonkeyPatch) -> None:

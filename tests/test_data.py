@@ -17,7 +17,6 @@ import shutil
 import socket
 import struct
 import sys
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small import flipped, packed
 
 from alexnet import __main__, paths
 from alexnet.data import cache, datasets, fetch, layouts, sources
@@ -123,11 +123,7 @@ def dotted(name: str) -> str:
 
 def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    path.write_bytes(packed({f"{folder}/{name}": content for name, content in files.items()}))
     return path
 
 
@@ -375,12 +371,6 @@ def test_a_batch_that_lacks_bytes_or_whole_records(kept: int, message: str, plac
 def test_swapped_batches_are_noticed(place: Path, refused: Callable) -> None:
     one, two = (small_files("binary batches")[f"data_batch_{number}.bin"] for number in (1, 2))
     refused("train_images has the sha256", with_binary(place, data_batch_1=two, data_batch_2=one))
-
-
-def flipped(content: bytes, position: int, bit: int) -> bytes:
-    changed = bytearray(content)
-    changed[position] ^= 1 << bit
-    return bytes(changed)
 
 
 def assert_same_or_refused(description: datasets.DatasetDescription, place: Path, arrays: Arrays) -> None:

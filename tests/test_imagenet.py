@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import small
 import torch
 from PIL import Image
 from torch import Tensor
@@ -78,9 +79,9 @@ def plain_machine() -> object:
     torch.set_num_threads(threads)
 
 
-def run(folder: Path, results: Path, *words: str, small: bool = True) -> int:
+def run(folder: Path, results: Path, *words: str, few: bool = True) -> int:
     here = ["--processes", "1", "--workers", "0"]
-    return __main__.main(["imagenet", str(folder), "--results", str(results), *(SMALL if small else []), *here, *words])
+    return __main__.main(["imagenet", str(folder), "--results", str(results), *(SMALL if few else []), *here, *words])
 
 
 def result_in(results: Path) -> ImagenetResult:
@@ -295,9 +296,7 @@ def test_a_training_that_was_stopped_goes_on(
     assert numbers(result_in(tmp_path / "stopped")) == expected
 
     (checkpoint,) = (tmp_path / "stopped" / ".work").glob("*.checkpoint")
-    content = bytearray(checkpoint.read_bytes())
-    content[len(content) // 2] ^= 1
-    checkpoint.write_bytes(content)
+    checkpoint.write_bytes(small.flipped(checkpoint.read_bytes()))
     assert run(drawn, tmp_path / "stopped") == 0
     assert "epoch 1:" in capsys.readouterr().out, "a damaged checkpoint is as good as none"
     assert numbers(result_in(tmp_path / "stopped")) == expected
@@ -353,7 +352,7 @@ def test_torchvisions_weights_with_torchvisions_preprocessing(
     torchvision_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder = draw(tmp_path / "images", train=1, val=1)
-    assert run(folder, tmp_path / "results", "--weights", str(torchvision_weights), small=False) == 0
+    assert run(folder, tmp_path / "results", "--weights", str(torchvision_weights), few=False) == 0
     result = result_in(tmp_path / "results")
     assert result.weights == "alexnet.pth" and result.spec is None and result.images == {"val": CLASSES}
     assert "top-5 error" in capsys.readouterr().out
@@ -372,7 +371,7 @@ def test_torchvisions_weights_with_torchvisions_preprocessing(
         return torch.load(torchvision_weights, weights_only=True)
 
     monkeypatch.setattr(models.AlexNet_Weights, "get_state_dict", get_state_dict)
-    assert run(folder, tmp_path / "own", "--weights", "torchvision", small=False) == 0
+    assert run(folder, tmp_path / "own", "--weights", "torchvision", few=False) == 0
     own = result_in(tmp_path / "own")
     assert own.weights == "torchvision IMAGENET1K_V1" and own.evaluation == result.evaluation
 
@@ -402,7 +401,7 @@ def test_weights_that_will_not_do(
         str(tmp_path / "other.pth"): "not the weights of torchvision's AlexNet",
         str(tmp_path / "list.pth"): "not the weights of torchvision's AlexNet",
     }.items():
-        assert run(drawn, tmp_path / "results", "--weights", named, small=False) == 2
+        assert run(drawn, tmp_path / "results", "--weights", named, few=False) == 2
         told(capsys, counts, message)
 
 

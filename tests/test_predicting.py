@@ -611,12 +611,6 @@ def altered(made: Path, change: Callable[[dict, dict], None]) -> bytes:
     return safetensors.torch.save(tensors, {ENTRY: text, DIGEST: checkpoints._digest(text, tensors)})
 
 
-def flipped(made: Path) -> bytes:
-    content = bytearray(made.read_bytes())
-    content[-2000] ^= 1
-    return bytes(content)
-
-
 def retold(made: Path) -> bytes:
     """Another error in the description, everything of the same length."""
     content = made.read_bytes()
@@ -643,7 +637,7 @@ def pickled(made: Path) -> bytes:
         (lambda made: made.read_bytes()[:-1], "no whole safetensors file"),
         (lambda made: made.read_bytes()[:200], "no whole safetensors file"),
         (lambda made: made.read_bytes() + b"\0", "no whole safetensors file"),
-        (flipped, "damaged or was altered"),
+        (lambda made: small.flipped(made.read_bytes(), -2000), "damaged or was altered"),
         (retold, "damaged or was altered"),
         (lambda made: safetensors.torch.save({"a": torch.zeros(2)}), "no checkpoint of this program"),
         (lambda made: altered(made, lambda t, d: d.update(version=2)), "is of another version than 1"),

@@ -227,16 +227,11 @@ def test_a_stopped_run_goes_on(small_data: None, tmp_path: Path) -> None:
     assert resumed(store, spec) == (record, [])
 
 
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "cut off": lambda content: content[:-100],
     "cut in half": lambda content: content[: len(content) // 2],
-    "one bit flipped": flip,  # torch itself would not notice
+    "one bit flipped": small.flipped,  # torch itself would not notice
     "garbage": lambda _: random.Random(1).randbytes(5000),
     "of an older form": lambda content: content.partition(b"\n")[2],
     "not a checkpoint": lambda _: b"{}\n",

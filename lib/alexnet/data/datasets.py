@@ -74,8 +74,8 @@ def load_described(
 ) -> Dataset:
     """Like `load`, for any data set that can be described."""
     arrays, source = read_or_build(description, folder, local, rebuild)
-    hashes = {name: expected.sha256 for name, expected in description.arrays.items()}
-    return Dataset(name=description.name, classes=description.classes, source=source, hashes=hashes, **arrays)
+    name, classes, hashes = description.name, description.classes, description.hashes
+    return Dataset(name=name, classes=classes, source=source, hashes=hashes, **arrays)
 
 
 def split(

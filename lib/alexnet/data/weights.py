@@ -189,7 +189,7 @@ def imagenet() -> Weights:
 def load(folder: Path, local: Path | None = None, rebuild: bool = False) -> Weights:
     """The verified weights, as `datasets.load_described` loads a data set; DataError where no source gives them."""
     arrays, source = read_or_build(IMAGENET, folder, local, rebuild)
-    return Weights(arrays, source, _pinned())
+    return Weights(arrays, source, IMAGENET.hashes)
 
 
 def named_file() -> Path | None:
@@ -198,13 +198,9 @@ def named_file() -> Path | None:
     return folder if folder and any(layout.find(folder) for layout in IMAGENET.layouts) else None
 
 
-def _pinned() -> dict[str, str]:
-    return {name: expected.sha256 for name, expected in IMAGENET.arrays.items()}
-
-
 def pinned_sha256() -> str:
     """What `Weights.sha256` has to be, from the pinned hashes alone: nothing is fetched."""
-    return Weights({}, "", _pinned()).sha256
+    return Weights({}, "", IMAGENET.hashes).sha256
 
 
 def put(arrays: Mapping[str, np.ndarray], model: nn.Module) -> None:
