@@ -11,7 +11,7 @@ from alexnet.errors import SpecError
 from alexnet.experiments import profiles
 from alexnet.paper.claims import claims, history, published
 from alexnet.records.store import Store
-from alexnet.report import answers
+from alexnet.report import facts
 
 IDS = [
     "relu-speed",
@@ -256,23 +256,23 @@ def test_nothing_that_decides_a_verdict_was_changed_since_the_last_entry(git):
 def test_the_rule_precedes_every_record_that_decides_a_claim(git):
     fixed = claims().rule.fixed
     runs = profiles.records("cpu", Store(paths.RUNS))
-    assert answers.too_early(runs) == [], "no record is older than the day of the rule"
+    assert facts.too_early(runs) == [], "no record is older than the day of the rule"
     dates = git("log", "--reverse", "--format=%cI", f"-Sfixed = {fixed}", "--", *CLAIMS).split("\n")
     committed = datetime.datetime.fromisoformat(dates[0])
     assert committed.date() == fixed
-    for record in answers.deciding(runs):
+    for record in facts.deciding(runs):
         assert datetime.datetime.fromisoformat(record.created) > committed, f"{record.hash} is older than the rule"
 
 
 def test_a_record_older_than_the_rule_is_found():
     early = planned("tanh", 0, 20, "arrived")  # made up in January
-    assert answers.too_early([early]) == [early[1]]
+    assert facts.too_early([early]) == [early[1]]
     late = early[1].model_copy(update={"created": "2026-12-01T00:00:00+00:00"})
     first_look = planned("tanh", 0, 20, "original")
     choosing = planned("tanh", 0, 20, "arrived", stage="grid")
-    assert answers.too_early([(early[0], late), first_look, choosing, (early[0], None)]) == []
+    assert facts.too_early([(early[0], late), first_look, choosing, (early[0], None)]) == []
     part = (dataclasses.replace(early[0], claim="depth", condition="long-conv3"), early[1])
-    assert answers.too_early([part]) == [early[1]], "the parts of a smallest effect decide as well"
+    assert facts.too_early([part]) == [early[1]], "the parts of a smallest effect decide as well"
 
 
 def test_no_primary_condition_was_seen_before_the_rule():

@@ -15,8 +15,10 @@ from alexnet.errors import SpecError
 from alexnet.figures import ablations, base, curves, forest
 from alexnet.figures.display import bundle, describe
 from alexnet.paper.claims import claims
-from alexnet.report import assemble
+from alexnet.report.convert import TEMPLATES
 from alexnet.statistics import board, effects, verdicts
+
+STYLE = TEMPLATES / "style.css"
 
 
 def by_arm(runs):
@@ -61,7 +63,7 @@ def test_verdicts_can_be_read_as_text_on_white(colour):
 
 def test_verdicts_have_the_same_colours_in_figures_and_on_pages():
     assert tuple(base.VERDICT_COLOURS) == verdicts.LABELS
-    style = assemble.asset("style.css")
+    style = STYLE.read_text()
     names = ["good", "weaker", "partly", "against", "absent", "open", "none"]
     light = style.split(":root {")[1].split("}")[0]
     assert [re.search(rf"--{name}: (#\w+);", light)[1] for name in names] == list(base.VERDICT_COLOURS.values())
@@ -90,7 +92,7 @@ def test_colours_differ_for_every_kind_of_colour_vision(blind):
 
     relu, tanh = (lab(base.ARMS[arm][0]) for arm in ("relu", "tanh"))
     assert np.linalg.norm(relu - tanh) > 25
-    style = assemble.asset("style.css")
+    style = STYLE.read_text()
     for scheme in (":root {", ':root[data-theme="dark"] {'):
         block = style.split(scheme)[1].split("}")[0]
         names = ("good", "weaker", "partly", "against", "absent", "open", "none")

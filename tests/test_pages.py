@@ -1,7 +1,6 @@
 """The pages in a real browser, at a desk and on a phone, light and dark: complete, quiet, usable, readable."""
 
 import base64
-import dataclasses
 import io
 import re
 import shutil
@@ -18,7 +17,7 @@ from PIL import Image
 from alexnet import paths
 from alexnet.networks import anatomy
 from alexnet.paper.claims import published
-from alexnet.report import assemble, build, check, convert, front, notebooks
+from alexnet.report import assemble, check, convert, front, notebooks
 from alexnet.statistics import board
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -44,14 +43,14 @@ def site(tmp_path_factory) -> Path:
     out.mkdir()
     runs = fabricate.speed_runs([70, 70, 70], [7.0, 7.5, 8.0])
     runs += fabricate.speed_runs([12.0, 12.5, 13.0], [7.0, 7.5, 7.9], "modern", rate=0.02)
-    others = [build._reimplementation(row, [], sources) for row in published().row]
+    others = [front.reimplementation(row, [], sources) for row in published().row]
     verdicts = ("reproduced", "contradicted", "inconclusive", "weaker than claimed", "reproduced")
     others = [
-        dataclasses.replace(row, ours=f"{80 - place}.00%", sort=80.0 - place, verdict=verdict)
+        row | {"ours": f"{80 - place}.00%", "sort": 80.0 - place, "verdict": verdict}
         for place, (row, verdict) in enumerate(zip(others, verdicts, strict=True))
     ]
     rows = board.rows(runs, anatomy.exact_counts())
-    articles = [front.article(build.front_content(rows, runs, sources, others))]
+    articles = [front.article(front.content(rows, runs, sources, others))]
     for executed in notebooks.execute_all(sources):
         articles.append(convert.article(executed.source.stem, executed.notebook, executed.source.parent, out))
     pages = assemble.pages(articles, "smoke")
@@ -183,7 +182,7 @@ def test_board_sorts_by_the_estimate_and_by_the_verdict(site, visit):
 def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     """The page as it is when every claim has its verdict, at a desk of 1280 by 800."""
     rows = fabricate.full_board()
-    content = build.front_content(rows, [], [])
+    content = front.content(rows, [], [])
     page_file = tmp_path / "index.html"
     page_file.write_text(assemble.pages([front.article(content)], "cpu")["index.html"], encoding="utf-8")
     page = visit.open(page_file)

@@ -23,7 +23,7 @@ from alexnet.paper.claims import claims, published
 from alexnet.records.record import RunRecord
 from alexnet.records.specs import ImageSpec, RunSpec, parse
 from alexnet.records.store import Store
-from alexnet.report import build, notebooks, published_report
+from alexnet.report import front, notebooks, published_report
 from alexnet.runs import execution
 from alexnet.training.preparation import Preparation, Statistics, random_boxes
 
@@ -378,26 +378,26 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     arm = arm_of("cifar-towers", "cpu", SHARE)
     fabricated = record_of(arm, 0, [0.4])
     Store(tmp_path).put(fabricated)
-    rows = {row.id: row for row in build._reimplementations("cpu", Store(tmp_path), None, [])}
+    rows = {row["id"]: row for row in front.reimplementations("cpu", Store(tmp_path), None, [])}
     towers, missing = rows["cifar-towers"], rows["cifar-bn"]
-    assert (towers.ours, towers.verdict, towers.paper) == ("60.00%", "inconclusive", "76.56%")
-    assert "partial: 8,000 of 45,000" in towers.interval
-    assert (missing.ours, missing.verdict) == ("–", "not tested")
-    assert missing.command == "make runs CLAIM=cifar-bn FRESH=1"
-    assert missing.reason == "It waits for its runs: none is recorded yet."
+    assert (towers["ours"], towers["verdict"], towers["published"]) == ("60.00%", "inconclusive", "76.56%")
+    assert "partial: 8,000 of 45,000" in towers["interval"]
+    assert (missing["ours"], missing["verdict"]) == ("–", "not tested")
+    assert missing["command"] == "make runs CLAIM=cifar-bn FRESH=1"
+    assert missing["reason"] == "It waits for its runs: none is recorded yet."
 
 
 @pytest.mark.parametrize("profile", profiles.PROFILES)
 def test_the_first_page_has_all_five_rows_whatever_is_recorded(profile: str, tmp_path):
     """Each with its network, the published figure, the page that tells of it and the verdict, with or without runs."""
-    found = build._reimplementations(profile, Store(tmp_path), None, notebooks.sources())
-    assert [row.id for row in found] == [row.id for row in published().row] == list(PROTOCOLS)
+    found = front.reimplementations(profile, Store(tmp_path), None, notebooks.sources())
+    assert [row["id"] for row in found] == [row.id for row in published().row] == list(PROTOCOLS)
     assert len(found) == 5
     for row in found:
-        assert row.condition == published()[row.id].network and row.paper.endswith("%")
-        assert (row.ours, row.verdict) == ("–", "not tested") and row.reason
-        assert row.href.startswith("10_published_reimplementations.html")
-        assert bool(row.command) == (row.id in published_runs(profile).claims)
+        assert row["network"] == published()[row["id"]].network and row["published"].endswith("%")
+        assert (row["ours"], row["verdict"]) == ("–", "not tested") and row["reason"]
+        assert row["href"].startswith("10_published_reimplementations.html")
+        assert bool(row["command"]) == (row["id"] in published_runs(profile).claims)
 
 
 def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch, tmp_path):

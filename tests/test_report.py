@@ -18,7 +18,7 @@ from alexnet.experiments import profiles
 from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.store import Store
-from alexnet.report import answers, api, assemble, build, check, convert, front, notebooks
+from alexnet.report import answers, api, assemble, build, check, convert, facts, front, notebooks
 from alexnet.runs import pool
 from alexnet.statistics import board, effects
 
@@ -132,7 +132,7 @@ def tested():
 
 
 def page_of(*arguments, **more) -> BeautifulSoup:
-    return BeautifulSoup(front.article(build.front_content(*arguments, **more)).body, "html.parser")
+    return front.article(front.content(*arguments, **more)).soup
 
 
 def test_first_page_has_a_row_a_claim_with_figure_interval_page_and_command(tested, sources):
@@ -182,15 +182,17 @@ def test_a_claim_without_runs_waits_for_them(tested, sources):
 
 
 def test_the_line_of_a_row_shows_interval_margin_and_the_papers_figure():
-    plain = front.Drawing.of(-0.5, 1.0, 3.0, 2.0, True)
-    assert (plain.null, plain.margin, plain.low, plain.high, plain.estimate) == (33.3, 50.0, 25.0, 83.3, 50.0)
-    assert plain.paper == 66.7 and plain.comparable and plain.open == (False, False)
-    far = front.Drawing.of(-9.0, 7.0, float("inf"), 8.0, False)
-    assert (far.low, far.high, far.estimate) == (0.0, 100.0, 100.0) and far.open == (True, True) and far.paper is None
+    plain = front.drawing(-0.5, 1.0, 3.0, 2.0, True)
+    assert plain == {
+        "null": 33.3, "margin": 50.0, "low": 25.0, "high": 83.3, "estimate": 50.0, "paper": 66.7, "comparable": True,
+        "open": (False, False),
+    }  # fmt: skip
+    far = front.drawing(-9.0, 7.0, float("inf"), 8.0, False)
+    assert far | {"low": 0.0, "high": 100.0, "estimate": 100.0, "open": (True, True), "paper": None} == far
     row = fabricate.judged("two-towers", [1.2, 1.9, 1.6])
-    drawn = build._row(row, [], []).drawing
+    drawn = front.entry_of(row, [], [])["drawing"]
     low, estimate, high = (value / 0.85 for value in (row.effect.low, row.effect.estimate, row.effect.high))
-    assert drawn == front.Drawing.of(low, estimate, high, 2.0, False)
+    assert drawn == front.drawing(low, estimate, high, 2.0, False)
 
 
 def test_five_sentences_count_every_claim_once(tested, sources):
@@ -207,9 +209,9 @@ def test_five_sentences_count_every_claim_once(tested, sources):
     few = answers.sentences(board.rows([], anatomy.exact_counts()), [])
     assert "no recorded training so far" in few[0] and few[4].startswith("No verdict rests on trainings yet")
     assert "19 waiting for runs" in few[3]
-    page = text_of(front.article(build.front_content(rows, runs, sources)).body)
-    assert build._minus(" ".join(waiting)) in page
-    counts = build.tally(rows)
+    page = text_of(str(page_of(rows, runs, sources)))
+    assert front._minus(" ".join(waiting)) in page
+    counts = {label: len(found) for label, found in answers.headline(rows).items()}
     assert sum(counts.values()) == len(claims.claims().claim) and counts["reproduced"] == 2
     for row in claims.published().row:
         assert row.title in page
@@ -220,7 +222,7 @@ def test_the_headline_counts_what_is_left_after_the_correction():
     primary = {row.question.claim: row.verdict.label for row in rows if row.question.primary}
     assert primary["lr-drops"] == "direction reproduced" and primary["depth"] == "contradicted"
     said = answers.sentences(rows, [])
-    counts = build.tally(rows)
+    counts = {label: len(found) for label, found in answers.headline(rows).items()}
     assert f"{counts['reproduced']} are reproduced (" in said[1] and f"; {counts['reproduced'] - 3} more)" in said[1]
     assert "1 is contradicted (“Removing any middle layer costs accuracy”)" in said[2]
     assert said[3].startswith(f"Open are {counts['inconclusive']} inconclusive and 2 that cannot be tested here")
@@ -340,17 +342,17 @@ def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does():
 
 
 def test_cost_and_places_come_from_the_records(tested, sources):
-    content = build.front_content(*tested, sources)
+    content = front.content(*tested, sources)
     records = [record for _, record in tested[1]]
-    facts = dict(content.cost)
-    assert facts["Runs"].startswith(f"{len(records)},")
-    assert facts["Epochs"].startswith(f"{sum(record.final.epochs for record in records)} in all")
-    assert dict(content.made)["Trained"] == "2026-01-01"
+    cost = dict(content["cost"])
+    assert cost["Runs"].startswith(f"{len(records)},")
+    assert cost["Epochs"].startswith(f"{sum(record.final.epochs for record in records)} in all")
+    assert dict(content["made"])["Trained"] == "2026-01-01"
 
 
 def test_the_checklist_is_computed(tested, tmp_path):
     rows, runs = tested
-    said = dict(answers.checklist(rows, runs))
+    said = dict(facts.checklist(rows, runs))
     assert said["Which data?"] == "CIFAR-10, public; the digests of the arrays stand above."
     assert said["What was searched?"] == "Nothing."
     assert said["How many seeds?"] == "Pairs of runs, or runs where one gives both figures: 3 in 2 effects."
@@ -368,21 +370,21 @@ def test_the_checklist_is_computed(tested, tmp_path):
         store.put(record)
     unused = fabricate.record(fabricate.spec(seed=99), [0.5])
     store.put(unused)
-    said = dict(answers.checklist(rows, [*runs, grid, part], store))
+    said = dict(facts.checklist(rows, [*runs, grid, part], store))
     assert "1 of 14 runs train on a part" in said["Which data?"]
     assert said["What was searched?"].startswith("Learning rates: 1 run over 1 rate, 0.004 to 0.004")
     assert said["Was the test set used to choose?"] == "No run that chooses a rate has a test error on record (1 run)."
     assert f"1 record ({unused.hash[:8]}) counts nowhere" in said["Were runs left out?"]
     watching = (grid[0], grid[1].model_copy(update={"final": grid[1].final.model_copy(update={"test_error": 0.2})}))
-    said = dict(answers.checklist(rows, [*runs, watching], store))
+    said = dict(facts.checklist(rows, [*runs, watching], store))
     assert said["Was the test set used to choose?"].startswith("1 of 1 run that chooses a rate has seen")
-    assert answers.checklist(rows, []) == []
+    assert facts.checklist(rows, []) == []
 
 
 def test_no_run_that_chooses_has_seen_the_test_set_in_the_committed_records():
     store = Store(paths.RUNS)
     runs = profiles.records("cpu", store)
-    said = dict(answers.checklist(board.rows(runs), runs, store))
+    said = dict(facts.checklist(board.rows(runs), runs, store))
     assert said["Was the test set used to choose?"].startswith("No run that chooses")
     assert said["Was the rule there first?"].startswith("Yes: ")
 
@@ -402,7 +404,7 @@ def test_first_page_without_any_record_says_what_is_missing(sources):
 
 
 def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
-    assert build._audit([], tmp_path) == [("Last audit", "None is recorded yet.")]
+    assert facts.last_audit([], tmp_path) == [("Last audit", "None is recorded yet.")]
     committed = audit.latest()
     assert committed is not None
     one, other = (fabricate.planned("relu", seed, 5.0)[1] for seed in (0, 1))
@@ -411,10 +413,10 @@ def test_newest_audit_is_shown_and_a_damaged_one_is_named(tmp_path):
     path = tmp_path / audit.FILE
     path.write_text(committed.model_copy(update=made).model_dump_json())
     found = [("Last audit", "2026-01-02"), ("It found", "2 of 2 sound")]
-    assert build._audit([one, other], tmp_path) == [*found, ("It covers", "all 2 runs shown here")]
+    assert facts.last_audit([one, other], tmp_path) == [*found, ("It covers", "all 2 runs shown here")]
     path.write_text("{")
     with pytest.raises(RecordError, match=r"latest\.json is not an audit record"):
-        build._audit([], tmp_path)
+        facts.last_audit([], tmp_path)
 
 
 def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, sources, tmp_path, monkeypatch):
@@ -425,7 +427,7 @@ def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, s
     audited = {record.hash: record.sha256 for record in records[1:]}
     audited[records[1].hash] = records[2].sha256  # as if it had been changed since
     monkeypatch.setattr(audit, "latest", lambda *_: committed.model_copy(update={"audited": audited}))
-    page = text_of(front.article(build.front_content(rows, runs, sources)).body)
+    page = text_of(str(page_of(rows, runs, sources)))
     assert "It covers 10 of the 12 runs shown here; the others were made or changed after it" in page
 
 
@@ -437,8 +439,8 @@ def test_committed_report_says_what_records_and_notebooks_say():
     store, sources = Store(paths.RUNS), notebooks.sources()
     runs = profiles.records("cpu", store)
     rows = board.rows(runs, anatomy.exact_counts())
-    reimplementations = build._reimplementations("cpu", store, None, sources)
-    articles = [front.article(build.front_content(rows, runs, sources, reimplementations, store))]
+    reimplementations = front.reimplementations("cpu", store, None, sources)
+    articles = [front.article(front.content(rows, runs, sources, reimplementations, store))]
     for source in sources:
         notebook = notebooks.read_pair(source)
         assert notebook is not None
@@ -455,7 +457,7 @@ def test_committed_report_says_what_records_and_notebooks_say():
 
 def test_the_library_page_has_every_public_name_with_its_docstring():
     article = api.article()
-    soup = BeautifulSoup(article.body, "html.parser")
+    soup = article.soup
     assert len(article.sections) == len(api.MODULES)
     names = {code.get_text() for code in soup.select("h3 > code")}
     assert {"RunSpec", "build", "learner", "LocalResponseNorm", "Store", "execute", "paired_difference"} <= names
@@ -464,7 +466,7 @@ def test_the_library_page_has_every_public_name_with_its_docstring():
         assert prose is not None and prose.name != "h3", f"{heading.get_text()} has no docstring"
     text = soup.get_text()
     assert " at 0x" not in text and "Draws(rows: Tensor" not in text.split("alexnet.networks.models")[1]
-    assert api.article().body == article.body
+    assert str(api.article().soup) == str(soup)
 
 
 # ---- nothing destroys the last good report ---------------------------------------------------------------------------

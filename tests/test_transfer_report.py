@@ -6,7 +6,6 @@ from pathlib import Path
 import fabricate
 import pandas
 import pytest
-from bs4 import BeautifulSoup
 
 from alexnet import paths
 from alexnet.data import weights
@@ -19,7 +18,7 @@ from alexnet.paper.claims import history
 from alexnet.records.record import RunRecord
 from alexnet.records.specs import RunSpec
 from alexnet.records.store import Store
-from alexnet.report import build, front, readme, transfer_report
+from alexnet.report import front, readme, transfer_report
 from alexnet.runs.planning import Planned
 
 NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
@@ -111,8 +110,7 @@ def test_tables_derive_from_the_records(store: Store) -> None:
 def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tmp_path: Path) -> None:
     runs = transfer_results.runs_of("cpu", store)
     frozen = transfer_results.curves(runs)["linear probe"][100].text
-    page = front.article(build.front_content([], runs, [NOTEBOOK])).body
-    soup = BeautifulSoup(page, "html.parser")
+    soup = front.article(front.content([], runs, [NOTEBOOK])).soup
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
     cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
     assert cells[0] == ["Labelled images", "Linear probe", "New classifier", "Fine-tuning", "Random start"]
@@ -122,7 +120,7 @@ def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tm
     escaped = frozen.replace("[", r"\[").replace("]", r"\]")
     assert f"| 100 | {escaped} |" in text and "| labelled images | linear probe |" in text
     assert "labelled images" not in readme.block(readme.Content([]))[0]
-    assert 'id="transfer"' not in front.article(build.front_content([], [], [NOTEBOOK])).body
+    assert front.article(front.content([], [], [NOTEBOOK])).soup.find(id="transfer") is None
 
 
 def test_the_gain_is_paired_by_seed(store: Store) -> None:
@@ -199,10 +197,10 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypa
     now = transfer_results.curves(runs)["fine-tuning"][ALL]
     assert table["now: test accuracy"][0] == now.text
     pandas.testing.assert_frame_equal(transfer_results.grid(runs), transfer_results.grid(before))
-    rows = dict(build.front_content([], runs, [NOTEBOOK]).checklist)
+    rows = dict(front.content([], runs, [NOTEBOOK])["checklist"])
     assert "2 transfer runs of the first plan are shown beside those in their place" in rows["Were runs left out?"]
     assert any(event.after and "Transfer" in event.what for event in history().event), "the list of changes says so"
-    rows = dict(build.front_content([], before, [NOTEBOOK]).checklist)
+    rows = dict(front.content([], before, [NOTEBOOK])["checklist"])
     assert "first plan" not in str(rows)
 
 

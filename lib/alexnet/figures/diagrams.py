@@ -188,7 +188,7 @@ def norm_at_work(activities: ArrayLike, normalised: ArrayLike) -> Drawn:
         upper.set(ylabel="activity before", title="What does one strong response do to its neighbours?")
         lower.bar(maps, kept, color=BLUE)
         lower.set(ylabel="share kept", xlabel="map", xticks=maps, ylim=(0, kept.max() * 1.2))
-        for place, value in zip(maps, kept, strict=True):
+        for place, value in enumerate(kept, start=1):
             label(lower, f"{value:.2f}", (place, value), (0, 2), fontsize=7.5, ha="center", color=BLUE)
     strongest = int(before.argmax())
     near = kept[max(0, strongest - 2) : strongest + 3]

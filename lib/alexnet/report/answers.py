@@ -3,22 +3,19 @@ what surprised, and the questions of reproducibility checklists. A sentence is s
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..experiments.published_runs import CLEAN
 from ..figures.base import arm_name
 from ..figures.tables import counted, listed
-from ..paper.claims import Question, claims, history
+from ..paper.claims import Question
 from ..records.record import RunRecord
 from ..records.specs import NAMES
-from ..records.store import Store
 from ..runs.planning import Runs
 from ..statistics import board, effects, verdicts
 from ..statistics.board import Row
 from ..statistics.effects import Effect
-from ..statistics.measures import WITHIN, collapsed
+from ..statistics.measures import WITHIN
 from ..statistics.verdicts import LABELS, Label
 
 NAMED = 3  # claims that a sentence names at most
@@ -273,126 +270,3 @@ def _depth(rows: dict[str, Row]) -> Surprise | None:
             worse[0].question.seen,
         )
     return None
-
-
-# ---- the checklist ---------------------------------------------------------------------------------------------------
-
-
-def deciding(runs: Runs) -> list[RunRecord]:
-    """The records that give primary conditions their verdicts, each once."""
-    places = set()
-    for question in claims().questions(primary_only=True):
-        places |= {(question.claim, part) for part in question.smallest_of or (question.condition,)}
-    found = [
-        record
-        for planned, record in runs
-        if record is not None and planned.stage == "seeds" and (planned.claim, planned.condition) in places
-    ]
-    return list({record.hash: record for record in found}.values())
-
-
-def too_early(runs: Runs) -> list[RunRecord]:
-    """Records that decide a primary condition though they are older than the rule: there must be none."""
-    return [record for record in deciding(runs) if record.created[:10] < claims().rule.fixed.isoformat()]
-
-
-def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> list[tuple[str, str]]:
-    """The questions of reproducibility checklists, answered from the records and what was written down of changes."""
-    runs = list(runs)
-    records = list({record.hash: record for _, record in runs if record is not None}.values())
-    if not records:
-        return []
-    of = {stage: _once(runs, stage) for stage in ("grid", "seeds", "replaced")}
-    after = [event for event in history().event if event.after]
-    rule = claims().rule
-    return [
-        ("Which data?", _which_data(records)),
-        ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
-        ("What was searched?", _searched(of["grid"], any(planned.arm.startswith(CLEAN) for planned, _ in runs))),
-        ("Was the test set used to choose?", _test_set(of["grid"], records)),
-        ("Was the rule there first?", _rule_first(runs)),
-        (
-            "Was a plan changed after results were seen?",
-            f"Yes, {counted(len(after), 'time')}; the list below says when and how." if after else "No.",
-        ),
-        ("How many seeds?", _seeds(found)),
-        ("Were runs left out?", _left_out(records, of["replaced"], store)),
-        (
-            "Which statistics?",
-            f"Means over pairs of runs with {rule.confidence:.0%} t intervals, labels by a rule fixed on "
-            f"{rule.fixed:%-d %B %Y}, corrected for the number of claims.",
-        ),
-        ("Is the code there?", "All of it, with its dependencies pinned, under the MIT licence."),
-    ]
-
-
-def _once(runs: Runs, stage: str) -> list[RunRecord]:
-    return list({record.hash: record for planned, record in runs if record and planned.stage == stage}.values())
-
-
-def _which_data(records: Sequence[RunRecord]) -> str:
-    names = listed(sorted({NAMES[record.data.name] for record in records}))
-    part = sum(record.spec.images.train_size is not None for record in records)
-    some = f" {part} of {len(records)} runs train on a part of the training images, as their pages say." if part else ""
-    return f"{names}, public; the digests of the arrays stand above.{some}"
-
-
-def _searched(chosen: Sequence[RunRecord], remedies: bool) -> str:
-    more = " Which remedy of a reimplementation is shown is chosen by validation errors." if remedies else ""
-    if not chosen:
-        return more.strip() or "Nothing."
-    rates = sorted({record.spec.recipe.learning_rate for record in chosen})
-    return (
-        f"Learning rates: {counted(len(chosen), 'run')} over {counted(len(rates), 'rate')}, {rates[0]:g} to "
-        f"{rates[-1]:g}, chosen by training or validation errors.{more}"
-    )
-
-
-def _test_set(chosen: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
-    looked = sum(record.final.test_error is not None for record in chosen)
-    number = counted(len(chosen), "run")
-    if looked:
-        said = f"{looked} of {number} that chooses a rate has seen the test set."
-        if len(chosen) > 1:
-            said = f"{looked} of {number} that choose a rate have seen the test set."
-    else:
-        said = f"No run that chooses a rate has a test error on record ({number})." if chosen else ""
-    watched = sum(any(epoch.test_error is not None for epoch in record.history) for record in records)
-    if watched:
-        said += (
-            f" {counted(watched, 'run')} of published protocols wrote the test error down after each epoch, because "
-            "those protocols chose by it; the figures by our own protocol do not."
-        )
-    return said.strip() or "No run chose anything."
-
-
-def _rule_first(runs: Runs) -> str:
-    early = too_early(runs)
-    if early:
-        return f"No: {counted(len(early), 'run')} that decide a claim are older than the rule."
-    fixed = claims().rule.fixed
-    return f"Yes: no run that decides a claim was made before {fixed:%-d %B %Y}, when the rule was fixed."
-
-
-def _seeds(found: Sequence[Row]) -> str:
-    counts = Counter(row.effect.n for row in found if isinstance(row.effect, Effect))
-    if not counts:
-        return "None yet."
-    each = listed(f"{n} in {counted(rows, 'effect')}" for n, rows in sorted(counts.items()))
-    return f"Pairs of runs, or runs where one gives both figures: {each}."
-
-
-def _left_out(records: Sequence[RunRecord], replaced: Sequence[RunRecord], store: Store | None) -> str:
-    ends = Counter(record.final.outcome for record in records)
-    lost = sum(collapsed(record) for record in records if record.final.valid_error is not None)
-    used = {record.hash for record in records}
-    unused = sorted(set(store.hashes()) - used) if store else []
-    said = [f"{listed(f'{n} {end}' for end, n in sorted(ends.items()))}; {lost} ended at guessing and are counted so."]
-    if replaced:
-        first = counted(len(replaced), "transfer run")
-        said.append(f"{first} of the first plan are shown beside those in their place, and not counted.")
-    if unused:
-        names = ", ".join(name[:8] for name in unused)
-        verb = "counts" if len(unused) == 1 else "count"
-        said.append(f"{counted(len(unused), 'record')} ({names}) {verb} nowhere, as no plan names it any more.")
-    return " ".join(said)

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from html import escape
 from types import ModuleType
 
-from bs4 import BeautifulSoup
-
 from .. import paths
-from .convert import Article, MarkdownWithMath, Renderer, finish
+from .convert import Article, MarkdownWithMath, Renderer, finished
 
 NAME, TITLE = "api", "The library"
 MODULES = (  # in the order in which data flow
@@ -32,9 +30,7 @@ def article() -> Article:
     ]
     for name in MODULES:
         parts += _module(importlib.import_module(f"alexnet.{name}"))
-    soup = BeautifulSoup("\n".join(parts), "html.parser")
-    _, sections = finish(soup)
-    return Article(NAME, TITLE, str(soup), sections)
+    return finished(NAME, "\n".join(parts))
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -46,12 +42,7 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
         if (inspect.isclass(thing) or inspect.isfunction(thing))
         and (name in exported if exported else not name.startswith("_") and thing.__module__ == module.__name__)
     ]
-    return iter(sorted(found, key=lambda pair: _line(pair[1])))
-
-
-def _line(thing: object) -> tuple[str, int]:
-    source = inspect.unwrap(thing) if inspect.isfunction(thing) else thing
-    return getattr(source, "__module__", ""), inspect.getsourcelines(source)[1]  # type: ignore[arg-type]
+    return iter(sorted(found, key=lambda pair: pair[1].__module__))
 
 
 def _module(module: ModuleType) -> Iterator[str]:

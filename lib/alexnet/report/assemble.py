@@ -1,48 +1,31 @@
 """Put articles into pages: navigation around each, and all of them once more in a single file."""
 
 import base64
-import dataclasses
+import copy
 import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jinja2
-from bs4 import BeautifulSoup
 from PIL import Image, UnidentifiedImageError
 
 from ..figures import tables
-from .convert import TEMPLATES, Article, finish
+from .convert import TEMPLATES, Article, finished
 
 SITE_TITLE = "AlexNet, claim by claim"
 DESCRIPTION = "The claims of the AlexNet paper put to the test: what was claimed, what came out, and how sure that is."
 FRONT = "index"
 SINGLE = "report.html"
 PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Link:
-    """A section as the table of contents names it."""
-
-    title: str
-    href: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A page as the navigation names it."""
-
-    name: str
-    href: str
-    short_title: str
-    sections: tuple[Link, ...]
+Link = Mapping[str, Any]  # a page as the navigation names it: name, href, title, and (title, href) of its sections
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """The templates of the pages; HTML is escaped unless marked safe."""
+    """The templates of the pages, and the styles and scripts they include; HTML is escaped unless marked safe."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(default=True, default_for_string=True, enabled_extensions=("j2",)),
@@ -50,74 +33,45 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["whole"] = lambda text: jinja2.filters.Markup(tables.whole(text))
+    made.filters["whole"] = tables.whole
     return made
 
 
-@functools.cache
-def asset(name: str) -> str:
-    """A style sheet or script of ours, to stand inside the page."""
-    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+def from_template(template: str, **values: Any) -> Article:
+    """The first page as an article."""
+    return finished(FRONT, environment().get_template(template).render(values))
 
 
 def pages(articles: Sequence[Article], profile: str) -> dict[str, str]:
     """File name to HTML for every article, in reading order, and for the single file that holds them all."""
-    entries = [_entry(article, f"{article.name}.html", "") for article in articles]
+    links = [_link(article, f"{article.name}.html") for article in articles]
     made = {}
-    for place, article in enumerate(articles):
-        made[f"{article.name}.html"] = _layout(
-            article,
-            profile,
-            entries,
-            previous=entries[place - 1] if place else None,
-            next=entries[place + 1] if place + 1 < len(entries) else None,
-        )
-    made[SINGLE] = single(articles, profile)
-    return made
+    for article, link, previous, following in zip(articles, links, [None, *links], [*links[1:], None], strict=False):
+        kind = "front" if article.name == FRONT else "notebook"
+        around = {"previous": previous, "next": following}
+        made[link["href"]] = _layout(article.name, article.title, str(article.soup), kind, profile, links, **around)
+    return made | {SINGLE: single(articles, profile)}
 
 
-def _entry(article: Article, href: str, prefix: str) -> Entry:
-    sections = tuple(Link(section.title, f"#{prefix}{section.anchor}") for section in article.sections)
-    return Entry(article.name, href, "Verdicts" if article.name == FRONT else article.title, sections)
+def _link(article: Article, href: str, prefix: str = "") -> Link:
+    sections = [(title, f"#{prefix}{anchor}") for title, anchor in article.sections]
+    title = "Verdicts" if article.name == FRONT else article.title
+    return {"name": article.name, "href": href, "title": title, "sections": sections}
 
 
-def _layout(
-    article: Article,
-    profile: str,
-    entries: Sequence[Entry],
-    previous: Entry | None = None,
-    next: Entry | None = None,
-    single: bool = False,
-) -> str:
-    kind = "single" if single else "front" if article.name == FRONT else "notebook"
-    return (
-        environment()
-        .get_template("layout.html.j2")
-        .render(
-            page={"name": article.name, "title": article.title, "kind": kind},
-            pages=entries,
-            previous=previous,
-            next=next,
-            single=single,
-            home=f"#{FRONT}" if single else f"{FRONT}.html",
-            profile=profile,
-            site_title=SITE_TITLE,
-            description=DESCRIPTION,
-            body=jinja2.filters.Markup(article.body),
-            style=jinja2.filters.Markup(asset("style.css")),
-            early_script=jinja2.filters.Markup(asset("early.js")),
-            script=jinja2.filters.Markup(asset("page.js")),
-        )
-    )
+def _layout(name: str, title: str, body: str, kind: str, profile: str, links: Sequence[Link], **around: Any) -> str:
+    home = f"#{FRONT}" if kind == "single" else f"{FRONT}.html"
+    site = {"site_title": SITE_TITLE, "description": DESCRIPTION, "profile": profile, "home": home, "pages": links}
+    values = {"previous": None, "next": None} | around | site
+    return environment().get_template("layout.html.j2").render(values, name=name, title=title, body=body, kind=kind)
 
 
 def single(articles: Sequence[Article], profile: str) -> str:
     """All articles in one file: anchors get the page's name in front, and links between pages become anchors."""
     names = {article.name for article in articles}
-    bodies = [f'<article id="{a.name}">{_within_one(a, names)}</article>' for a in articles]
-    whole = Article(FRONT, SITE_TITLE, "\n".join(bodies), ())
-    entries = [_entry(article, f"#{article.name}", f"{article.name}--") for article in articles]
-    page = _layout(whole, profile, entries, single=True)
+    body = "\n".join(f'<article id="{a.name}">{_within_one(a, names)}</article>' for a in articles)
+    links = [_link(article, f"#{article.name}", f"{article.name}--") for article in articles]
+    page = _layout(FRONT, SITE_TITLE, body, "single", profile, links)
     with ThreadPoolExecutor() as pool:  # Pillow encodes outside Python's lock
         smaller = pool.map(_smaller, PNG.finditer(page))
     return PNG.sub(lambda _: next(smaller), page)
@@ -136,7 +90,7 @@ def _smaller(found: re.Match[str]) -> str:
 
 
 def _within_one(article: Article, names: set[str]) -> str:
-    soup = BeautifulSoup(article.body, "html.parser")
+    soup = copy.copy(article.soup)
     for tag in soup.find_all(id=True):
         tag["id"] = f"{article.name}--{tag['id']}"
     for link in soup.find_all("a", href=True):
@@ -146,10 +100,3 @@ def _within_one(article: Article, names: set[str]) -> str:
         elif (match := re.fullmatch(r"([\w-]+)\.html(?:#(.+))?", href)) and match[1] in names:
             link["href"] = f"#{match[1]}--{match[2]}" if match[2] else f"#{match[1]}"
     return str(soup)
-
-
-def front(title: str, body: str) -> Article:
-    """The first page as an article; `body` is HTML from a template."""
-    soup = BeautifulSoup(body, "html.parser")
-    _, sections = finish(soup)
-    return Article(FRONT, title, str(soup), sections)

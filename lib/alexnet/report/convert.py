@@ -18,32 +18,18 @@ from ..errors import ReportError
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = [  # the first of these that an output has is what the page shows
-    "image/png",
-    "image/svg+xml",
-    "image/jpeg",
-    "text/html",
-    "text/markdown",
-    "text/latex",
-    "text/plain",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A second-level heading of a page."""
-
-    title: str
-    anchor: str
+    "image/png", "image/svg+xml", "image/jpeg", "text/html", "text/markdown", "text/latex", "text/plain",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Article:
-    """The body of a page, before navigation is put around it."""
+    """A page before navigation is put around it."""
 
     name: str  # of the notebook, and of the page: 03_relu_vs_tanh
     title: str
-    body: str  # HTML
-    sections: tuple[Section, ...]
+    soup: BeautifulSoup  # the body, parsed once; who changes it takes a copy
+    sections: tuple[tuple[str, str], ...]  # title and anchor of each second-level heading
 
 
 class Renderer(IPythonRenderer):
@@ -91,14 +77,14 @@ def exporter() -> Exporter:
 def article(name: str, notebook: NotebookNode, folder: Path, out: Path, using: Exporter | None = None) -> Article:
     """Convert an executed notebook that lies in `folder` for a page in `out`; relative links are rewritten."""
     html, _ = (using or exporter()).from_notebook_node(notebook)
+    made = finished(name, html)
+    rewrite_links(made.soup, folder, out)
+    return made
+
+
+def finished(name: str, html: str) -> Article:
+    """An article of some HTML: headings get anchors, tables room to scroll; the title is its first top heading."""
     soup = BeautifulSoup(html, "html.parser")
-    title, sections = finish(soup)
-    rewrite_links(soup, folder, out)
-    return Article(name, title or name, str(soup), sections)
-
-
-def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
-    """Give headings anchors and tables room to scroll; return the title and the sections."""
     taken: set[str] = {str(tag["id"]) for tag in soup.find_all(id=True)}
     title, sections = "", []
     for heading in soup.find_all(["h1", "h2", "h3", "h4"]):
@@ -106,14 +92,14 @@ def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
         anchor = str(heading.get("id") or unused(slug(text), taken))
         taken.add(anchor)
         heading["id"] = anchor
-        if heading.name == "h1" and not title:
-            title = text
-        if heading.name in ("h2", "h3"):
+        if heading.name == "h1":
+            title = title or text
+        elif heading.name != "h4":
             link = soup.new_tag("a", href=f"#{anchor}", attrs={"class": "anchor", "aria-label": f"Link to {text}"})
             link.string = "#"
             heading.append(link)
         if heading.name == "h2":
-            sections.append(Section(text, anchor))
+            sections.append((text, anchor))
     for table in soup.find_all("table"):
         _make_scroll(soup, table)
     for formula in soup.find_all("math", display="block"):
@@ -121,12 +107,11 @@ def finish(soup: BeautifulSoup) -> tuple[str, tuple[Section, ...]]:
         formula.wrap(soup.new_tag("div", attrs=box))
     for block in soup.find_all("pre"):
         block["tabindex"] = "0"  # a wide one scrolls, and must do so from the keyboard
-    return title, tuple(sections)
+    return Article(name, title or name, soup, tuple(sections))
 
 
 def _make_scroll(soup: BeautifulSoup, table: Tag) -> None:
-    parent = table.parent
-    if parent is not None and "scroll" in (parent.get("class") or ""):
+    if table.parent is not None and "scroll" in (table.parent.get("class") or ""):
         return
     for attribute in ("border", "style"):
         table.attrs.pop(attribute, None)
@@ -134,18 +119,18 @@ def _make_scroll(soup: BeautifulSoup, table: Tag) -> None:
         if "right" in str(cell.attrs.pop("style", "")):
             cell["class"] = "number"
     for cell in table.select("thead th"):
-        cell["scope"] = "col"
-        if not cell.get_text(strip=True):
+        if cell.get_text(strip=True):
+            cell["scope"] = "col"
+        else:
             cell.name = "td"  # an empty header cell names nothing
-            del cell["scope"]
-    label = table.caption.get_text(" ", strip=True) if table.caption else _preceding_heading(table)
-    box = soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label})
-    table.wrap(box)
-
-
-def _preceding_heading(table: Tag) -> str:
-    heading = table.find_previous(["h1", "h2", "h3", "h4"])
-    return f"Table: {heading.get_text(' ', strip=True).rstrip('# ')}" if heading else "Table"
+            cell.attrs.pop("scope", None)
+    if table.caption:
+        label = table.caption.get_text(" ", strip=True)
+    else:
+        heading = table.find_previous(["h1", "h2", "h3", "h4"])
+        label = f"Table: {heading.get_text(' ', strip=True).rstrip('# ')}" if heading else "Table"
+    box = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}
+    table.wrap(soup.new_tag("div", attrs=box))
 
 
 def slug(text: str) -> str:
@@ -163,14 +148,11 @@ def unused(anchor: str, taken: Iterable[str]) -> str:
 
 def rewrite_links(soup: BeautifulSoup, folder: Path, out: Path) -> None:
     """Point links at other notebooks to their pages, and links at files of the repository to where `out` sees them."""
-    for link in soup.find_all("a", href=True):
-        href = str(link["href"])
-        if re.match(r"[a-z][a-z0-9+.-]*:|#|//", href):
-            continue
-        target, mark, anchor = href.partition("#")
-        if target.endswith((".ipynb", ".py")) and "/" not in target:
-            link["href"] = str(Path(target).with_suffix(".html")) + mark + anchor
-            continue
-        if target.endswith(".html") and "/" not in target:
-            continue
-        link["href"] = os.path.relpath(folder / target, out).replace(os.sep, "/") + mark + anchor
+    for link in soup.find_all("a", href=re.compile(r"^(?![a-z][a-z0-9+.-]*:|#|//)")):
+        target, mark, anchor = str(link["href"]).partition("#")
+        beside = "/" not in target
+        if beside and target.endswith((".ipynb", ".py")):
+            target = str(Path(target).with_suffix(".html"))
+        elif not (beside and target.endswith(".html")):
+            target = os.path.relpath(folder / target, out).replace(os.sep, "/")
+        link["href"] = target + mark + anchor

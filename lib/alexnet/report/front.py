@@ -1,100 +1,201 @@
 """The first page: what is tested, what came out, what it cost, and how to doubt it."""
 
-import dataclasses
+import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from .assemble import SITE_TITLE, environment, front
+from ..errors import NothingToDraw
+from ..experiments import published_results, transfer_results
+from ..experiments.published_results import ArmResult
+from ..experiments.published_runs import published_runs
+from ..figures import display, forest
+from ..figures.tables import counted
+from ..paper.claims import Question, Reimplementation, claims, history, published
+from ..records.specs import NAMES
+from ..records.store import Store
+from ..runs.planning import Runs
+from ..statistics import board
+from ..statistics.effects import Effect
+from ..statistics.measures import WITHIN
+from ..statistics.verdicts import LABELS, relative
+from . import answers, facts
+from .assemble import SITE_TITLE, from_template
 from .convert import Article
 
-Facts = Sequence[tuple[str, str]]
 SPAN = (-2.0, 4.0)  # margins that a row's drawing reaches from no effect
+TRANSFER_PAGE = "09_transfer_learning"
+Entry = dict[str, Any]  # what a row of the page shows, under the names of front.html.j2
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of the verdict board, as text ready to show."""
-
-    id: str  # unique on the page, usable in an anchor
-    title: str
-    section: str
-    paper: str  # the paper's figure: "6 times"
-    ours: str  # the estimate: "2.1 times"
-    interval: str  # "95% interval 1.8 to 2.4, 5 pairs of seeds"
-    verdict: str
-    reason: str  # why this verdict, in a sentence
-    condition: str = ""
-    href: str = ""  # the page that tells the story
-    command: str = ""  # what reproduces the row
-    sort: float | None = None  # the estimate as a number
-    statement: str = ""  # the claim in full
-    run: str = ""  # what is run in place of the paper's experiment
-    count: str = ""  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
-    mark: str = ""  # beside a verdict that does not stand after a correction for many claims
-    would: str = ""  # what the rule would say of a first look
-    corrected: str = ""  # what is left of it, in a sentence
-    notes: Sequence[str] = ()  # what else there is to say, in sentences
-    drawing: "Drawing | None" = None
-    others: Sequence["Row"] = ()  # the claim under its other conditions
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-    """An effect as a line of a row: places from 0 at the left to 100 at the right."""
-
-    null: float
-    margin: float
-    low: float
-    high: float
-    estimate: float
-    paper: float | None  # the paper's figure
-    comparable: bool  # whether that was measured on the same scale
-    open: tuple[bool, bool]  # whether the interval goes on to the left, and to the right
-
-    @classmethod
-    def of(cls, low: float, estimate: float, high: float, paper: float | None, comparable: bool) -> "Drawing":
-        """Values in margins of the claim; what lies beyond the drawing stands at its edge."""
-        least, most = SPAN
-
-        def place(value: float) -> float:
-            return round(100 * (min(max(value, least), most) - least) / (most - least), 1)
-
-        there = None if paper is None or not least <= paper <= most else place(paper)
-        cut = (low < least, high > most)
-        return cls(place(0), place(1), place(low), place(high), place(estimate), there, comparable, cut)
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A figure ready to embed."""
-
-    png: str  # base64
-    width: int  # pixels of the page
-    height: int
-    alt: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Front:
-    """All that the first page shows."""
-
-    answer: Sequence[str]  # in five sentences
-    rows: Sequence[Row]  # the claims, in the paper's order, each with its conditions
-    reimplementations: Sequence[Row]
-    rule: Facts  # verdict to its condition in words
-    forest: Picture | None
-    surprises: Sequence[tuple[str, bool]]  # and whether it rests on a first look
-    audit: Facts
-    cost: Facts
-    made: Facts
-    data: Sequence[tuple[str, str, Facts]]  # data set, where it came from, digests
-    checklist: Facts
-    history: Sequence[tuple[str, str, str]]  # date, "planned", "seen" or "changed", and what
-    transfer: Sequence[Sequence[str]] = ()  # accuracy by labelled images: the head, then a line a number of images
-    transfer_href: str = ""
-
-
-def article(content: Front) -> Article:
+def article(content: dict[str, Any]) -> Article:
     """The first page as an article."""
-    values = {field.name: getattr(content, field.name) for field in dataclasses.fields(content)}
-    html = environment().get_template("front.html.j2").render(title=SITE_TITLE, **values)
-    return front(SITE_TITLE, html)
+    return from_template("front.html.j2", title=SITE_TITLE, **content)
+
+
+def content(
+    found: Sequence[board.Row],
+    runs: Runs,
+    sources: Sequence[Path],  # the notebooks that have a page to link to
+    reimplementations: Sequence[Entry] | None = None,
+    store: Store | None = None,
+) -> dict[str, Any]:
+    """Everything the first page shows, from the board, the records and the files."""
+    records, rule = facts.once(runs), claims().rule
+    return {
+        "answer": [_minus(sentence) for sentence in answers.sentences(found, records)],
+        "rows": _claims(found, runs, sources),  # in the paper's order, each with its conditions
+        "reimplementations": reimplementations or [reimplementation(row, [], sources) for row in published().row],
+        "rule": [(label, getattr(rule, label.replace(" ", "_"))) for label in LABELS],
+        "forest": _forest([row for row in found if row.question.primary]),
+        "surprises": [(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
+        "audit": facts.last_audit(records),
+        "cost": facts.cost(runs),
+        "made": facts.made(records),
+        "data": facts.data(records),
+        "checklist": facts.checklist(found, runs, store),
+        "history": [(f"{event.date:%-d %B %Y, %H:%M}", event.kind, event.what) for event in history().event],
+        "transfer": transfer_results.lines(runs),
+        "transfer_href": _href(TRANSFER_PAGE, sources),
+    }
+
+
+# ---- claims ----------------------------------------------------------------------------------------------------------
+
+
+def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> list[Entry]:
+    """One row a claim, its other conditions inside."""
+    corrected, entries = answers.corrections(found), []
+    for row in (row for row in found if row.question.primary):
+        others = [other for other in found if other.question.claim == row.question.claim and other is not row]
+        inside = [entry_of(other, runs, sources) for other in others]
+        mark, words = corrected.get(row.link, ("", ""))
+        entry = entry_of(row, runs, sources) | {"mark": mark, "corrected": words, "others": inside}
+        look = next((other for other in inside if other["would"] and other["drawing"]), None)
+        if answers.waits(row) and not entry["drawing"] and look:  # pale, and never as the verdict
+            entry |= {name: look[name] for name in ("ours", "interval", "drawing")} | {"count": f"{look['count']} seen"}
+        entries.append(entry)
+    return entries
+
+
+def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
+    """A row of the board as it is shown, under the names that the template has for it."""
+    question, effect = row.question, row.effect
+    estimate, interval, drawn, count = board.ours(row), "", None, ""
+    if isinstance(effect, Effect):
+        estimate, interval = _ours(effect)
+        losses = [lost for lost, _ in row.collapses.values()]
+        lost = max(losses, default=0) if question.measure in WITHIN else sum(losses)  # there both arms are one run
+        count = f"{effect.n}" + f" ({lost} ✗)" * bool(lost)
+        figure = question.figure
+        paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
+        if not math.isnan(effect.estimate):
+            drawn = drawing(*forest.in_margins(row), paper, question.comparable is not None)
+    return {
+        "id": row.link,  # unique on the page, usable in an anchor
+        "question": question,
+        "paper": _paper(question),
+        "ours": estimate,  # "2.1 times"
+        "interval": interval,  # "1.8 to 2.4"
+        "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
+        "drawing": drawn,
+        "verdict": "first look" if question.seen else answers.label(row),
+        "would": row.verdict.label * question.seen,  # what the rule would say of a first look
+        "reason": "" if answers.waits(row) and effect is None else _minus(row.verdict.reason),
+        "notes": [_minus(note) for note in answers.notes(row, runs)],
+        "href": _href(question.page, sources),
+        "command": row.command,
+        "mark": "",  # beside a verdict that does not stand after a correction for many claims
+    }
+
+
+def drawing(low: float, estimate: float, high: float, paper: float | None, comparable: bool) -> dict[str, Any]:
+    """An effect, given in margins of its claim, as a line of a row: places from 0 at the left to 100 at the right.
+
+    What lies beyond stands at the edge; `open` says whether the interval goes on to the left, and to the right.
+    """
+    least, most = SPAN
+
+    def place(value: float) -> float:
+        return round(100 * (min(max(value, least), most) - least) / (most - least), 1)
+
+    places = {"null": 0.0, "margin": 1.0, "low": low, "high": high, "estimate": estimate}
+    there = None if paper is None or not least <= paper <= most else place(paper)
+    drawn: dict[str, Any] = {name: place(value) for name, value in places.items()}
+    return drawn | {"paper": there, "comparable": comparable, "open": (low < least, high > most)}
+
+
+def _paper(question: Question) -> str:
+    """The paper's figure in few words, with a star where it was measured on another scale."""
+    figure = question.figure
+    if figure is None or figure.value is None:
+        return "no figure"
+    if figure.kind == "exact":
+        return f"{figure.value:,.0f}"
+    return figure.text.replace("about", "≈").replace("at least", "≥") + "*" * (question.scale == "other")
+
+
+def _ours(effect: Effect) -> tuple[str, str]:
+    """What came out, as ("4.9 times", "3.8 to 6.3")."""
+    unit = {"percentage points": "points", "colour selectivity": ""}.get(effect.unit, effect.unit)
+    sign = "≥ " if effect.lower_bound else "≤ " if effect.upper_bound else ""
+    estimate = "unknown" if math.isnan(effect.estimate) else f"{sign}{effect.number(effect.estimate)} {unit}".strip()
+    low = effect.number(effect.low) if effect.low > (0.0 if effect.kind == "ratio" else -math.inf) else ""
+    high = effect.number(effect.high) if effect.high < math.inf else ""
+    limits = f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}" if high else ""
+    return _minus(estimate), _minus(limits)
+
+
+def _minus(text: str) -> str:
+    """Hyphens before digits as minus signs."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
+
+
+def _href(page: str, sources: Sequence[Path]) -> str:
+    """A link to a notebook's page, where the report has it."""
+    return f"{page}.html" if any(source.stem == page for source in sources) else ""
+
+
+def _forest(rows: Sequence[board.Row]) -> dict[str, Any] | None:
+    try:
+        data, metadata = display.bundle(*forest.forest_plot(rows))
+    except NothingToDraw:
+        return None
+    return metadata["image/png"] | {"png": data["image/png"]}
+
+
+# ---- published reimplementations -------------------------------------------------------------------------------------
+
+
+def reimplementations(profile: str, store: Store, seeds: int | None, sources: Sequence[Path]) -> list[Entry]:
+    """A row a published reimplementation, from a profile's records."""
+    found = published_results.results(published_runs(profile), store, seeds)
+    return [reimplementation(row, found.get(row.id, []), sources) for row in published().row]
+
+
+def reimplementation(row: Reimplementation, arms: Sequence[ArmResult], sources: Sequence[Path]) -> Entry:
+    """The published figure beside ours: by the clean protocol, and by its own."""
+    clean, own = published_results.clean(arms), published_results.own(row.id, arms)
+    verdict, share = published_results.verdict(row, arms), published_results.partial(arms)
+    said = []
+    if clean:
+        (low, high), runs = clean.interval, counted(len(clean.values), "run")
+        said += [share] * bool(share)
+        said.append(f"{published_results.CONFIDENCE:.0%} interval {low:.2f} to {high:.2f}; {runs}")
+    if own:
+        said.append(f"{own.mean:.2f}% as {published_results.MEASURED_AS[row.id]}")
+    return {
+        "id": row.id,
+        "title": row.title,
+        "network": row.network,
+        "data": NAMES[row.dataset],
+        "published": f"{row.headline.value:g}{'%' if row.headline.unit == 'percent' else ' ' + row.headline.unit}",
+        "ours": f"{clean.mean:.2f}%" if clean else "–",
+        "sort": clean.mean if clean else None,
+        "interval": "; ".join(said),
+        "verdict": verdict.label,
+        "reason": verdict.reason,
+        "href": _href(row.page, sources),
+        "command": f"make runs CLAIM={row.id} FRESH=1" if arms else "",
+    }
