@@ -141,11 +141,47 @@ def test_a_plateau_after_the_last_drop_ends_the_run(small_data: None) -> None:
     assert math.isclose(rates[-1], rates[0] / 10)
 
 
+WAITING = RecipeSpec(stop_after=2, epochs=20)
+TWO_STAGES = RecipeSpec(stop_after=2, epochs=10, second={"after": 5, "learning_rate": 0.001})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "errors", "ends"),
+    [
+        (WAITING, [0.5, 0.5], False),
+        (WAITING, [0.5, 0.5, 0.5], True),
+        (WAITING, [0.5, 0.6, 0.4, 0.4], False),
+        (WAITING, [0.5, 0.6, 0.4, 0.4, 0.41], True),
+        (RecipeSpec(), [0.5] * 50, False),
+        (TWO_STAGES, [0.5, 0.5, 0.5], False),  # the first stage hands over
+        (TWO_STAGES, [0.5, 0.5, 0.5, 0.6, 0.6], False),  # the second has a best error of its own
+        (TWO_STAGES, [0.5, 0.5, 0.5, 0.6, 0.6, 0.6], True),
+        (TWO_STAGES, [0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1], False),
+        (TWO_STAGES, [0.5, 0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1], True),  # it has its own epochs, and no more
+    ],
+)
+def test_a_run_ends_when_the_validation_error_gets_no_better(
+    recipe: RecipeSpec, errors: list[float], ends: bool
+) -> None:
+    done = [row | {"train_loss": 1.0, "valid_loss": 1.0, "train_error": 0.5} for row in rows(*errors)]
+    assert recipe_rules.finished(recipe, done) == ends
+    assert recipe_rules.ending(recipe, done) == ("completed", None)
+
+
+@pytest.mark.parametrize(("errors", "begins"), [([0.5, 0.5], None), ([0.5] * 4, 3), ([0.5, 0.4, 0.3, 0.2, 0.1], 5)])
+def test_the_second_stage_begins_when_the_first_gets_no_better(errors: list[float], begins: int | None) -> None:
+    assert recipe_rules.handed_over(TWO_STAGES, rows(*errors)) == begins
+    rate = recipe_rules.rate_at(TWO_STAGES, 0.01, rows(*errors))
+    assert rate == pytest.approx(0.01 if begins is None else 0.001)
+
+
 def test_drops_belong_to_steps() -> None:
     with pytest.raises(SpecError, match="recipe"):
         RunSpec().with_(recipe={"drops": (3,)})
     with pytest.raises(SpecError, match="learning_rat"):
         RunSpec().with_(recipe={"learning_rat": 0.1})
+    with pytest.raises(SpecError, match="not by both"):
+        RunSpec().with_(recipe={"stop_after": 3, "stop_at_train_error": 0.1})
 
 
 def test_ten_crops_average_the_softmax(small_data: None) -> None:

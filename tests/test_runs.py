@@ -22,6 +22,7 @@ import small
 import torch
 
 from alexnet import RunRecord, RunSpec, Store
+from alexnet.audit import checks
 from alexnet.errors import RecordError
 from alexnet.networks import models
 from alexnet.records.record import Epoch, epochs_to
@@ -386,6 +387,31 @@ def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, co
     assert again.model_dump_json() == record.model_dump_json()
     assert resumed(store, spec)[1] == []
     counts["bad inputs tried"] += 1
+
+
+STALE = {"learning_rate": 1e-9, "epochs": 9, "stop_after": 1}  # nothing is learned: no error gets better
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rates"),
+    [
+        (STALE, [1e-9, 1e-9]),
+        (STALE | {"second": {"after": 5, "learning_rate": 2e-9, "last_layer": False}}, [1e-9, 1e-9, 2e-9, 2e-9]),
+    ],
+    ids=["one stage", "two stages"],
+)
+def test_a_run_that_gets_no_better_ends_early_also_when_resumed(
+    recipe: dict, rates: list[float], small_data: None, tmp_path: Path
+) -> None:
+    spec, store = small.spec(recipe=recipe), Store(tmp_path / "stopped")
+    whole = execution.execute(spec, Store(tmp_path / "whole"))
+    assert [epoch.learning_rate for epoch in whole.history] == pytest.approx(rates)
+    assert (whole.final.outcome, whole.final.epochs) == ("completed", len(rates))
+    assert not list(checks.differences(whole, Store(tmp_path / "whole")))
+    stopped(store, spec, epoch=len(rates) - 1)
+    record, trained = resumed(store, spec)
+    assert trained == [len(rates)]
+    assert comparable(record) == comparable(whole)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,10 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
         with store.hold(spec.hash):
             record = store.get(spec)
             if record is None:
-                record = _recorded(trained(prepare(spec, precision=precision), store, report), store)
-                store.put(record)
+                run = prepare(spec, precision=precision)
+                done = trained(run, store, report)
+                found = evaluation.evaluate(run, done.learn.model, done.learn.dls.valid) if spec.test else None
+                record = recorded(done, found, store)
                 gc.collect()  # learner and callbacks refer to each other, and a process may make many runs
                 machine.return_freed_memory()
             store.remove_leftovers(spec.hash)
@@ -99,15 +101,14 @@ def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
     return total, squares**0.5
 
 
-def _recorded(done: Training, store: Store) -> RunRecord:
-    """The record of a training, evaluated; its predictions are put into the store."""
+def recorded(done: Training, found: evaluation.Evaluation | None, store: Store) -> RunRecord:
+    """The record of a training and of what was found of its network; both are put into the store."""
     run, learn, seconds = done.run, done.learn, done.seconds
     spec, rows = run.spec, learn.history.rows
-    found = evaluation.evaluate(run, learn.model, learn.dls.valid) if spec.test else None
     predictions = store.put_predictions(spec.hash, found.arrays) if found else None
     outcome, epochs_to_target = ending(spec.recipe, rows)
     environment = {"device": run.device.type, "precision": run.precision, "threads": torch.get_num_threads()}
-    return RunRecord(
+    record = RunRecord(
         hash=spec.hash,
         spec=spec,
         history=[Epoch(**row, seconds=s) for row, s in zip(rows, seconds, strict=True)],
@@ -130,6 +131,8 @@ def _recorded(done: Training, store: Store) -> RunRecord:
         weights_sha256=weights_sha256(learn.model),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    store.put(record)
+    return record
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -78,9 +78,10 @@ def describe(spec: RunSpec) -> str:
         learns.append(f"weight decay {recipe.weight_decay:g}")
     learns += [f"weight decay {decay:g} in {layer}" for layer, decay in recipe.layer_weight_decay]
     drops = f", the learning rate divided by 10 after {_and(recipe.drops)}" if recipe.drops else ""
+    early = f", or until the validation error gets no better for {recipe.stop_after}" if recipe.stop_after else ""
     return (
         f"{' '.join(parts)}. Images: {', '.join(seen)}. Initial weights: {INITS[net.init]}. Training: SGD, "
-        f"{', '.join(learns)}; {recipe.epochs} epochs{drops}."
+        f"{', '.join(learns)}; {recipe.epochs} epochs{early}{drops}."
     )
 
 

@@ -180,7 +180,6 @@ class Prepared:
 
     def loaders(self) -> Loaders:
         """Training and validation batches; training drops the last, incomplete batch."""
-        check_filled(len(self.split.train), self.spec.recipe.batch_size)  # before statistics or features take minutes
         images, preparation = self._seen("train")
         valid = Batches(images, preparation, bs=AT_ONCE, indices=self.split.valid)
         return Loaders(self._training(images, preparation), valid, device=self.device)
@@ -205,7 +204,6 @@ class Prepared:
 
     def beginning(self) -> Beginning:
         """What the run begins with: it depends neither on the device nor on the precision."""
-        check_filled(len(self.split.train), self.spec.recipe.batch_size)
         cpu = replace(self, device=torch.device("cpu"))
         images = images_of(self.split.dataset, "train", cpu.device)
         training = cpu._training(images, cpu.preparation)
@@ -214,6 +212,10 @@ class Prepared:
 
 
 def prepare(spec: RunSpec, device: torch.device | None = None, precision: str | None = None) -> Prepared:
-    """A run ready to be trained: on the GPU if there is one, in what the hardware is fast at, unless told otherwise."""
-    device, precision = device or machine.default_device(), precision or machine.default_precision()
-    return Prepared(spec, split_for(spec), device, precision)
+    """A run ready to be trained: on the GPU if there is one, in what the hardware is fast at, unless told otherwise.
+
+    Raises `SpecError` when its images do not fill a batch, before statistics or features take minutes.
+    """
+    split = split_for(spec)
+    check_filled(len(split.train), spec.recipe.batch_size)
+    return Prepared(spec, split, device or machine.default_device(), precision or machine.default_precision())
