@@ -185,5 +185,4 @@ def test_a_larger_validation_split_is_no_part_of_the_statistics(small_data: None
 def test_a_run_that_reads_the_first_test_images_predicts_what_one_that_reads_all_does(small_data: None) -> None:
     spec = small.spec(images={"test_size": 30})
     assert prepare(spec, CPU).test().indices.tolist() == list(range(30))
-    assert prepare(spec, CPU).test(10).indices.tolist() == list(range(10))
     assert prepare(spec, CPU).split.test_labels.tolist() == small.dataset().test_labels[:30].tolist()

@@ -80,22 +80,22 @@ def evaluate(run: Prepared, model: nn.Sequential, valid: Batches) -> Evaluation:
 
     `model` is what was trained, and `valid` the validation batches it was trained with.
     """
-    measured, test = run.spec.measured, run.test()
+    measured, test, training = run.spec.measured, run.test(), run.clean_training()
+    fresh = run.network() if measured != "errors" else None
     found, labels = log_probabilities(model, test)
     test_loss, test_error = loss_and_error(found, labels)
     classes = np.uint8 if run.spec.net.classes <= 256 else np.uint16
     arrays = {"predicted": found.argmax(1).numpy().astype(classes), "true_log_probability": _true(found, labels)}
     evaluation = Evaluation(test_error, test_loss, arrays)
     if measured not in ("errors", "kernels"):
-        clean = log_probabilities(model, run.clean_training())
+        clean = log_probabilities(model, training)
         evaluation.clean_train_loss, evaluation.clean_train_error = loss_and_error(*clean)
     if measured in SPLITS:
         for name, split in (("train", clean[0]), ("valid", log_probabilities(model, valid)[0])):
             arrays[f"{name}_predicted"] = split.argmax(1).numpy().astype(np.uint8)
         arrays |= _maps(model, test, MAPS)
-    if measured != "errors":
-        arrays["first_kernels"] = first_kernels(model)
-        arrays["untrained_kernels"] = first_kernels(run.network())
+    if fresh is not None:
+        arrays |= {"first_kernels": first_kernels(model), "untrained_kernels": first_kernels(fresh)}
     if measured == "features":
         ten, _ = log_probabilities(model, test, ten_crop=True)
         arrays |= {"ten_crop_predicted": ten.argmax(1).numpy().astype(np.uint8)}
@@ -103,7 +103,7 @@ def evaluate(run: Prepared, model: nn.Sequential, valid: Batches) -> Evaluation:
         ranked = found.argsort(1, descending=True)[:, :RANKS]
         arrays["ranked"] = ranked.numpy().astype(np.uint8)
         arrays["ranked_probability"] = found.gather(1, ranked)[:SHOWN].exp().numpy().astype(np.float16)
-        arrays |= neighbours(model, run.test(QUERIES), run.clean_training())
+        arrays |= neighbours(model, test.new(indices=test.indices[:QUERIES]), training)
         arrays |= _maps(model, test)
     if "first_kernels" in arrays:
         evaluation.learned = derived(run.spec, run.split, arrays)

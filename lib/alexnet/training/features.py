@@ -137,13 +137,12 @@ def of(
     precision = precision or machine.default_precision()
     key = Key(images_sha256, len(images), flip, found.sha256, precision, device.type)
     place = (folder or paths.data_folder()) / "features" / key.hash
-    cached = _read_undamaged(place, key)
-    if cached is not None:
+    if cached := _read(place, key):
         return cached
     try:
         place.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place / ".lock"):
-            return _read_undamaged(place, key) or _make(place, key, images, found, device)
+            return _read(place, key) or _make(place, key, images, found, device)
     except OSError as error:
         raise DataError(
             f"Features cannot be stored in {place}: {error.strerror or error}. Make room, or set ALEXNET_DATA to a "
@@ -151,8 +150,8 @@ def of(
         ) from error
 
 
-def read(place: Path, key: Key) -> Features | None:
-    """Features from disk, every byte verified; None where none were made, DataError where they are damaged."""
+def _read(place: Path, key: Key) -> Features | None:
+    """Features from disk, every byte verified; None where none were made, and where they are damaged, after a warning."""
     if not (place / MADE_FILE).exists():
         return None
     try:
@@ -160,29 +159,18 @@ def read(place: Path, key: Key) -> Features | None:
         values = np.load(place / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
         blocks = made["blocks"]
         fits = made["key"] == json.loads(json.dumps(asdict(key))) and values.dtype == np.float16
-        whole = fits and values.ndim == 2 and len(values) == key.images and blocks == list(_hashes(values))
+        if fits and values.ndim == 2 and len(values) == key.images and blocks == list(_hashes(values)):
+            return Features(values.view(np.ndarray), hashlib.sha256("".join(blocks).encode()).hexdigest())
+        reason = "are not those that were stored: the files are damaged or altered"
     except Exception as error:  # a damaged file makes json and numpy raise errors of many kinds
-        raise DataError(f"The features in {place} cannot be read: {error}.") from error
-    if not whole:
-        raise DataError(f"The features in {place} are not those that were stored: the files are damaged or altered.")
-    return Features(values.view(np.ndarray), _digest(blocks))
-
-
-def _read_undamaged(place: Path, key: Key) -> Features | None:
-    try:
-        return read(place, key)
-    except DataError as error:
-        log.warning("%s They are computed again.", error)
-        return None
+        reason = f"cannot be read: {error}"
+    log.warning("The features in %s %s. They are computed again.", place, reason)
+    return None
 
 
 def _hashes(values: np.ndarray) -> Iterator[str]:
     for start in range(0, len(values), BLOCK):
         yield hashlib.sha256(np.ascontiguousarray(values[start : start + BLOCK]).data).hexdigest()
-
-
-def _digest(blocks: list[str]) -> str:
-    return hashlib.sha256("".join(blocks).encode()).hexdigest()
 
 
 def _make(place: Path, key: Key, images: np.ndarray, found: Weights, device: torch.device) -> Features:
@@ -215,7 +203,7 @@ def _make(place: Path, key: Key, images: np.ndarray, found: Weights, device: tor
     (place / PARTIAL_FILE).replace(place / ARRAY_FILE)
     write_atomically(place / MADE_FILE, json.dumps({"key": asdict(key), "blocks": blocks}, indent=1).encode())
     (place / JOURNAL_FILE).unlink()
-    stored = read(place, key)
+    stored = _read(place, key)
     if stored is None:
         raise DataError(f"{place} was removed while features were being stored; start again.")
     return stored

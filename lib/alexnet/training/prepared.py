@@ -189,11 +189,10 @@ class Prepared:
         size, seed = self.spec.recipe.batch_size, self.spec.seed
         return Batches(images, preparation, size, self.split.train, shuffle=True, drop_last=True, seed=seed)
 
-    def test(self, most: int | None = None) -> Batches:
-        """The test images (or the first so many), in their own order, centre crops."""
+    def test(self) -> Batches:
+        """The test images in their own order, centre crops."""
         images, preparation = self._seen("test")
-        places = torch.arange(len(images))[: self.split.test_size][:most]
-        return Batches(images, preparation, bs=AT_ONCE, indices=places)
+        return Batches(images, preparation, bs=AT_ONCE, indices=torch.arange(len(images))[: self.split.test_size])
 
     def clean_training(self, most: int | None = None) -> Batches:
         """The training images in the order of their places, centre crops without augmentation; or a stratified part."""
