@@ -12,6 +12,7 @@ from ..data.compat import import_torchvision
 from ..errors import DataError
 from ..records.files import Part
 from ..records.specs import ImageSpec
+from ..training.evaluation import mean_log_softmax
 from . import processes
 from .images import FolderBatches
 
@@ -29,12 +30,11 @@ class CropErrors(Part):
 def evaluate(model: nn.Module, batches: FolderBatches) -> list[CropErrors]:
     """Errors with the centre crop and with ten crops, in float32, over the shares of all processes."""
     model.eval()
-    prepare = batches.preparation
     counted, wrong = torch.zeros(1), torch.zeros(2, 2)  # crops by top-1 and top-5
     with torch.no_grad():
         for _, pixels, labels in batches.raw():
-            for row, views in enumerate(([prepare.centre(len(labels))], prepare.ten_crops(len(labels)))):
-                scores = torch.stack([model(prepare(pixels, view)).log_softmax(1) for view in views]).logsumexp(0)
+            for row in (0, 1):
+                scores = mean_log_softmax(model, batches.preparation, pixels, ten_crop=bool(row))
                 right = (scores.topk(min(5, scores.shape[1])).indices == labels[:, None]).cpu()
                 wrong[row, 0] += (~right[:, 0]).sum()
                 wrong[row, 1] += (~right.any(1)).sum()

@@ -9,7 +9,6 @@ from fastai.callback.progress import ProgressCallback
 from fastai.data.core import DataLoaders
 from fastai.distributed import DistributedTrainer
 from fastai.learner import Recorder
-from fastai.losses import CrossEntropyLossFlat
 from fastcore.basics import noop
 from torch import nn
 
@@ -20,8 +19,7 @@ from ..runs import resuming
 from ..runs.resuming import Keeper
 from ..training.batches import WEIGHTS_STREAM, seed_of
 from ..training.callbacks import Ending, EpochSeeds, History, Precision, Schedule
-from ..training.learners import CoupledLearner
-from ..training.recipe import optimiser, weights_and_biases
+from ..training.learners import coupled
 from . import processes
 from .images import FolderBatches
 
@@ -77,48 +75,13 @@ class SharedKeeper(Keeper):
         failure = None
         if processes.first():
             failure = super().write()
-            print(epoch_line(self.history.rows[-1], self.seconds[-1]), flush=True)
+            row = self.history.rows[-1]
+            print(
+                f"epoch {row['epoch']}: learning rate {row['learning_rate']:g}, training error "
+                f"{row['train_error']:.1%}, validation error {row['valid_error']:.1%}, {self.seconds[-1]:.0f} s",
+                flush=True,
+            )
         return processes.of_the_first(failure)
-
-
-def epoch_line(row: dict, seconds: float) -> str:
-    """An epoch in one line."""
-    return (
-        f"epoch {row['epoch']}: learning rate {row['learning_rate']:g}, training error {row['train_error']:.1%}, "
-        f"validation error {row['valid_error']:.1%}, {seconds:.0f} s"
-    )
-
-
-def learner(
-    spec: ImagenetSpec,
-    train: FolderBatches,
-    valid: FolderBatches,
-    precision: str,
-    history: list[dict],  # rows of the epochs already done
-) -> CoupledLearner:
-    """A fastai Learner whose processes share each batch. Dropout differs between them, the initial weights do not."""
-    device, recipe = processes.device(), spec.recipe
-    model = models.build(spec.net, train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
-    own_seed = spec.seed if processes.first() else seed_of(spec.seed, processes.rank())
-    callbacks = [EpochSeeds(own_seed), Precision(precision), SharedHistory(history), Ending(recipe), Schedule(recipe)]
-    if processes.number() > 1:
-        callbacks.append(Distributed(sync_bn=False, cpu=device.type == "cpu"))
-    learn = CoupledLearner(
-        DataLoaders(train, valid, device=device),
-        model,
-        loss_func=CrossEntropyLossFlat(),
-        opt_func=optimiser(recipe),
-        splitter=weights_and_biases,
-        lr=recipe.learning_rate,
-        wd=recipe.weight_decay,
-        wd_bn_bias=True,
-        cbs=callbacks,
-    )
-    learn.recipe = recipe
-    # fastai's own bookkeeping gathers over the processes batch by batch, and they need not have as many batches.
-    learn.remove_cbs([ProgressCallback, Recorder])
-    learn.logger = noop
-    return learn
 
 
 def fit(
@@ -131,11 +94,22 @@ def fit(
 ) -> tuple[nn.Module, list[dict], list[float]]:
     """Train until the recipe ends it, from the checkpoint if there is one: the model, the history, seconds an epoch.
 
-    Raises `RecordError` when the checkpoint cannot be written.
+    The processes share each batch. Raises `RecordError` when the checkpoint cannot be written.
     """
     kept = resuming.read(checkpoint, lambda state: processes.first() and state["identity"] == identity)
     state = processes.of_the_first(kept)
-    learn = learner(spec, train, valid, precision, state["rows"])
+    device, recipe = processes.device(), spec.recipe
+    model = models.build(spec.net, train.preparation.side, seed_of(WEIGHTS_STREAM, spec.seed)).to(device)
+    # Dropout differs between the processes, the initial weights do not.
+    own_seed = spec.seed if processes.first() else seed_of(spec.seed, processes.rank())
+    callbacks = [EpochSeeds(own_seed), Precision(precision), SharedHistory(state["rows"])]
+    callbacks += [Ending(recipe), Schedule(recipe)]
+    if processes.number() > 1:
+        callbacks.append(Distributed(sync_bn=False, cpu=device.type == "cpu"))
+    learn = coupled(recipe, DataLoaders(train, valid, device=device), model, callbacks)
+    # fastai's own bookkeeping gathers over the processes batch by batch, and they need not have as many batches.
+    learn.remove_cbs([ProgressCallback, Recorder])
+    learn.logger = noop
     keeper = SharedKeeper(checkpoint, {"identity": identity}, state["seconds"])
     resuming.go_on(learn, state, keeper)
     return learn.model, learn.history.rows, keeper.seconds

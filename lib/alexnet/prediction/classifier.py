@@ -16,6 +16,7 @@ from ..data import photograph
 from ..data.photograph import Photograph, Source
 from ..errors import DataError, RecordError, SpecError
 from ..records.files import write_atomically
+from ..training.evaluation import mean_log_softmax
 from . import checkpoints
 from .checkpoints import Checkpoint
 
@@ -131,11 +132,9 @@ class Classifier:
                 f"This network takes uint8 images [N, {side}, {side}, {channels}], not {images.dtype} "
                 f"{list(images.shape)}; `predict` takes any image."
             )
-        prepare = self.checkpoint.preparation
         pixels = torch.from_numpy(np.repeat(images, 3 // channels, axis=-1))
-        views = prepare.ten_crops(len(images)) if ten_crops else [prepare.centre(len(images))]
         with torch.inference_mode():
-            return torch.stack([self.checkpoint.model(prepare(pixels, v)).softmax(1) for v in views]).mean(0)
+            return mean_log_softmax(self.checkpoint.model, self.checkpoint.preparation, pixels, ten_crops).exp()
 
 
 @functools.lru_cache(maxsize=2)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..records.record import Learned
 from ..records.specs import SPLITS, RunSpec
 from .batches import Batches
+from .preparation import Preparation
 from .prepared import Prepared, Split
 
 QUERIES = 1000  # test images whose neighbours are looked for: the first ones
@@ -33,26 +34,30 @@ def loss_and_error(found: Tensor, labels: Tensor) -> tuple[float, float]:
     return -true.double().mean().item(), (found.argmax(1) != labels).double().mean().item()
 
 
+def mean_log_softmax(model: nn.Module, prepare: Preparation, pixels: Tensor, ten_crop: bool = False) -> Tensor:
+    """Log softmax float32 [B, classes] of uint8 images [B, H, W, C]; with `ten_crop`, the log of the mean softmax over
+    ten crops (section 4.1)."""
+    views = prepare.ten_crops(len(pixels)) if ten_crop else [prepare.centre(len(pixels))]
+    scores = torch.stack([model(prepare(pixels, view)).float().log_softmax(1) for view in views])
+    return scores.logsumexp(0) - math.log(len(views))
+
+
 def log_probabilities(
     model: nn.Module, batches: Batches, precision: str = "float32", ten_crop: bool = False, dropout: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Log softmax [N, classes] in float32 and labels [N], on the CPU, dropout off unless asked for.
-
-    With `ten_crop`, the log of the mean softmax over ten crops (section 4.1).
-    """
+    """What `mean_log_softmax` gives for all images [N, classes], and labels [N], on the CPU; dropout off unless asked
+    for."""
     model.eval()
     if dropout:
         for layer in model.modules():
             layer.train(isinstance(layer, nn.Dropout))
-    device, prepare = batches.device, batches.preparation
+    device = batches.device
     found, labels = [], []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for chosen in batches.indices.split(batches.bs):
             chosen = chosen.to(device)
             pixels = batches.dataset.pixels[chosen]
-            views = prepare.ten_crops(len(chosen)) if ten_crop else [prepare.centre(len(chosen))]
-            scores = torch.stack([model(prepare(pixels, view)).float().log_softmax(1) for view in views])
-            found.append(scores.logsumexp(0) - math.log(len(views)))
+            found.append(mean_log_softmax(model, batches.preparation, pixels, ten_crop))
             labels.append(batches.dataset.labels[chosen])
     return torch.cat(found).cpu(), torch.cat(labels).cpu()
 

@@ -12,12 +12,13 @@ from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import ReduceLROnPlateau
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import error_rate
 from fastai.optimizer import OptimWrapper
 from fastcore.basics import noop
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.compat import declare_operators
 from ..errors import SpecError
@@ -220,20 +221,29 @@ def learner_of(
     thawing = transfer is not None and not transfer.frozen
     if transfer is not None and thawing:
         callbacks.append(Unfreezing(transfer))
-    learn = CoupledLearner(
-        dls,
-        model,
-        loss_func=CrossEntropy(),
-        opt_func=recipes.optimiser(recipe, OptimWrapper if thawing else recipes.WeightsAndBiases),
-        splitter=recipes.layer_groups if thawing else partial(recipes.weights_and_biases, recipe=recipe),
-        metrics=error_rate,
-        lr=recipe.learning_rate,
-        wd=recipe.weight_decay,
-        wd_bn_bias=True,
-        cbs=callbacks,
-    )
-    learn.recipe, learn.transfer = recipe, transfer
+    options = {"splitter": recipes.layer_groups, "opt_func": recipes.optimiser(recipe, OptimWrapper)} if thawing else {}
+    learn = coupled(recipe, dls, model, callbacks, metrics=error_rate, **options)
+    learn.transfer = transfer
     if not progress:
         learn.remove_cb(ProgressCallback)
         learn.logger = noop
+    return learn
+
+
+def coupled(
+    recipe: RecipeSpec,
+    dls: DataLoaders,
+    model: nn.Module,
+    callbacks: list[Callback],
+    **options: Any,  # of fastai's Learner, in the place of those that follow from the recipe
+) -> CoupledLearner:
+    """A learner that trains a model by a recipe, with weights and biases in groups of their own."""
+    by_recipe = {
+        "opt_func": recipes.optimiser(recipe),
+        "splitter": partial(recipes.weights_and_biases, recipe=recipe),
+        "lr": recipe.learning_rate,
+        "wd": recipe.weight_decay,
+    }
+    learn = CoupledLearner(dls, model, CrossEntropy(), wd_bn_bias=True, cbs=callbacks, **by_recipe | options)
+    learn.recipe = recipe
     return learn
