@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 import pandas
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from ..statistics.verdicts import LABELS
 
@@ -33,10 +34,14 @@ def say(text: str) -> None:
     display(Markdown(text))
 
 
+def _with_index(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The frame with a named index as its first column."""
+    return frame.reset_index() if frame.index.name or frame.index.nlevels > 1 else frame
+
+
 def formatted(frame: pandas.DataFrame, formats: Mapping[str, str]) -> pandas.DataFrame:
     """The frame with every value as the text that is shown; a named index becomes a column."""
-    if frame.index.name or frame.index.nlevels > 1:
-        frame = frame.reset_index()
+    frame = _with_index(frame)
     columns = {str(name): [_text(value, formats.get(str(name), "")) for value in frame[name]] for name in frame}
     return pandas.DataFrame(columns, dtype=object)
 
@@ -48,9 +53,7 @@ def _text(value: Any, specification: str) -> str:
         return format(value, specification)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plain(cells: pandas.DataFrame, caption: str) -> str:
@@ -61,29 +64,21 @@ def plain(cells: pandas.DataFrame, caption: str) -> str:
 
 def html(cells: pandas.DataFrame, frame: pandas.DataFrame, caption: str) -> str:
     """The table as HTML: a caption, column headers, and row headers in the first column."""
-    if frame.index.name or frame.index.nlevels > 1:
-        frame = frame.reset_index()
-    numeric = {str(name) for name in frame if pandas.api.types.is_numeric_dtype(frame[name].dtype)}
-    numeric -= {str(name) for name in frame if pandas.api.types.is_bool_dtype(frame[name].dtype)}
-
-    long = {str(name) for name in cells if str(name) not in numeric and (cells[name].str.len() > SENTENCE).any()}
-
-    def opening(tag: str, name: str, more: str = "") -> str:
-        kind = "number" if name in numeric else "long" if name in long else ""
-        return f'<{tag}{more} class="{kind}">' if kind else f"<{tag}{more}>"
-
-    head = "".join(opening("th", name, ' scope="col"') + escape(name) + "</th>" for name in map(str, cells))
+    kinds = {}
+    for name, values in _with_index(frame).items():
+        numeric = is_numeric_dtype(values.dtype) and not is_bool_dtype(values.dtype)
+        long = (cells[str(name)].str.len() > SENTENCE).any()
+        kinds[str(name)] = ' class="number"' if numeric else ' class="long"' if long else ""
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in kinds.items())
+    first = next(iter(kinds), "")
     rows = []
     for _, row in cells.iterrows():
-        first = True
         parts = []
-        for name, value in row.items():
-            name = str(name)
+        for (name, kind), value in zip(kinds.items(), row, strict=True):
             content = verdict_chip(value) if name.lower() == "verdict" else whole(value)
-            tag, more = ("th", ' scope="row"') if first and name not in numeric else ("td", "")
-            parts.append(opening(tag, name, more) + content + f"</{tag}>")
-            first = False
-        rows.append("<tr>" + "".join(parts) + "</tr>")
+            heads = name == first and "number" not in kind
+            parts.append(f'<th scope="row"{kind}>{content}</th>' if heads else f"<td{kind}>{content}</td>")
+        rows.append(f"<tr>{''.join(parts)}</tr>")
     title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
     body = "\n".join(rows)
     return f'<table class="data">\n{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'

@@ -54,13 +54,10 @@ class NotebookError(ReportError):
 
 def sources(folder: Path = paths.NOTEBOOKS, only: Sequence[str] | None = None) -> list[Path]:
     """The notebook sources `NN_name.py` in reading order; `only` names some of them (with or without a suffix)."""
-    found = sorted(path for path in folder.glob("[0-9][0-9]_*.py"))
-    if not found:
+    by_name = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
+    if not by_name:
         raise ReportError(f"No notebook NN_name.py in {folder}; run this from a clone of the repository.")
-    if only is None:
-        return found
-    by_name = {path.stem: path for path in found}
-    wanted = [Path(name).stem for name in only]
+    wanted = by_name if only is None else [Path(name).stem for name in only]
     unknown = [name for name in wanted if name not in by_name]
     if unknown:
         raise ReportError(f"No notebook named {', '.join(unknown)}; there are {', '.join(by_name)}.")
@@ -70,6 +67,11 @@ def sources(folder: Path = paths.NOTEBOOKS, only: Sequence[str] | None = None) -
 def pair_of(source: Path) -> Path:
     """The executed notebook that belongs to a source."""
     return source.with_suffix(".ipynb")
+
+
+def code_of(notebook: NotebookNode) -> list[NotebookNode]:
+    """The code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def read_source(source: Path) -> NotebookNode:
@@ -86,7 +88,7 @@ def read_source(source: Path) -> NotebookNode:
         raise ReportError(f"{source.name} cannot be read as a notebook: {error}") from error
     if text.startswith("\ufeff"):
         raise ReportError(f"{source.name} begins with a byte-order mark; save it as UTF-8 without one.")
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = code_of(notebook)
     if not code or "parameters" not in code[0].metadata.get("tags", []):
         raise ReportError(f'{source.name}: tag the first code cell as parameters (`# %% tags=["parameters"]`).')
     return with_stable_ids(notebook, read_pair(source))
@@ -184,33 +186,33 @@ def execute(source: Path, parameters: Mapping[str, Any] | None = None, limit: fl
                 dict(parameters or {}),
                 kernel_name="python3",
                 progress_bar=False,
+                coalesce_streams=True,  # where the kernel cuts them depends on the clock
                 start_timeout=120,
                 timeout_func=lambda cell: max(0.1, started + limit - time.monotonic()),  # what is left for a cell
                 resources={"metadata": {"path": str(source.parent)}},
             )
-        except PapermillExecutionError as error:
-            raise _failure(source, result, f"{error.ename}: {error.evalue}") from error
-        except CellTimeoutError as error:
-            advice = f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS."
-            raise _failure(source, result, advice) from error
-        except DeadKernelError as error:
-            advice = "the kernel died (often: out of memory); close other programs and try again."
-            raise _failure(source, result, advice) from error
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+            if isinstance(error, CellTimeoutError):
+                problem = f"stopped at its time limit of {limit:g} s; raise it with --limit SECONDS."
+            elif isinstance(error, DeadKernelError):
+                problem = "the kernel died (often: out of memory); close other programs and try again."
+            else:
+                problem = f"{error.ename}: {error.evalue}"
+            raise NotebookError(f"{source.name}{_last_cell(result)}: {problem}") from error
     return Executed(source, clean(executed, notebook), time.monotonic() - started)
 
 
-def _failure(source: Path, result: Path, problem: str) -> NotebookError:
-    """The error that names the last cell that was started, as in `01_data.py, code cell 3 (first line of it): problem`.
+def _last_cell(result: Path) -> str:
+    """The last cell that was started, as in ", code cell 3 (first line of it)".
 
     Its status would not do: after a dead kernel papermill marks every cell as completed.
     """
-    cells = [cell for cell in nbformat.read(result, as_version=4).cells if cell.cell_type == "code"]
-    started = [n for n, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
-    where = ""
-    if started:
-        lines = [line.strip() for line in cells[started[-1]].source.splitlines() if line.strip()]
-        where = f", code cell {started[-1] + 1} ({lines[0][:60] if lines else 'empty'})"
-    return NotebookError(f"{source.name}{where}: {problem}")
+    code = code_of(nbformat.read(result, as_version=4))
+    started = [n for n, cell in enumerate(code) if cell.metadata.get("papermill", {}).get("start_time")]
+    if not started:
+        return ""
+    lines = code[started[-1]].source.strip().splitlines() or ["empty"]
+    return f", code cell {started[-1] + 1} ({lines[0].strip()[:60]})"
 
 
 def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:
@@ -218,35 +220,17 @@ def clean(executed: NotebookNode, source: NotebookNode) -> NotebookNode:
 
     Beside them stands what JupyterLab writes when it saves a pair, so that saving an unedited one changes neither file.
     """
-    cells = []
+    ids = {cell.id for cell in source.cells}
     for cell in executed.cells:
         tags = [tag for tag in cell.metadata.get("tags", []) if not tag.startswith("papermill")]
         blank_lines = {name: value for name, value in cell.metadata.items() if name == "lines_to_next_cell"}
         cell.metadata = NotebookNode(blank_lines | ({"tags": tags} if tags else {}))
-        if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
-        cells.append(cell)
+        if cell.get("id") not in ids:  # only the cell of injected parameters is new here
+            cell["id"] = _id_from_text(cell, ids)
     formats = source.metadata.get("jupytext", {}).get("formats", "ipynb,py:percent")
     jupytext = {"formats": formats, "notebook_metadata_filter": UNWRITTEN}
     metadata = {"jupytext": jupytext, "kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE)}
-    taken: set[str] = set()
-    ids = {cell.id for cell in source.cells}
-    for cell in cells:  # only the cell of injected parameters is new here
-        if cell.get("id") not in ids:
-            cell["id"] = _id_from_text(cell, taken | ids)
-        taken.add(cell.id)
-    return nbformat.from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-
-
-def merge_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Join neighbouring pieces of one stream: where the kernel cut them depends on the clock."""
-    merged: list[NotebookNode] = []
-    for output in outputs:
-        if output.output_type == "stream" and merged and merged[-1].get("name") == output.name:
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged
+    return nbformat.from_dict({"cells": executed.cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
 def execute_all(
@@ -265,7 +249,7 @@ def execute_all(
         check_parameters(source, read_source(source), parameters or {})
     workers = workers or min(2, machine.cores())
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(execute, source, parameters, limit): source for source in chosen}
+        futures = [pool.submit(execute, source, parameters, limit) for source in chosen]
         try:
             for future in concurrent.futures.as_completed(futures):
                 done(future.result())
@@ -274,8 +258,7 @@ def execute_all(
                 warm_kernels.stop()
             pool.shutdown(cancel_futures=True)
             raise
-    by_source = {source: future.result() for future, source in futures.items()}
-    return [by_source[source] for source in chosen]
+    return [future.result() for future in futures]
 
 
 def write_pair(executed: Executed) -> bool:
@@ -323,10 +306,9 @@ def out_of_step(source: Path, executed: NotebookNode) -> list[str]:
 
 def never_executed(executed: NotebookNode) -> list[str]:
     """Code cells without an execution count, or counted out of order: nbval would pass over them unseen."""
-    code = [cell for cell in executed.cells if cell.cell_type == "code"]
     return [
         f"code cell {number} was not executed from top to bottom (count {cell.execution_count})"
-        for number, cell in enumerate(code, start=1)
+        for number, cell in enumerate(code_of(executed), start=1)
         if cell.execution_count != number
     ]
 
@@ -334,20 +316,19 @@ def never_executed(executed: NotebookNode) -> list[str]:
 def unclean_outputs(executed: NotebookNode) -> list[str]:
     """Outputs that a reader should not see or that the next execution would not repeat."""
     found = []
-    code = [cell for cell in executed.cells if cell.cell_type == "code"]
-    for number, cell in enumerate(code, start=1):
-        markers = [marker for marker in NBVAL_MARKERS if marker in cell.source]
-        found += [f"code cell {number} hides its output from nbval ({marker})" for marker in markers]
+    for number, cell in enumerate(code_of(executed), start=1):
+        said = [f"hides its output from nbval ({marker})" for marker in NBVAL_MARKERS if marker in cell.source]
         for output in cell.outputs:
             if output.output_type == "error":
-                found.append(f"code cell {number} ended in an error ({output.ename})")
+                said.append(f"ended in an error ({output.ename})")
             if output.output_type == "stream" and output.name == "stderr":
-                found.append(f"code cell {number} writes to stderr ({output.text.strip()[:60]})")
+                said.append(f"writes to stderr ({output.text.strip()[:60]})")
             if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
-                found.append(f"code cell {number} draws a figure without alt text; use figures.show(figure, alt)")
+                said.append("draws a figure without alt text; use figures.show(figure, alt)")
             for name, pattern in MACHINE_TRACES.items():
                 if match := pattern.search(prose.output_text(output)):
-                    found.append(f"code cell {number} prints {name} ({match.group()[:60]})")
+                    said.append(f"prints {name} ({match.group()[:60]})")
+        found += [f"code cell {number} {words}" for words in said]
     return found
 
 
@@ -363,16 +344,15 @@ def run(arguments: Namespace) -> int:
             raise NotebookError("; ".join(found))
         print(f"Checked {len(chosen)} notebooks: in step, executed, clean, every number accounted for.")
         return 0
-    changed = 0
+    written = []
 
     def done(executed: Executed) -> None:
-        nonlocal changed
-        wrote = write_pair(executed)
-        changed += wrote
-        print(f"{executed.source.stem}: executed in {executed.seconds:.0f} s, {'written' if wrote else 'unchanged'}")
+        written.append(write_pair(executed))
+        ending = "written" if written[-1] else "unchanged"
+        print(f"{executed.source.stem}: executed in {executed.seconds:.0f} s, {ending}")
 
     started = time.monotonic()
     execute_all(chosen, limit=arguments.limit, workers=arguments.workers, done=done)
     took = time.monotonic() - started
-    print(f"Notebooks: {len(chosen)} executed in {took:.0f} s, {changed} changed, in {chosen[0].parent}")
+    print(f"Notebooks: {len(chosen)} executed in {took:.0f} s, {sum(written)} changed, in {chosen[0].parent}")
     return 0

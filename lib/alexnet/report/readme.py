@@ -1,5 +1,6 @@
 """The verdicts in README.md: written between two marks from the committed records, never by hand."""
 
+import contextlib
 import io
 import re
 from argparse import Namespace
@@ -22,6 +23,7 @@ from ..records.store import Store
 from ..statistics import board
 from ..statistics.board import Row
 from . import answers
+from .facts import once
 
 BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
 PROFILE = "cpu"  # the profile whose records are committed
@@ -49,65 +51,46 @@ def committed() -> Content:
 def block(content: Content) -> tuple[str, bytes | None]:
     """The Markdown between the marks, and the forest plot as SVG (None when there is no effect to draw)."""
     primary = [row for row in content.rows if row.question.primary]  # what decides; the report has the other conditions
-    records = {record.hash: record for _, record in content.transfer if record is not None}
-    parts = [" ".join(answers.sentences(content.rows, records.values()))] if primary else []
-    picture = None
-    try:
+    parts, picture = [], None
+    if primary:
+        parts.append(" ".join(answers.sentences(content.rows, once(content.transfer))))
+    with contextlib.suppress(NothingToDraw):
         picture, alt, digest = _forest(primary)
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
-    except NothingToDraw:
-        pass
-    parts += [_table(primary)] * bool(primary)
+    if primary:
+        parts.append(_table(primary))
     parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
-    accuracies = transfer_results.lines(content.transfer)
-    if accuracies:
+    if accuracies := transfer_results.lines(content.transfer):
         parts.append("Layers trained on ImageNet, used on CIFAR-10: test accuracy by number of labelled images.")
-        parts.append(_markdown(accuracies[0], accuracies[1:]))
+        parts.append(_markdown(*accuracies))
     return "\n\n".join(parts), picture
 
 
 def _table(rows: Sequence[Row]) -> str:
     """A line a claim, and below it what the marks beside the verdicts mean."""
-    table, corrected = board.verdict_board(rows), answers.corrections(rows)
-    cells = [
-        [
-            row.question.title,
-            row.question.section,
-            board.paper(row.question),
-            _with_unit(ours, unit),
-            f"**{answers.label(row)}**{corrected.get(row.link, ('', ''))[0]}",
-        ]
-        for row, ours, unit in zip(rows, table["ours"], table["unit"], strict=True)
-    ]
-    below = [
-        f"{mark} does not stand after {words}."
-        for mark, words in (("†", "the correction of Benjamini and Hochberg"), ("‡", "Holm's correction"))
-        if any(mark == found for found, _ in corrected.values())
-    ]
-    return "\n\n".join(
-        [_markdown(["claim", "section", "the paper", "ours, with 95% interval", "verdict"], cells), *below]
-    )
+    marks = {link: mark for link, (mark, _) in answers.corrections(rows).items()}
+    lines = [["claim", "section", "the paper", "ours, with 95% interval", "verdict"]]
+    for row in rows:
+        verdict, question = f"**{answers.label(row)}**{marks.get(row.link, '')}", row.question
+        lines.append([question.title, question.section, board.paper(question), board.with_unit(row), verdict])
+    corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Holm's correction"}
+    below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]
+    return "\n\n".join([_markdown(*lines), *below])
 
 
 def _reimplementations(others: Found) -> str:
     titles = {row.id: row.title for row in published().row}
-    table = published_results.overview(others).fillna("–")
-    cells = [
+    shown = ["row", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
+    table = published_results.overview(others).fillna("–")[shown]
+    lines = [
         [titles[row], f"{figure} ({where})", ours, best, run, f"**{verdict}**"]
-        for row, figure, where, ours, best, run, verdict in table[
-            ["row", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
-        ].itertuples(index=False)
+        for row, figure, where, ours, best, run, verdict in table.itertuples(index=False)
     ]
-    return _markdown(["reimplementation", "published", "ours, on the test set", "best recipe", "run", "verdict"], cells)
+    head = ["reimplementation", "published", "ours, on the test set", "best recipe", "run", "verdict"]
+    return _markdown(head, *lines)
 
 
-def _with_unit(ours: str, unit: str) -> str:
-    """A result with its unit before the number of seeds."""
-    result, comma, seeds = ours.partition(", n = ")
-    return ours if unit == "–" else f"{result} {unit}{comma}{seeds}"
-
-
-def _markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def _markdown(head: Sequence[str], *cells: Sequence[str]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (head, ["---"] * len(head), *cells))
 
