@@ -147,25 +147,6 @@ def _size(file: str) -> int:
     return state.st_size
 
 
-def listings(folder: Path, training: bool = True) -> tuple[Photographs | None, Photographs]:
-    """The training images (None where they are not asked for) and the validation images.
-
-    Raises `DataError` when the classes of the two differ.
-    """
-    valid = listing(folder, "val")
-    if not training:
-        return None, valid
-    train = listing(folder, "train")
-    if train.classes != valid.classes:
-        odd = min(set(train.classes) ^ set(valid.classes))
-        where, other = ("train", "val") if odd in train.classes else ("val", "train")
-        raise DataError(
-            f"{folder}: the class {odd!r} is in {where} and not in {other} ({len(train.classes)} and "
-            f"{len(valid.classes)} classes). Both parts need the same classes."
-        )
-    return train, valid
-
-
 def decode(file: str) -> np.ndarray:
     """The central patch uint8 [256, 256, 3] of an image whose shorter side is brought to 256 pixels (section 2).
 

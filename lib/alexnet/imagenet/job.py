@@ -30,7 +30,7 @@ from ..training.recipe import diverged
 from . import images as imagenet_images
 from . import processes, training
 from .evaluation import TORCHVISION_IMAGES, CropErrors, evaluate, torchvision_net
-from .images import SIDE, FolderBatches, Photographs
+from .images import SIDE, FolderBatches, Photographs, listing
 from .training import PAPER_RECIPE, ImagenetSpec
 
 MOST_WORKERS = 16  # processes that decode images for one that trains, unless the user says otherwise
@@ -167,18 +167,28 @@ def _write(result: ImagenetResult, path: Path) -> None:
 
 
 def check(arguments: Namespace, count: int) -> tuple[Photographs | None, Photographs]:
-    """The images, if everything that can be known before any work is in order. Raises `DataError`, `SpecError`."""
-    train, valid = imagenet_images.listings(arguments.folder, training=arguments.weights is None)
+    """The training images (None where weights are evaluated) and the validation images, if everything that can be
+    known before any work is in order. Raises `DataError`, `SpecError`."""
+    folder, size = arguments.folder, arguments.batch_size
+    valid = listing(folder, "val")
+    train = listing(folder, "train") if arguments.weights is None else None
+    if train is not None and train.classes != valid.classes:
+        odd = min(set(train.classes) ^ set(valid.classes))
+        where, other = ("train", "val") if odd in train.classes else ("val", "train")
+        raise DataError(
+            f"{folder}: the class {odd!r} is in {where} and not in {other} ({len(train.classes)} and "
+            f"{len(valid.classes)} classes). Both parts need the same classes."
+        )
     if len(valid.files) < count:
-        raise SpecError(f"{count} processes cannot share the {len(valid.files)} images in {valid.folder}; use fewer.")
-    if train is not None:
-        if arguments.batch_size % count:
-            raise SpecError(f"A batch of {arguments.batch_size} images cannot be shared equally by {count} processes.")
-        if len(train.files) < arguments.batch_size:
-            raise DataError(
-                f"{train.folder} holds {len(train.files)} images, fewer than a batch of {arguments.batch_size}; "
-                "give more images or a smaller --batch-size."
-            )
+        few = f"{count} processes cannot share the {len(valid.files)} images in {valid.folder}"
+        raise SpecError(f"{few}; use fewer.")
+    if train is not None and size % count:
+        raise SpecError(f"A batch of {size} images cannot be shared equally by {count} processes.")
+    if train is not None and len(train.files) < size:
+        raise DataError(
+            f"{train.folder} holds {len(train.files)} images, fewer than a batch of {size}; "
+            "give more images or a smaller --batch-size."
+        )
     return train, valid
 
 

@@ -34,9 +34,8 @@ def join() -> None:
     try:
         PartialState(cpu=not torch.cuda.is_available())  # without `cpu` accelerate takes processors for single ones
     except (RuntimeError, ValueError, OSError) as error:
-        raise SpecError(
-            f"The processes of this training do not meet ({error}); check how they were launched."
-        ) from error
+        reason = f"The processes of this training do not meet ({error}); check how they were launched."
+        raise SpecError(reason) from error
     if number() != int(os.environ["WORLD_SIZE"]):
         raise SpecError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {number()} processes have met.")
 
@@ -88,9 +87,7 @@ def fail_together(error: AlexnetError | None) -> None:
 
     Raises the error where it was met; the others end with the exit code of bad input and say nothing.
     """
-    met = error is not None
-    if number() > 1:
-        met = bool(total(torch.tensor([float(met)])).item())
+    met = total(torch.tensor([float(error is not None)])).item()
     if error is not None:
         raise error
     if met:
