@@ -60,12 +60,18 @@ def bad_input(counts: Counter) -> None:
 
 
 @pytest.fixture
-def small_data() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """So that sums have one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_data(one_thread: None) -> Iterator[None]:
     """A small data set in the place of CIFAR-10; one thread and no GPU, so that runs can be compared bit by bit."""
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         small.install(patch)
-        torch.set_num_threads(1)
         yield
-    torch.set_num_threads(threads)
     small.forget()

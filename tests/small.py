@@ -1,7 +1,10 @@
 """A data set and runs small enough for tests that train: a run takes a second or two."""
 
 import io
+import resource
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -68,6 +71,17 @@ def forget() -> None:
     """Empty the library's memory of data sets."""
     for function in (prepared.dataset_of, prepared.images_of, prepared.split_of, features.rows_of):
         function.cache_clear()
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file may grow beyond `free` bytes, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def spec(seed: int = 0, **changes: dict) -> RunSpec:

@@ -13,6 +13,7 @@ from alexnet.records.record import RunRecord
 from alexnet.records.store import Store
 from alexnet.runs import execution
 from alexnet.training import evaluation
+from alexnet.training.evaluation import colour_selectivity, colour_separation, tower_means
 from alexnet.training.prepared import prepare, split_of
 
 CPU = torch.device("cpu")
@@ -130,3 +131,42 @@ def test_clean_training_loss_has_dropout_off_and_centre_crops(towers: RunSpec) -
     scores, labels = torch.cat([s for s, _ in pairs]), torch.cat([y for _, y in pairs])
     assert row["clean_train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-4)
     assert row["clean_train_error"] == pytest.approx((scores.argmax(1) != labels).float().mean().item())
+
+
+# --- colour of the first layer's kernels ------------------------------------------------------------------------
+
+
+def grey(count: int) -> np.ndarray:
+    return np.repeat(np.random.default_rng(1).normal(size=(count, 1, 5, 5)), 3, axis=1)
+
+
+def coloured(count: int) -> np.ndarray:
+    """Kernels whose channels add up to nothing."""
+    kernels = np.random.default_rng(2).normal(size=(count, 3, 5, 5))
+    return kernels - kernels.mean(axis=1, keepdims=True)
+
+
+def test_selectivity_is_the_share_of_energy_that_is_colour():
+    assert colour_selectivity(grey(4)) == pytest.approx(np.zeros(4), abs=1e-15)
+    assert colour_selectivity(coloured(4)) == pytest.approx(np.ones(4))
+    one = np.zeros((1, 3, 1, 1))
+    one[0, 0] = 3.0  # red alone: grey part 1, 1, 1 has a third of the energy
+    assert colour_selectivity(one) == pytest.approx([2 / 3])
+    assert colour_selectivity(np.zeros((1, 3, 2, 2))) == pytest.approx([0.0])
+
+
+def test_white_noise_has_two_thirds_of_its_energy_in_colour():
+    noise = np.random.default_rng(3).normal(size=(2000, 3, 5, 5))
+    assert colour_selectivity(noise).mean() == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_towers_that_share_out_colour_stand_out_from_random_halves():
+    towers, halves = colour_separation(np.concatenate([grey(12), coloured(12)]))
+    assert towers == pytest.approx(1.0)
+    assert halves < 0.3
+    assert tower_means(np.concatenate([grey(12), coloured(12)])) == pytest.approx((0.0, 1.0))
+    mixed = np.concatenate([grey(6), coloured(6), grey(6), coloured(6)])
+    towers, same = colour_separation(mixed)
+    assert towers == pytest.approx(0.0, abs=1e-12)
+    assert same == pytest.approx(halves, abs=0.02), "the halves do not depend on the order"
+    assert colour_separation(mixed) == (towers, same), "the draw is fixed, so an audit derives the same figure"

@@ -15,14 +15,7 @@ from alexnet.records.specs import NetSpec
 
 SMALL = {"form": "32", "width": 1 / 16}
 MIDDLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def outline(net: NetSpec, side: int, channels: int = 3) -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -172,13 +171,8 @@ def test_predictions_that_are_missing_or_not_the_recorded_ones(tmp_path: Path, c
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, counts: Counter) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(RecordError, match=r"cannot be written: .+\. Free the disk"):
-            write_atomically(path, bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with small.full_disk(free=1000), pytest.raises(RecordError, match=r"cannot be written: .+\. Free the disk"):
+        write_atomically(path, bytes(100_000))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
     counts["bad inputs tried"] += 1

@@ -3,14 +3,13 @@
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -277,17 +276,6 @@ def test_a_checkpoint_of_other_code_is_not_used(
 
 
 @contextmanager
-def full_disk(free: int) -> Iterator[None]:
-    """No file may grow beyond `free` bytes, as on a disk that fills up."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
 def unprivileged() -> Iterator[None]:
     """Without root's right to write anywhere, where the tests run as root."""
     root = os.geteuid() == 0
@@ -303,14 +291,14 @@ def unprivileged() -> Iterator[None]:
 def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Counter) -> None:
     spec, store = small.spec(recipe={"epochs": 3}), Store(tmp_path / "runs")
     earlier = execution.execute(small.spec(5), store)
-    with full_disk(free=10_000), pytest.raises(RecordError, match=r"^\S+ cannot be written: .*Free the disk"):
+    with small.full_disk(free=10_000), pytest.raises(RecordError, match=r"^\S+ cannot be written: .*Free the disk"):
         execution.execute(spec, store)
     checkpoint = store.checkpoint(spec.hash)
     assert not checkpoint.exists()
     with pytest.raises(KeyboardInterrupt):
         execution.execute(spec, store, report=stop_after(1))
     before = checkpoint.read_bytes()
-    with full_disk(free=10_000), pytest.raises(RecordError):
+    with small.full_disk(free=10_000), pytest.raises(RecordError):
         execution.execute(spec, store)
     assert checkpoint.read_bytes() == before
     assert list(store.all()) == [earlier]
@@ -323,17 +311,14 @@ def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Cou
 
 def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, tmp_path: Path, counts: Counter) -> None:
     spec, store = small.spec(), Store(tmp_path)
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ExitStack() as disk:
 
-    def fill(epoch: Epoch) -> None:
-        if epoch.epoch == spec.recipe.epochs:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+        def fill(epoch: Epoch) -> None:
+            if epoch.epoch == spec.recipe.epochs:
+                disk.enter_context(small.full_disk(free=100))
 
-    try:
         with pytest.raises(RecordError, match="cannot be written"):
             execution.execute(spec, store, report=fill)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert store.hashes() == []
     assert resumed(store, spec)[1] == []  # all epochs are in the checkpoint
     assert files(store) == complete([spec])

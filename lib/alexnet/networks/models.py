@@ -20,7 +20,7 @@ from ..errors import SpecError
 from ..records.specs import NetSpec
 from .layers import LocallyConnected2d, LocalResponseNorm, SpatialResponseNorm
 
-Layers = OrderedDict[str, nn.Module]
+Layers = dict[str, nn.Module]  # in their order, by name
 
 FILTERS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}  # section 3.5, both towers together
 TORCHVISION_FILTERS = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
@@ -63,7 +63,7 @@ def build(net: NetSpec, side: int, seed: int = 0, channels: int = 3) -> nn.Seque
     }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(makers[net.name](net, side, channels))
+        model = nn.Sequential(OrderedDict(makers[net.name](net, side, channels)))
         initialise(model, net)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
@@ -142,7 +142,7 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
         "conv1": (*first, 1), "conv2": (5, 1, 2, groups), "conv3": (3, 1, 1, 1),
         "conv4": (3, 1, 1, groups), "conv5": (3, 1, 1, groups),
     }  # fmt: skip
-    layers: Layers = OrderedDict()
+    layers: Layers = {}
     previous = channels
     for name, (kernel, stride, padding, split) in shapes.items():
         if name != net.without:
@@ -170,16 +170,16 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
 def _after_convolution(name: str, net: NetSpec, towers: int) -> Layers:
     """What follows a convolution; it stays when the convolution itself is removed, except its activation."""
     number = name[-1]
-    nonlinear = {f"{net.activation}{number}": activation(net)} if name != net.without else {}
-    norm: dict[str, nn.Module] = {}
+    nonlinear: Layers = {f"{net.activation}{number}": activation(net)} if name != net.without else {}
+    norm: Layers = {}
     if name in ("conv1", "conv2") and net.norm != "none":
         norm[f"norm{number}"] = TowerNorm(towers, divide=net.norm == "mean")
-    pool = {f"pool{number}": _pool(net)} if name in ("conv1", "conv2", "conv5") else {}
+    pool: Layers = {f"pool{number}": _pool(net)} if name in ("conv1", "conv2", "conv5") else {}
     if net.variant == "as-run" and name == "conv1":
-        return OrderedDict(**norm, **pool, **nonlinear)
+        return norm | pool | nonlinear
     if net.variant == "as-run" and name == "conv2" and norm:
         norm["spatialnorm2"] = SpatialResponseNorm(size=5, scale=0.001, power=0.75)
-    return OrderedDict(**nonlinear, **norm, **pool)
+    return nonlinear | norm | pool
 
 
 def _four_layer(net: NetSpec, side: int, channels: int) -> Layers:
@@ -188,19 +188,20 @@ def _four_layer(net: NetSpec, side: int, channels: int) -> Layers:
     Pooling rounds up as cuda-convnet does (32, 16, 8, 4 pixels). The first activation follows the pooling: a
     monotone function commutes with the maximum, and there it costs a quarter.
     """
-    narrow, wide = _scaled(32, net), _scaled(64, net)
-    layers: Layers = OrderedDict()
-    layers["conv1"] = nn.Conv2d(channels, narrow, 5, padding=2)
-    layers["pool1"] = nn.MaxPool2d(3, 2, ceil_mode=True)
-    layers[f"{net.activation}1"] = activation(net)
-    for name, before, after in (("conv2", narrow, narrow), ("conv3", narrow, wide)):
-        layers[name] = nn.Conv2d(before, after, 5, padding=2)
-        layers[name.replace("conv", net.activation)] = activation(net)
-        layers[name.replace("conv", "pool")] = nn.AvgPool2d(3, 2, ceil_mode=True)
-    pixels = _side_after(layers, side, channels)
-    layers["flatten"] = nn.Flatten()
-    layers["fc4"] = nn.Linear(wide * pixels**2, net.classes)
-    return layers
+    narrow, wide, act = _scaled(32, net), _scaled(64, net), net.activation
+    layers: Layers = {
+        "conv1": nn.Conv2d(channels, narrow, 5, padding=2),
+        "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),
+        f"{act}1": activation(net),
+        "conv2": nn.Conv2d(narrow, narrow, 5, padding=2),
+        f"{act}2": activation(net),
+        "pool2": nn.AvgPool2d(3, 2, ceil_mode=True),
+        "conv3": nn.Conv2d(narrow, wide, 5, padding=2),
+        f"{act}3": activation(net),
+        "pool3": nn.AvgPool2d(3, 2, ceil_mode=True),
+    }
+    features = wide * _side_after(layers, side, channels) ** 2
+    return layers | {"flatten": nn.Flatten(), "fc4": nn.Linear(features, net.classes)}
 
 
 def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
@@ -209,32 +210,33 @@ def _four_layer_local(net: NetSpec, side: int, channels: int) -> Layers:
     With `norm`, LRN of size 9, scale 0.001 follows pool1 and conv2 and nothing else changes; cuda-convnet divides
     the scale by the window size. The released 11% net also widens local3 and raises a weight decay.
     """
-    filters = _scaled(64, net)
-    locals_ = {"local3": _scaled(net.local3_filters, net), "local4": _scaled(32, net)}
+    filters, local3, local4 = _scaled(64, net), _scaled(net.local3_filters, net), _scaled(32, net)
+    act = net.activation
 
     def norm(number: int) -> Layers:
         if net.norm == "none":
-            return OrderedDict()
-        return OrderedDict({f"norm{number}": LocalResponseNorm(9, 0.001, 0.75, k=1.0, divide=net.norm == "mean")})
+            return {}
+        return {f"norm{number}": LocalResponseNorm(9, 0.001, 0.75, k=1.0, divide=net.norm == "mean")}
 
-    layers: Layers = OrderedDict()
-    layers["conv1"] = nn.Conv2d(channels, filters, 5, padding=2)
-    layers["pool1"] = nn.MaxPool2d(3, 2, ceil_mode=True)
-    layers[f"{net.activation}1"] = activation(net)
-    layers.update(norm(1))
-    layers["conv2"] = nn.Conv2d(filters, filters, 5, padding=2)
-    layers[f"{net.activation}2"] = activation(net)
-    layers.update(norm(2))
-    layers["pool2"] = nn.MaxPool2d(3, 2, ceil_mode=True)
+    layers: Layers = {
+        "conv1": nn.Conv2d(channels, filters, 5, padding=2),
+        "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),
+        f"{act}1": activation(net),
+        **norm(1),
+        "conv2": nn.Conv2d(filters, filters, 5, padding=2),
+        f"{act}2": activation(net),
+        **norm(2),
+        "pool2": nn.MaxPool2d(3, 2, ceil_mode=True),
+    }
     pixels = _side_after(layers, side, channels)
-    before = filters
-    for name, local in locals_.items():
-        layers[name] = LocallyConnected2d(before, local, 3, pixels, padding=1)
-        layers[name.replace("local", net.activation)] = activation(net)
-        before = local
-    layers["flatten"] = nn.Flatten()
-    layers["fc5"] = nn.Linear(before * pixels**2, net.classes)
-    return layers
+    return layers | {
+        "local3": LocallyConnected2d(filters, local3, 3, pixels, padding=1),
+        f"{act}3": activation(net),
+        "local4": LocallyConnected2d(local3, local4, 3, pixels, padding=1),
+        f"{act}4": activation(net),
+        "flatten": nn.Flatten(),
+        "fc5": nn.Linear(local4 * pixels**2, net.classes),
+    }
 
 
 def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
@@ -243,7 +245,7 @@ def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
 
     Convolutions keep the size of their maps: without padding, the fourth would have 2x2 pixels under its 3x3 kernels.
     """
-    layers: Layers = OrderedDict()
+    layers: Layers = {}
     previous = channels
     for number, filters in enumerate((64, 128, 256, 512), start=1):
         width = _scaled(filters, net, halve=False)
@@ -270,7 +272,9 @@ def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
 def _side_after(layers: Layers, side: int, channels: int) -> int:
     """Pixels a side after the layers, found by sending an image without pixels through copies without weights."""
     try:
-        maps = nn.Sequential(copy.deepcopy(layers)).to("meta")(torch.empty(1, channels, side, side, device="meta"))
+        maps = nn.Sequential(OrderedDict(copy.deepcopy(layers))).to("meta")(
+            torch.empty(1, channels, side, side, device="meta")
+        )
     except RuntimeError as error:
         raise SpecError(f"Images of {side} pixels are too small for this network; use larger ones.") from error
     return maps.shape[-1]
@@ -290,19 +294,13 @@ def layer_table(model: nn.Module, side: int, channels: int = 3) -> pd.DataFrame:
     summary = torchinfo.summary(
         model, (1, channels, side, side), verbose=0, depth=1, col_names=(), device=device, mode="eval"
     )
-    rows = [
-        {
-            "layer": info.var_name,
-            "kind": info.class_name,
-            "output": tuple(info.output_size[1:]),
-            "neurons": math.prod(info.output_size[1:]),
-            "parameters": info.num_params,
-            "multiply-adds": info.macs,
-        }
-        for info in summary.summary_list
-        if info.depth == 1
-    ]
-    return pd.DataFrame(rows)
+    columns = ["layer", "kind", "output", "neurons", "parameters", "multiply-adds"]
+    rows = []
+    for info in summary.summary_list:
+        if info.depth == 1:
+            output = tuple(info.output_size[1:])
+            rows.append((info.var_name, info.class_name, output, math.prod(output), info.num_params, info.macs))
+    return pd.DataFrame(rows, columns=columns)
 
 
 @functools.lru_cache(maxsize=64)

@@ -151,7 +151,7 @@ def of(
 
 
 def _read(place: Path, key: Key) -> Features | None:
-    """Features from disk, every byte verified; None where none were made, and where they are damaged, after a warning."""
+    """Features from disk, every byte verified; None where there are none, or damaged ones, which is logged."""
     if not (place / MADE_FILE).exists():
         return None
     try:
