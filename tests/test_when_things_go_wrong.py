@@ -189,7 +189,7 @@ def test_records_that_cannot_be_written_are_named_before_any_training(
     planned, tmp_path, monkeypatch, capsys, bad_input
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(execution, "_execute", lambda *_: pytest.fail("trained before it looked"))
+    monkeypatch.setattr(execution, "trained", lambda *_: pytest.fail("trained before it looked"))
     assert make_runs(Store(tmp_path / "file" / "runs")) == 2
     assert "cannot be written" in capsys.readouterr().err
 
@@ -212,7 +212,7 @@ def test_a_full_disk_ends_the_command(planned, monkeypatch, capsys, bad_input):
 def test_continuous_integration_wants_all_records(planned, monkeypatch, capsys, bad_input):
     store, _ = planned
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(execution, "_execute", lambda *_: pytest.fail("trained in continuous integration"))
+    monkeypatch.setattr(execution, "trained", lambda *_: pytest.fail("trained in continuous integration"))
     assert __main__.main(["runs", "--profile", "cpu", "--store", str(store.folder)]) == 2
     assert "1 run records are missing" in capsys.readouterr().err
 
