@@ -8,7 +8,9 @@ import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
+import matplotlib.pyplot as pyplot
 import nbformat
+import pandas
 import psutil
 import pytest
 import stub_notebooks
@@ -35,8 +37,7 @@ def plain(folder: Path, code: str, name: str = "01_plain") -> Path:
     return stub_notebooks.write(folder, **{name: stub_notebooks.PLAIN + "# %%\n" + code})[0]
 
 
-def codes(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+codes = notebooks.code_of
 
 
 # ---- execution -------------------------------------------------------------------------------------------------------
@@ -182,51 +183,45 @@ def doctored(source: Path, folder: Path, change) -> Path:
     return copy
 
 
-def never_ran(notebook):
-    codes(notebook)[-1].update(execution_count=None, outputs=[])
+def last(notebook) -> nbformat.NotebookNode:
+    return codes(notebook)[-1]
 
 
-def out_of_step(notebook):
-    codes(notebook)[-1].source += " + 1"
+def never_ran(notebook) -> None:
+    last(notebook).update(execution_count=None, outputs=[])
 
 
-def warns(notebook):
-    codes(notebook)[-1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="Warning: old"))
+def says(output_type: str, **content):
+    """A change that adds an output to the last cell."""
+    return lambda notebook: last(notebook).outputs.append(nbformat.v4.new_output(output_type, **content))
 
 
-def hides(notebook):
-    codes(notebook)[-1].source = "# NBVAL_IGNORE_OUTPUT\n" + codes(notebook)[-1].source
+def result(text: str):
+    """A change of what the last cell gives."""
+    return lambda notebook: last(notebook).outputs[0].data.update({"text/plain": text})
 
 
-def without_alt(notebook):
-    codes(notebook)[-1].outputs.append(nbformat.v4.new_output("display_data", data={"image/png": "AAAA"}))
-
-
-def address(notebook):
-    codes(notebook)[-1].outputs[0].data["text/plain"] = "<object object at 0x7f1234567890>"
-
-
-def home(notebook):
-    codes(notebook)[-1].outputs[0].data["text/plain"] = "/home/someone/data"
-
-
-def result_in_prose(notebook):
-    notebook.cells[0].source += "\n\nOurs errs in 17.31% of the cases."
+def source(text: str, cell: int = -1):
+    """A change of a cell's text: {} stands for what it was."""
+    return lambda notebook: notebook.cells[cell].update(source=text.format(notebook.cells[cell].source))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (never_ran, "was not executed from top to bottom"),
-        (out_of_step, r"and its .ipynb differ"),
-        (warns, "writes to stderr"),
-        (hides, "hides its output from nbval"),
-        (without_alt, "draws a figure without alt text"),
-        (address, "prints an object's address"),
-        (home, "prints a path of the machine"),
-        (result_in_prose, "17.31% is in no record"),
+        (
+            lambda notebook: last(notebook).update(execution_count=None, outputs=[]),
+            "was not executed from top to bottom",
+        ),
+        (source("{} + 1"), r"and its .ipynb differ"),
+        (says("stream", name="stderr", text="Warning: old"), "writes to stderr"),
+        (source("# NBVAL_IGNORE_OUTPUT\n{}"), "hides its output from nbval"),
+        (says("display_data", data={"image/png": "AAAA"}), "draws a figure without alt text"),
+        (result("<object object at 0x7f1234567890>"), "prints an object's address"),
+        (result("/home/someone/data"), "prints a path of the machine"),
+        (source("{}\n\nOurs errs in 17.31% of the cases.", 0), "17.31% is in no record"),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ids=["never ran", "out of step", "warns", "hides", "without alt", "address", "home", "result in prose"],
 )
 def test_each_fault_of_a_committed_notebook_is_named(stubs, tmp_path, change, message):
     copy = doctored(stubs[1], tmp_path, change)
@@ -278,8 +273,6 @@ def test_numbers_are_vouched_for_by_claims_records_and_printed_outputs(tmp_path)
 
 
 def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
-    import matplotlib.pyplot as pyplot
-
     def draw(last: float):
         _, axes = pyplot.subplots()
         axes.plot([1, 2, 3], [0.5, 0.25, last])
@@ -298,34 +291,32 @@ def test_figure_carries_alt_text_and_a_digest_of_what_is_drawn():
     pyplot.close("all")
 
 
-def test_table_is_clean_html_and_aligned_text():
-    import pandas
+def table(caption: str = "", formats: dict | None = None, **columns: list) -> str:
+    """A table of these columns as HTML."""
+    frame = pandas.DataFrame(columns)
+    return tables.html(tables.formatted(frame, formats or {}), frame, caption)
 
-    frame = pandas.DataFrame({"arm": ["<relu>", "tanh"], "epochs": [7.256, None], "verdict": ["reproduced", "odd"]})
-    cells = tables.formatted(frame, {"epochs": ".1f"})
-    html = tables.html(cells, frame, "Epochs & arms")
+
+def test_table_is_clean_html_and_aligned_text():
+    columns = {"arm": ["<relu>", "tanh"], "epochs": [7.256, None], "verdict": ["reproduced", "odd"]}
+    html = table("Epochs & arms", {"epochs": ".1f"}, **columns)
     assert "<caption>Epochs &amp; arms</caption>" in html and "&lt;relu&gt;" in html and "style" not in html
     assert '<td class="number">7.3</td>' in html and '<td class="number">–</td>' in html
     assert '<span class="verdict verdict-reproduced">reproduced</span>' in html
     assert '<span class="verdict verdict-other">odd</span>' in html
     assert 'class="long"' not in html
+    cells = tables.formatted(pandas.DataFrame(columns), {})
     assert tables.plain(cells, "Epochs").splitlines()[0] == "Epochs"
 
 
 def test_an_interval_stays_on_one_line():
-    import pandas
-
-    frame = pandas.DataFrame({"ours": ["-0.15 [-1.54, 1.24], n = 3", "60,965,224"]})
-    html = tables.html(tables.formatted(frame, {}), frame, "")
+    html = table(ours=["-0.15 [-1.54, 1.24], n = 3", "60,965,224"])
     assert '-0.15 <span class="whole">[-1.54, 1.24]</span>, <span class="whole">n = 3</span>' in html
     assert html.count("whole") == 2
 
 
 def test_a_column_of_sentences_is_marked_so_that_small_screens_keep_it_readable():
-    import pandas
-
-    frame = pandas.DataFrame({"arm": ["relu", "tanh"], "why": ["short", "long " * 12], "epochs": [7, 45]})
-    html = tables.html(tables.formatted(frame, {}), frame, "")
+    html = table(arm=["relu", "tanh"], why=["short", "long " * 12], epochs=[7, 45])
     assert '<th scope="col" class="long">why</th>' in html and html.count('<td class="long">') == 2
     assert '<th scope="row">relu</th>' in html and '<td class="number">7</td>' in html
 

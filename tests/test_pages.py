@@ -24,8 +24,6 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-dev-shm-usage"]
 QUIET += ["--disable-gpu", "--disable-software-rasterizer"]  # a GPU emulated on two busy cores took minutes a page
 PATIENCE = 120_000  # milliseconds; for busy machines, nothing here waits that long by itself
-VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
-VIEW_NAMES = [f"{width}-{scheme}" for width, scheme in VIEWS]
 COMMITTED = sorted(path.name for path in paths.REPORTS.glob("*.html"))
 
 pytestmark = [
@@ -87,15 +85,28 @@ class Visit:
         return self.page
 
 
+def view(width: int = 1280, scheme: str = "light") -> dict[str, Any]:
+    """Settings of the browser at a width and in a colour scheme: by default a desk in the light."""
+    size = {"width": width, "height": 900 if width > 600 else 780}
+    return {"viewport": size, "color_scheme": scheme, "reduced_motion": "reduce"}
+
+
 @pytest.fixture
 def visit(browser, request) -> Iterator[Visit]:
-    """A visit at a width and in a colour scheme (by default a desk in the light)."""
-    width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 900 if width > 600 else 780}, color_scheme=scheme, reduced_motion="reduce"
-    )
+    """A visit with the settings that the test names, by default at a desk in the light."""
+    context = browser.new_context(**getattr(request, "param", view()))
     yield Visit(context)
     context.close()
+
+
+def visits(**settings: dict[str, Any]) -> Any:
+    """A test that visits with each of these settings."""
+    return pytest.mark.parametrize("visit", list(settings.values()), ids=list(settings), indirect=True)
+
+
+EVERY_VIEW = visits(**{f"{w}-{scheme}": view(w, scheme) for w in (1280, 360) for scheme in ("light", "dark")})
+DESK_AND_PHONE, PHONE = visits(desk=view(), phone=view(360, "dark")), visits(phone=view(360))
+WITHOUT_SCRIPTS, DARK = visits(plain={"java_script_enabled": False}), visits(dark={"color_scheme": "dark"})
 
 
 def sound(visit: Visit, path: Path) -> None:
@@ -126,7 +137,7 @@ def accessible(page: Any) -> None:
     assert found.response["violations"] == [], found.generate_report()
 
 
-@pytest.mark.parametrize("visit", VIEWS, ids=VIEW_NAMES, indirect=True)
+@EVERY_VIEW
 @pytest.mark.parametrize("name", ["index.html", "01_figures.html", "02_tables.html", "report.html"])
 def test_page_is_sound_and_accessible_in_every_view(site, visit, name, counts):
     sound(visit, site / name)
@@ -138,7 +149,7 @@ def test_page_is_sound_and_accessible_in_every_view(site, visit, name, counts):
     counts["page views checked in a browser"] += 1
 
 
-@pytest.mark.parametrize("visit", [(1280, "light"), (360, "dark")], ids=["desk", "phone"], indirect=True)
+@DESK_AND_PHONE
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_page_is_sound_and_accessible(visit, name, counts):
     sound(visit, paths.REPORTS / name)
@@ -199,29 +210,24 @@ def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     assert page.evaluate(met) == 0, "the cells of a row do not overlap"
 
 
-def test_a_row_opens_to_its_conditions_and_its_command_without_scripts(site, browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((site / "index.html").as_uri())
+@WITHOUT_SCRIPTS
+def test_a_row_opens_to_its_conditions_and_its_command_without_scripts(site, visit):
+    page = visit.open(site / "index.html")
     row = page.locator("#row-relu-speed-arrived")
     command, condition = row.locator("code.command"), row.locator("#row-relu-speed-modern")
     assert not command.is_visible() and not condition.is_visible()
     row.locator("summary").click()
     assert command.is_visible() and condition.is_visible()
     assert command.inner_text() == "make runs CLAIM=relu-speed FRESH=1"
-    context.close()
 
 
-def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, browser):
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto((site / "index.html").as_uri())
+def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, visit):
+    page = visit.open(site / "index.html")
     page.emulate_media(media="print")
     assert page.locator("#row-relu-speed-modern").bounding_box()["height"] > 10
-    context.close()
 
 
-@pytest.mark.parametrize("visit", [(360, "light")], ids=["phone"], indirect=True)
+@PHONE
 def test_what_is_wider_than_the_phone_has_a_shade_and_scrolls(site, visit):
     page = visit.open(site / "02_tables.html")
     box = page.locator(".scroll").first
@@ -261,7 +267,7 @@ def test_theme_goes_round_and_is_remembered(site, visit):
     assert page.locator("#theme").inner_text() == "Theme: auto" and page.evaluate(ground) == light
 
 
-@pytest.mark.parametrize("visit", [(1280, "light"), (360, "dark")], ids=["desk", "phone"], indirect=True)
+@DESK_AND_PHONE
 def test_figures_enlarge_by_mouse_and_by_keyboard(site, visit):
     page = visit.open(site / "01_figures.html")
     picture = page.locator("button.enlarge").first
@@ -281,11 +287,10 @@ def test_figures_enlarge_by_mouse_and_by_keyboard(site, visit):
     assert visit.complaints == []
 
 
-def test_photographs_keep_their_colours_in_the_dark(site, browser):
-    context = browser.new_context(color_scheme="dark")
-    page = Visit(context).open(site / "01_figures.html")
+@DARK
+def test_photographs_keep_their_colours_in_the_dark(site, visit):
+    page = visit.open(site / "01_figures.html")
     filters = page.evaluate("Array.from(document.querySelectorAll('main figure img'), i => getComputedStyle(i).filter)")
-    context.close()
     assert filters[0].startswith("invert") and filters[1] == "none"
 
 
@@ -330,7 +335,7 @@ def test_single_file_holds_the_images_of_all_pages_pixel_for_pixel(site):
     assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
 
 
-@pytest.mark.parametrize("visit", [(360, "light")], ids=["phone"], indirect=True)
+@PHONE
 def test_phone_has_contents_folded_and_the_board_as_cards(site, visit):
     page = visit.open(site / "index.html")
     assert not page.evaluate("document.getElementById('contents').open")
@@ -342,25 +347,21 @@ def test_phone_has_contents_folded_and_the_board_as_cards(site, visit):
     assert len({round(cell["left"]) for cell in cells}) == 1, "cells stand below each other"
 
 
-def test_without_scripts_everything_is_there(site, browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((site / "02_tables.html").as_uri())
+@WITHOUT_SCRIPTS
+def test_without_scripts_everything_is_there(site, visit):
+    page = visit.open(site / "02_tables.html")
     assert page.locator("#contents a").first.is_visible()
     assert page.locator("table.data").is_visible()
     assert not page.locator("#fold").is_visible() and not page.locator("#theme").is_visible()
     page.locator("details.code summary").first.click()
     assert page.locator("details.code pre").first.is_visible()
-    context.close()
 
 
-def test_on_paper_there_is_text_but_no_navigation(site, browser):
-    context = browser.new_context(color_scheme="dark")
-    page = context.new_page()
-    page.goto((site / "02_tables.html").as_uri())
+@DARK
+def test_on_paper_there_is_text_but_no_navigation(site, visit):
+    page = visit.open(site / "02_tables.html")
     page.emulate_media(media="print")
     for gone in (".contents", "#theme", ".pager", "details.code"):
         assert not page.locator(gone).first.is_visible(), gone
     assert page.locator("table.data").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    context.close()

@@ -1,8 +1,10 @@
 """The report: what it says, that it says it twice alike, and that nothing it meets destroys the last good one."""
 
 import contextlib
+import os
 import re
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import fabricate
@@ -18,7 +20,7 @@ from alexnet.experiments import profiles
 from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.store import Store
-from alexnet.report import answers, api, assemble, build, check, convert, facts, front, notebooks
+from alexnet.report import answers, api, assemble, build, check, facts, front, notebooks
 from alexnet.runs import pool
 from alexnet.statistics import board, effects
 
@@ -87,10 +89,16 @@ def test_pages_of_notebooks_that_are_gone_are_removed_and_other_files_stay(sourc
     assert (out / "forest.svg").exists() and (out / "runs" / "abc.json").exists()
 
 
-def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(pool, "execute_all", lambda *arguments: said.append("running"))
+@pytest.fixture
+def said(small_data, monkeypatch) -> list[str]:
+    """What a report says of its missing runs; "running" where it makes them."""
+    found: list[str] = []
+    monkeypatch.setattr(pool, "execute_all", lambda *arguments: found.append("running"))
     monkeypatch.delenv("CI", raising=False)
+    return found
+
+
+def test_it_says_first_what_runs_and_how_long_that_takes(said, tmp_path, monkeypatch):
     build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert re.search(r"runs are missing: at most about .* (min|h) here.* Then 4 notebooks, about \d+ min", said[0])
     assert said[1:] == ["running"]
@@ -100,17 +108,13 @@ def test_it_says_first_what_runs_and_how_long_that_takes(small_data, tmp_path, m
     assert said.count("running") == 1
 
 
-def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(small_data, tmp_path, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(pool, "execute_all", lambda *arguments: said.append("running"))
-    monkeypatch.delenv("CI", raising=False)
+def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(said, tmp_path, monkeypatch):
     planned = profiles.relu_speed("cpu").grid(profiles.MODERN, "relu", Store(paths.RUNS))[0]
-    some = pool.Work([planned[0]], [planned[1]], seconds=3600.0)
-    monkeypatch.setattr(pool, "work", lambda *arguments: some)
-    build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
+    for seconds in (3600.0, 60.0):
+        some = pool.Work([planned[0]], [planned[1]], seconds=seconds)
+        monkeypatch.setattr(pool, "work", lambda *arguments, some=some: some)
+        build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert "1 runs are missing" in said[0] and "`make runs PROFILE=cpu` makes the others" in said[1]
-    some = pool.Work([planned[0]], [planned[1]], seconds=60.0)
-    build._make_missing_runs("cpu", Store(tmp_path), None, None, 4, said.append)
     assert said[3:] == ["running"], "a minute is made up for"
 
 
@@ -264,6 +268,11 @@ def test_collapses_are_counted_in_their_row(sources):
 # ---- surprises: each only where it is true ---------------------------------------------------------------------------
 
 
+def surprising(*rows: board.Row) -> list[answers.Surprise]:
+    """What surprises of a board that has only these rows."""
+    return answers.surprises(fabricate.replaced(board.rows([]), *rows), [])
+
+
 def test_neurons_that_do_not_add_up_are_a_surprise():
     (surprise,) = answers.surprises(board.rows([], anatomy.exact_counts()), [])
     assert not surprise.first_look
@@ -278,64 +287,43 @@ def test_neurons_that_do_not_add_up_are_a_surprise():
 
 
 def test_biases_that_stop_the_network_are_a_surprise_only_where_every_run_shows_it():
-    nothing = board.rows([])
-    all_of_one = fabricate.judged("bias-ones", [-0.7, -0.72, -0.71], "faithful", collapses={"ones": (3, 3)})
-    (surprise,) = answers.surprises(fabricate.replaced(nothing, all_of_one), [])
+    def collapsing(**collapses: tuple[int, int]) -> list[answers.Surprise]:
+        return surprising(fabricate.judged("bias-ones", [-0.7, -0.72, -0.71], "faithful", collapses=collapses))
+
+    (surprise,) = collapsing(ones=(3, 3))
     assert "all 3 runs" in surprise.text and surprise.first_look
-    for collapses in ({}, {"ones": (2, 3)}, {"ones": (3, 3), "zeros": (1, 3)}):
-        some = fabricate.judged("bias-ones", [-0.7, -0.72, -0.71], "faithful", collapses=collapses)
-        assert answers.surprises(fabricate.replaced(nothing, some), []) == []
+    assert collapsing() == collapsing(ones=(2, 3)) == collapsing(ones=(3, 3), zeros=(1, 3)) == []
 
 
 def test_a_faster_relu_than_with_a_modern_start_is_a_surprise_only_where_intervals_part():
-    nothing = board.rows([])
-    paper, modern = (
-        fabricate.judged("relu-speed", [6.0, 6.5, 7.0]),
-        fabricate.judged("relu-speed", [1.4, 1.5, 1.45], "modern"),
-    )
-    (surprise,) = answers.surprises(fabricate.replaced(nothing, paper, modern), [])
+    paper = fabricate.judged("relu-speed", [6.0, 6.5, 7.0])
+    (surprise,) = surprising(paper, fabricate.judged("relu-speed", [1.4, 1.5, 1.45], "modern"))
     assert "6.49 times as many epochs with the original inputs" in surprise.text and surprise.first_look
     assert "1.45 times as many with inputs of unit variance" in surprise.text
-    close = fabricate.judged("relu-speed", [5.0, 6.5, 7.5], "modern")
-    slower = fabricate.judged("relu-speed", [0.8, 0.9, 0.85], "modern")
-    for other in (close, slower):
-        assert answers.surprises(fabricate.replaced(nothing, paper, other), []) == []
+    for values in ([5.0, 6.5, 7.5], [0.8, 0.9, 0.85]):
+        assert surprising(paper, fabricate.judged("relu-speed", values, "modern")) == []
 
 
 def test_a_layer_better_taken_out_is_a_surprise_only_where_all_layers_were_tried():
-    nothing = board.rows([])
     layers = [fabricate.judged("depth", [2.0, 2.2, 2.1], f"long-conv{layer}") for layer in (2, 3, 4)]
-    worse = fabricate.judged("depth", [-1.5, -1.6, -1.4], "long-conv5")
-    (surprise,) = answers.surprises(fabricate.replaced(nothing, *layers, worse), [])
+    (surprise,) = surprising(*layers, fabricate.judged("depth", [-1.5, -1.6, -1.4], "long-conv5"))
     assert "without layer 5 the test error is 1.50 [1.25, 1.75] points lower" in surprise.text
     assert not surprise.first_look
-    assert answers.surprises(fabricate.replaced(nothing, *layers), []) == []
-    needed = fabricate.judged("depth", [1.5, 1.6, 1.4], "long-conv5")
-    assert answers.surprises(fabricate.replaced(nothing, *layers, needed), []) == []
+    assert surprising(*layers) == surprising(*layers, fabricate.judged("depth", [1.5, 1.6, 1.4], "long-conv5")) == []
 
 
-def dropout_runs(test_with: float) -> list:
-    """Three pairs in which dropout narrows the gap, with some test error."""
-    found = []
+@pytest.mark.parametrize(("error", "worse"), [(0.35, "5.10 ["), (0.28, "")])
+def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does(error, worse):
+    runs = []
     for seed in range(3):
-        for arm, train, test in (("without", 0.10, 0.30), ("with", 0.25, test_with)):
+        for arm, train, test, shift in (("without", 0.10, 0.30, 0.0), ("with", 0.25, error, 0.001 * seed)):
             of = fabricate.spec(seed=seed, rate=0.01 if arm == "with" else 0.02)
-            made = fabricate.record(of, [0.3], test + 0.001 * seed)
-            shift = 0.002 * seed if arm == "with" else 0.0
-            final = made.final.model_copy(update={"clean_train_error": train + shift, "test_error": test + shift})
-            if arm == "with":
-                final = final.model_copy(update={"test_error": test_with + 0.5 * shift})
-            record = made.model_copy(update={"final": final})
-            found.append((profiles.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
-    return found
-
-
-def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does():
-    costly = dropout_runs(0.35)
-    said = [surprise.text for surprise in answers.surprises(board.rows(costly), costly)]
-    assert len(said) == 1 and "makes the test error worse, by 5.10 [" in said[0]
-    better = dropout_runs(0.28)
-    assert answers.surprises(board.rows(better), better) == []
+            made = fabricate.record(of, [0.3])
+            errors = {"clean_train_error": train + 2 * shift, "test_error": test + shift}
+            record = made.model_copy(update={"final": made.final.model_copy(update=errors)})
+            runs.append((profiles.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
+    said = [surprise.text for surprise in answers.surprises(board.rows(runs), runs)]
+    assert len(said) == bool(worse) and all(f"makes the test error worse, by {worse}" in text for text in said)
 
 
 # ---- cost and checklist ----------------------------------------------------------------------------------------------
@@ -438,15 +426,8 @@ def test_records_that_the_audit_does_not_cover_are_counted_on_the_page(tested, s
 def test_committed_report_says_what_records_and_notebooks_say():
     store, sources = Store(paths.RUNS), notebooks.sources()
     runs = profiles.records("cpu", store)
-    rows = board.rows(runs, anatomy.exact_counts())
-    reimplementations = front.reimplementations("cpu", store, None, sources)
-    articles = [front.article(front.content(rows, runs, sources, reimplementations, store))]
-    for source in sources:
-        notebook = notebooks.read_pair(source)
-        assert notebook is not None
-        articles.append(convert.article(source.stem, notebook, source.parent, paths.REPORTS))
-    articles.append(api.article())
-    pages = assemble.pages(articles, "cpu")
+    executed = [notebooks.Executed(source, notebooks.read_pair(source), 0.0) for source in sources]
+    pages = build._pages(executed, runs, store, "cpu", None, paths.REPORTS)
     del pages[assemble.SINGLE]  # it holds the same articles once more, and is built, not committed
     for name, html in pages.items():
         committed = (paths.REPORTS / name).read_text(encoding="utf-8")
@@ -473,10 +454,19 @@ def test_the_library_page_has_every_public_name_with_its_docstring():
 
 
 @pytest.fixture
-def good(sources, tmp_path, no_kernels) -> Path:
+def report(sources, tmp_path, no_kernels) -> Path:
     """A finished report."""
     build.build(sources=sources, out=tmp_path / "pages")
     return tmp_path / "pages"
+
+
+@pytest.fixture
+def good(report, counts) -> Iterator[Path]:
+    """A finished report, which is still the same after the test."""
+    before = content_of(report)
+    yield report
+    assert content_of(report) == before
+    counts["reports kept after a failure"] += 1
 
 
 @contextlib.contextmanager
@@ -490,18 +480,13 @@ def full_disk(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_full_disk_leaves_the_last_report(good, sources, monkeypatch, counts):
-    before = content_of(good)
+def test_full_disk_leaves_the_last_report(good, sources):
     sources[0].write_text(sources[0].read_text().replace("The curves", "Other curves"))
     with full_disk(20_000), pytest.raises(ReportError, match=r"Cannot write .* The last report is still there"):
         build.build(sources=sources, out=good)
-    assert content_of(good) == before
-    counts["reports kept after a failure"] += 1
 
 
-def test_failed_notebook_leaves_the_last_report(good, sources, monkeypatch, capsys, counts):
-    before = content_of(good)
-
+def test_failed_notebook_leaves_the_last_report(good, sources, monkeypatch, capsys):
     def dies(*arguments):
         raise notebooks.NotebookError("01_figures.py, code cell 2 (x): the kernel died.")
 
@@ -510,8 +495,6 @@ def test_failed_notebook_leaves_the_last_report(good, sources, monkeypatch, caps
     assert __main__.main(["report", "--out", str(good)]) == 1
     said = capsys.readouterr().err
     assert "01_figures.py, code cell 2" in said and "The last report is still there" in said and "Traceback" not in said
-    assert content_of(good) == before
-    counts["reports kept after a failure"] += 1
 
 
 @pytest.mark.parametrize(
@@ -526,13 +509,10 @@ def test_failed_notebook_leaves_the_last_report(good, sources, monkeypatch, caps
         ("$\\left( x$", "cannot be set"),
     ],
 )
-def test_unsound_page_leaves_the_last_report(good, sources, change, message, counts):
-    before = content_of(good)
+def test_unsound_page_leaves_the_last_report(good, sources, change, message):
     sources[1].write_text(sources[1].read_text().replace("Text with", f"{change} Text with"))
     with pytest.raises(ReportError, match=message):
         build.build(sources=sources, out=good)
-    assert content_of(good) == before
-    counts["reports kept after a failure"] += 1
 
 
 def test_folder_that_cannot_be_written_is_named_before_any_work(sources, tmp_path, monkeypatch):
@@ -543,15 +523,13 @@ def test_folder_that_cannot_be_written_is_named_before_any_work(sources, tmp_pat
             build.build(sources=sources, out=out)
 
 
-def test_leftovers_of_a_killed_build_are_removed(good, sources):
-    import os
-
-    old = good / f"{build.TEMPORARY}killed"
+def test_leftovers_of_a_killed_build_are_removed(report, sources):
+    old = report / f"{build.TEMPORARY}killed"
     old.mkdir()
     (old / "index.html").write_text("half")
     os.utime(old, (1, 1))
-    build.build(sources=sources, out=good)
-    assert not old.exists() and not list(good.glob(f"{build.TEMPORARY}*"))
+    build.build(sources=sources, out=report)
+    assert not list(report.glob(f"{build.TEMPORARY}*"))
 
 
 @pytest.mark.parametrize(
