@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import fabricate
 import numpy as np
 import pytest
 import small
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 from alexnet import RunRecord, RunSpec, Store, paths
 from alexnet.errors import RecordError, SpecError
 from alexnet.records.files import write_atomically
-from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, Signal
+from alexnet.records.record import Probe, Signal
 from alexnet.records.specs import ImageSpec, NetSpec, RecipeSpec
 from alexnet.records.store import read_record
 
@@ -30,27 +31,15 @@ ARRAYS = {
 
 def made(spec: RunSpec, loss: float = 1.5, store: Store | None = None) -> RunRecord:
     """A record written without training; its predictions are put into the store."""
-    predictions = None
-    if store is not None:
-        predictions = store.put_predictions(spec.hash, ARRAYS)
-    errors = {"train_error": 0.5, "valid_error": 0.25}
-    here = {"device": "cpu", "precision": "float32", "threads": 1, "cpu": "a", "cores": 1, "gpu": "none"}
-    row = {"epoch": 1, "learning_rate": 0.1, "train_loss": loss, "valid_loss": loss, "seconds": 2.0}
-    return RunRecord(
-        hash=spec.hash,
-        spec=spec,
-        history=[Epoch.model_validate({**row, **errors})],
-        final=Final(outcome="completed", epochs=1, epochs_to_target=None, test_error=None, test_loss=loss, **errors),
-        wall_seconds=2.0,
-        images_per_second=100.0,
-        environment=Environment.model_validate({**here, "system": "b", "python": "c", "torch": "d"}),
-        data=DataUsed(name="cifar10", source="nowhere", hashes={}),
-        probe=PROBE,
-        predictions=predictions,
-        signals=[Signal(layer="relu1", input=loss, gradient=1.0, flat=0.5)],
-        weights_sha256="cd",
-        created="2026-01-01T00:00:00+00:00",
-    )
+    plain = fabricate.record(spec, [0.5], test_error=None)
+    changes = {
+        "history": [plain.history[0].model_copy(update={"train_loss": loss, "valid_loss": loss})],
+        "final": plain.final.model_copy(update={"test_loss": loss}),
+        "probe": PROBE,
+        "predictions": store.put_predictions(spec.hash, ARRAYS) if store else None,
+        "signals": [Signal(layer="relu1", input=loss, gradient=1.0, flat=0.5)],
+    }
+    return plain.model_copy(update=changes)
 
 
 def test_a_record_comes_back_as_it_was_put(tmp_path: Path) -> None:

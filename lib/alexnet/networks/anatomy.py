@@ -6,6 +6,7 @@ device where only their shapes matter, which takes no memory and no time.
 
 import difflib
 import functools
+import itertools
 import math
 import tomllib
 from collections.abc import Mapping
@@ -133,10 +134,7 @@ def side_by_side(left: NetSpec, right: NetSpec, names: tuple[str, str], side: in
     first, second = _lines(left, side), _lines(right, side)
     rows = []
     for tag, i, j, k, m in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
-        for place in range(max(j - i, m - k)):
-            one = first[i + place] if i + place < j else None
-            other = second[k + place] if k + place < m else None
-            rows.append((one, other, tag == "equal"))
+        rows += [(*pair, tag == "equal") for pair in itertools.zip_longest(first[i:j], second[k:m])]
     return pd.DataFrame(rows, columns=[*names, "same"])
 
 

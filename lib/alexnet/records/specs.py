@@ -115,19 +115,11 @@ class RecipeSpec(Spec):
     # hands over to the second, which has its own epochs before it, and the second ends the run; None: only the cap
 
     @model_validator(mode="after")
-    def _drops_need_steps(self) -> "RecipeSpec":
+    def _fits_together(self) -> "RecipeSpec":
         if bool(self.drops) != (self.schedule == "steps"):
             raise ValueError('drops belong to schedule "steps", which needs at least one')
-        return self
-
-    @model_validator(mode="after")
-    def _second_stage_fits(self) -> "RecipeSpec":
         if self.second is not None and (self.schedule != "constant" or self.second.after >= self.epochs):
             raise ValueError('a second stage begins before the last epoch, after a schedule "constant"')
-        return self
-
-    @model_validator(mode="after")
-    def _one_end(self) -> "RecipeSpec":
         if self.stop_after is not None and self.stop_at_train_error is not None:
             raise ValueError("a run ends at its training error or for want of a better validation error, not by both")
         return self
