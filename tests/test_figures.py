@@ -18,10 +18,13 @@ from alexnet.paper.claims import claims
 from alexnet.report.convert import TEMPLATES
 from alexnet.statistics import board, effects, verdicts
 
+SLOW, QUICK = [12.3, 11.8, 12.9], [7.2, 6.8, 7.9]  # epochs of tanh and ReLU, by seed
 STYLE = TEMPLATES / "style.css"
 
 
-def by_arm(runs):
+def by_arm(tanh, relu):
+    """Records of both arms with these epochs to the target."""
+    runs = speed_runs(tanh, relu)
     return {arm: [record for planned, record in runs if planned.arm == arm] for arm in ("relu", "tanh")}
 
 
@@ -37,7 +40,7 @@ def row(claim, values, condition=None):
 
 @pytest.fixture
 def rows():
-    runs = speed_runs([90, 100, 80], [7.2, 6.8, 7.9]) + speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9], "modern")
+    runs = speed_runs([90, 100, 80], QUICK) + speed_runs(SLOW, QUICK, "modern")
     found = [entry for entry in board.rows(runs, {"parameters": 60_965_224}) if entry.effect is not None]
     return [*found, row("two-towers", [1.2, 1.9, 1.6]), row("overlap-pool", [-0.5, 0.4, 0.3])]
 
@@ -45,31 +48,32 @@ def rows():
 # ---- palette and theme -----------------------------------------------------------------------------------------------
 
 
-def luminance(colour):
-    channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
-    return float(np.dot([0.2126, 0.7152, 0.0722], channels))
+def linear(colour):
+    """The linear light of a colour, [3]."""
+    channels = np.array(matplotlib.colors.to_rgb(colour))
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
 
 
-@pytest.mark.parametrize("colour", [*base.PALETTE, base.GREY, base.BLACK])
-def test_colours_can_be_read_as_text_on_white(colour):
-    contrast = 1.05 / (luminance(matplotlib.colors.to_rgb(colour)) + 0.05)
-    assert contrast >= 4.5
+@pytest.mark.parametrize("colour", [*base.PALETTE, base.GREY, base.BLACK, *base.VERDICT_COLOURS.values()])
+def test_colours_and_verdicts_can_be_read_as_text_on_white(colour):
+    assert 1.05 / (linear(colour) @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5
 
 
-@pytest.mark.parametrize("colour", base.VERDICT_COLOURS.values())
-def test_verdicts_can_be_read_as_text_on_white(colour):
-    assert 1.05 / (luminance(matplotlib.colors.to_rgb(colour)) + 0.05) >= 4.5
+VERDICTS = ("good", "weaker", "partly", "against", "absent", "open", "none")  # as the style sheet names their colours
+
+
+def on_page(scheme):
+    """The colours of the verdicts in a block of the style sheet."""
+    block = STYLE.read_text().split(scheme)[1].split("}")[0]
+    return [re.search(rf"--{name}: (#\w+);", block)[1] for name in VERDICTS]
 
 
 def test_verdicts_have_the_same_colours_in_figures_and_on_pages():
     assert tuple(base.VERDICT_COLOURS) == verdicts.LABELS
-    style = STYLE.read_text()
-    names = ["good", "weaker", "partly", "against", "absent", "open", "none"]
-    light = style.split(":root {")[1].split("}")[0]
-    assert [re.search(rf"--{name}: (#\w+);", light)[1] for name in names] == list(base.VERDICT_COLOURS.values())
-    for label, name in zip(verdicts.LABELS[:-1], names, strict=False):
+    assert on_page(":root {") == list(base.VERDICT_COLOURS.values())
+    for label, name in zip(verdicts.LABELS[:-1], VERDICTS, strict=False):
         rule = f"{{ --label: var(--{name}); --label-back: var(--{name}-back); }}"
-        assert f".verdict-{label.replace(' ', '-')} {rule}" in style
+        assert f".verdict-{label.replace(' ', '-')} {rule}" in STYLE.read_text()
 
 
 @pytest.mark.parametrize("blind", ["none", "protan", "deutan", "tritan"])
@@ -83,21 +87,16 @@ def test_colours_differ_for_every_kind_of_colour_vision(blind):
     }
 
     def lab(colour):
-        linear = np.array(matplotlib.colors.to_rgb(colour))
-        linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
-        seen = np.clip(np.array(matrices[blind]) @ linear, 0, 1)
+        seen = np.clip(np.array(matrices[blind]) @ linear(colour), 0, 1)
         to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
         x, y, z = np.cbrt(np.array(to_xyz) @ seen / [0.9505, 1.0, 1.089])
         return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
     relu, tanh = (lab(base.ARMS[arm][0]) for arm in ("relu", "tanh"))
     assert np.linalg.norm(relu - tanh) > 25
-    style = STYLE.read_text()
     for scheme in (":root {", ':root[data-theme="dark"] {'):
-        block = style.split(scheme)[1].split("}")[0]
-        names = ("good", "weaker", "partly", "against", "absent", "open", "none")
-        found = [lab(re.search(rf"--{name}: (#\w+);", block)[1]) for name in names]
-        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(found, 2)) > 10, scheme
+        found = itertools.combinations(map(lab, on_page(scheme)), 2)
+        assert min(np.linalg.norm(one - other) for one, other in found) > 10, scheme
 
 
 def test_drawing_leaves_the_global_settings_alone(rows):
@@ -110,17 +109,13 @@ def test_drawing_leaves_the_global_settings_alone(rows):
 
 
 def test_the_users_own_settings_of_matplotlib_change_no_figure(rows):
-    def drawn():
-        figure, alt = forest.forest_plot(rows)
-        return bundle(figure, alt)
-
-    plain = drawn()
+    plain = bundle(*forest.forest_plot(rows))
     theirs = {
         "text.usetex": True, "font.size": 30, "axes.grid": True, "figure.facecolor": "black", "lines.linewidth": 9,
         "savefig.transparent": True, "axes.formatter.use_locale": True, "path.sketch": (1, 9, 2),
     }  # fmt: skip
     with matplotlib.rc_context(theirs):
-        assert drawn() == plain
+        assert bundle(*forest.forest_plot(rows)) == plain
         assert matplotlib.rcParams["font.size"] == 30, "left as it was"
 
 
@@ -240,7 +235,7 @@ def test_one_seed_is_drawn_without_an_interval():
 
 
 def test_learning_curves_say_when_each_arm_arrives():
-    figure, alt = curves.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    figure, alt = curves.learning_curves(by_arm(SLOW, QUICK))
     assert "ReLU comes to 25% after 7.3 epochs on average, from 6.8 to 7.9 (3 runs)." in alt
     assert "tanh comes to 25% after 12.3 epochs on average, from 11.8 to 12.9 (3 runs)." in alt
     assert {"ReLU: 7.3 epochs", "tanh: 12.3 epochs", "25%"} <= set(words(figure))
@@ -250,7 +245,7 @@ def test_learning_curves_say_when_each_arm_arrives():
 
 
 def test_relu_is_solid_and_tanh_dashed_with_a_line_a_seed_and_their_mean():
-    figure, _ = curves.learning_curves(by_arm(speed_runs([12.3, 11.8, 12.9], [7.2, 6.8, 7.9])))
+    figure, _ = curves.learning_curves(by_arm(SLOW, QUICK))
     drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     styles = {(line.get_color(), line.get_linestyle()) for line in drawn}
     assert styles == {(base.BLUE, "-"), (base.VERMILION, "--")}
@@ -265,7 +260,7 @@ def test_relu_is_solid_and_tanh_dashed_with_a_line_a_seed_and_their_mean():
 
 
 def test_learning_curves_say_who_never_arrives():
-    figure, alt = curves.learning_curves(by_arm(speed_runs([90, 100, 50], [7.2, 6.8, 7.9])))
+    figure, alt = curves.learning_curves(by_arm([90, 100, 50], QUICK))
     assert (
         "tanh comes to 25% after 50.0 epochs on average (1 run) and stands at 40.0% to 43.0% after 60 epochs in 2 runs."
         in alt
@@ -334,7 +329,7 @@ def test_the_same_numbers_give_the_same_picture_and_others_do_not(rows):
 
 
 def test_figures_can_be_shown_in_a_notebook():
-    data, details = bundle(*curves.learning_curves(by_arm(speed_runs([12.3, 11.8], [7.2, 6.8]))))
+    data, details = bundle(*curves.learning_curves(by_arm([12.3, 11.8], [7.2, 6.8])))
     assert "ReLU comes to 25%" in details["image/png"]["alt"]
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
         assert picture.mode == "P" and picture.width == pytest.approx(2 * details["image/png"]["width"], abs=1)
@@ -353,12 +348,11 @@ def test_a_row_with_an_unknown_size_is_left_out(rows):
 # --- tables of pairs ------------------------------------------------------------------------------------------
 
 
-def question_on_speed():
-    return next(q for q in claims().questions() if (q.claim, q.condition) == ("relu-speed", "original"))
+SPEED = claims().question("relu-speed", "original")
 
 
 def test_the_table_of_pairs_has_both_measures_their_ratio_and_the_test_errors():
-    table = ablations.pairs_table(question_on_speed(), speed_runs([12, 30], [6, 10]), test_errors=True)
+    table = ablations.pairs_table(SPEED, speed_runs([12, 30], [6, 10]), test_errors=True)
     assert list(table) == ["seed", "tanh", "relu", "ratio", "test error, tanh", "test error, relu"]
     assert list(table["seed"]) == [0, 1]
     assert [float(value) for value in table["ratio"]] == pytest.approx([2, 3], abs=0.05)
@@ -370,10 +364,10 @@ def test_the_table_of_pairs_has_both_measures_their_ratio_and_the_test_errors():
     [(90, 6, ("> ", "", "> ")), (12, 90, ("", "> ", "< ")), (90, 90, ("> ", "> ", "? "))],
 )
 def test_a_run_that_never_arrived_makes_its_pair_a_bound(tanh, relu, signs):
-    table = ablations.pairs_table(question_on_speed(), speed_runs([tanh], [relu]))
+    table = ablations.pairs_table(SPEED, speed_runs([tanh], [relu]))
     assert tuple(value.rstrip("0123456789.") for value in table.loc[0, ["tanh", "relu", "ratio"]]) == signs
 
 
 def test_a_pair_with_a_missing_run_is_left_out():
     runs = speed_runs([12, 30], [6, 10])
-    assert list(ablations.pairs_table(question_on_speed(), [*runs[:3], (runs[3][0], None)])["seed"]) == [0]
+    assert list(ablations.pairs_table(SPEED, [*runs[:3], (runs[3][0], None)])["seed"]) == [0]

@@ -159,6 +159,13 @@ def test_first_page_has_a_row_a_claim_with_figure_interval_page_and_command(test
     assert figure is not None and "Forest plot of 1 effect in margins" in str(figure["alt"])
 
 
+def test_every_claim_and_every_reimplementation_links_to_its_page(tested):
+    soup = page_of(*tested, notebooks.sources())
+    lines = soup.select(".claims > ul > li, .board tbody tr")
+    assert len(lines) == len(claims.claims().claim) + len(claims.published().row)
+    assert [line["id"] for line in lines if not re.match(r"\d\d_\w+\.html", line.select_one("a")["href"])] == []
+
+
 def test_other_conditions_are_folded_and_a_first_look_is_no_verdict(tested, sources):
     rows, runs = tested
     soup = page_of(rows, runs, sources)

@@ -22,12 +22,8 @@ from alexnet.report import front, readme, transfer_report
 from alexnet.runs.planning import Planned
 
 NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
-QUALITY = {
-    "random start": 0.9,
-    "linear probe": 0.45,
-    "new classifier": 0.4,
-    "fine-tuning": 0.25,
-}  # error with 100 images
+# error with 100 images
+QUALITY = {"random start": 0.9, "linear probe": 0.45, "new classifier": 0.4, "fine-tuning": 0.25}
 
 
 def made(spec: RunSpec, error: float) -> RunRecord:
@@ -63,16 +59,33 @@ def store(tmp_path: Path, small_data: None) -> Store:
     return fill(Store(tmp_path))
 
 
+@pytest.fixture
+def runs(store: Store) -> transfer_results.Runs:
+    """All transfer runs of the profile cpu with their records."""
+    return transfer_results.runs_of("cpu", store)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paragraphs that cells show."""
+    found: list[str] = []
+    for module in (transfer_report, transfer_report.published_report):
+        monkeypatch.setattr(module, "say", found.append)
+    return found
+
+
+def diverged(record: RunRecord) -> RunRecord:
+    return record.model_copy(update={"final": record.final.model_copy(update={"outcome": "diverged"})})
+
+
 def curve(*points: tuple[int, float]) -> dict[int, Accuracy]:
     return {size: Accuracy((value,), 10_000) for size, value in points}
 
 
-def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr(transfer_report, "say", shown.append)
+def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, told: list[str]) -> None:
     runs = transfer_results.runs_of("cpu", Store(tmp_path))
     transfer_report.state("cpu", runs)
-    assert runs and f"{len(runs)} of the {len(runs)} runs" in shown[0] and "`make runs CLAIM=transfer`" in shown[0]
+    assert runs and f"{len(runs)} of the {len(runs)} runs" in told[0] and "`make runs CLAIM=transfer`" in told[0]
     assert transfer_results.missing(runs) == len(runs)
     with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
         transfer_report.draw_against_images({}, 1.0, "")
@@ -87,8 +100,7 @@ def test_smoke_has_no_transfer_runs(tmp_path: Path) -> None:
     assert not len(transfer_results.described("smoke"))
 
 
-def test_tables_derive_from_the_records(store: Store) -> None:
-    runs = transfer_results.runs_of("cpu", store)
+def test_tables_derive_from_the_records(runs: transfer_results.Runs) -> None:
     assert not transfer_results.missing(runs) and not transfer_results.foreign(runs)
     rates = transfer_results.rates(runs)
     for approach in transfer_results.approaches("cpu"):
@@ -107,8 +119,7 @@ def test_tables_derive_from_the_records(store: Store) -> None:
     assert grid["fine-tuning"].isna().sum() == 4
 
 
-def test_the_first_page_and_the_readme_have_the_same_accuracies(store: Store, tmp_path: Path) -> None:
-    runs = transfer_results.runs_of("cpu", store)
+def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: transfer_results.Runs) -> None:
     frozen = transfer_results.curves(runs)["linear probe"][100].text
     soup = front.article(front.content([], runs, [NOTEBOOK])).soup
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
@@ -131,8 +142,7 @@ def test_the_gain_is_paired_by_seed(store: Store) -> None:
     assert found.estimate == pytest.approx(100 * (0.9 - 0.45) / 2 * 1.5)
 
 
-def test_records_of_other_weights_are_named(store: Store) -> None:
-    runs = transfer_results.runs_of("cpu", store)
+def test_records_of_other_weights_are_named(runs: transfer_results.Runs) -> None:
     planned, record = next(pair for pair in runs if pair[0].spec.transfer is not None)
     other = record.model_copy(update={"data": record.data.model_copy(update={"hashes": {}})})  # type: ignore[union-attr]
     assert transfer_results.foreign([(planned, other)]) == [planned.spec.hash]
@@ -163,23 +173,20 @@ def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: 
     assert transfer_results.at_the_edge([]) == []
 
 
-def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, told: list[str]) -> None:
     before = transfer_results.grid(transfer_results.runs_of("cpu", store))
     for planned in counted(transfer_results.approaches("cpu")[1])[-2:]:  # seeds 3 and 4 with 100 images
-        lost = made(planned.spec, 0.9)
-        store.put(lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})}))
+        store.put(diverged(made(planned.spec, 0.9)))
     runs = transfer_results.runs_of("cpu", store)
     assert transfer_results.diverged(runs) == {("new classifier", 100): 2}
     changed = transfer_results.grid(runs).compare(before)
     assert changed.shape == (1, 2) and changed.iloc[0, 0].endswith("n = 5, 2 diverged")
     assert transfer_results.curves(runs)["new classifier"][100].values[-2:] == pytest.approx((10.0, 10.0))
-    shown: list[str] = []
-    monkeypatch.setattr(transfer_report, "say", shown.append)
     transfer_report.against_images(runs)
-    assert "With 100 labelled images 2 of 5 runs of the approach *new classifier* diverged" in shown[-1]
+    assert "With 100 labelled images 2 of 5 runs of the approach *new classifier* diverged" in told[-1]
 
 
-def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store) -> None:
     """The plan was changed when their test accuracy was known, which the pages have to say."""
     before = transfer_results.runs_of("cpu", store)
     assert not len(transfer_results.replaced(before))
@@ -187,8 +194,7 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypa
     for approach in (fine_tuning, start):
         assert approach.first is not None
         for size, budget in approach.first.budgets.items():
-            lost = made(approach.run(size, approach.first.rate, 0, budget), 0.6)
-            store.put(lost.model_copy(update={"final": lost.final.model_copy(update={"outcome": "diverged"})}))
+            store.put(diverged(made(approach.run(size, approach.first.rate, 0, budget), 0.6)))
     runs = transfer_results.runs_of("cpu", store)
     table = transfer_results.replaced(runs)
     assert list(table["approach"]) == ["fine-tuning", "random start"]
@@ -204,8 +210,7 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store, monkeypa
     assert "first plan" not in str(rows)
 
 
-def test_figures_state_their_findings(store: Store) -> None:
-    runs = transfer_results.runs_of("cpu", store)
+def test_figures_state_their_findings(runs: transfer_results.Runs) -> None:
     figure, alt = transfer_report.draw_against_images(transfer_results.curves(runs), 87.18, "as published")
     assert "fine-tuning from" in alt and "45,000" in alt and len(figure.axes) == 1
     bundle(figure, alt)
@@ -218,7 +223,12 @@ def test_figures_state_their_findings(store: Store) -> None:
 
 @pytest.mark.parametrize("records", ["none", "some", "all"])
 def test_every_cell_of_the_notebook_runs(
-    records: str, tmp_path: Path, small_data: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    records: str,
+    tmp_path: Path,
+    small_data: None,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     """Without any record, in the midst of the runs, and at their end."""
     monkeypatch.setattr(paths, "runs_folder", lambda *_: tmp_path)
@@ -230,18 +240,13 @@ def test_every_cell_of_the_notebook_runs(
             store.path(planned.spec.hash).unlink()
         for planned in counted(transfer_results.approaches("cpu")[3])[:4]:
             store.path(planned.spec.hash).unlink()
-    shown: list[object] = []
-    monkeypatch.setattr(transfer_report, "say", shown.append)
-    monkeypatch.setattr(transfer_report.published_report, "say", shown.append)
     exec(compile(NOTEBOOK.read_text(), str(NOTEBOOK), "exec"), {})
-    told = " ".join(map(str, shown)) + capsys.readouterr().out
-    assert ("make runs CLAIM=transfer" in told) == (records != "all")
-    assert ("the best validation accuracy is" in told) == (records != "none")
-    assert "no ImageNet weights are involved" in told
+    said = " ".join(told) + capsys.readouterr().out
+    assert ("make runs CLAIM=transfer" in said) == (records != "all")
+    assert ("the best validation accuracy is" in said) == (records != "none")
+    assert "no ImageNet weights are involved" in said
 
 
-def test_a_number_of_images_that_nobody_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr(transfer_report, "say", shown.append)
-    transfer_report.play(transfer_results.runs_of("cpu", store), 7)
-    assert "choose a number from 100 to 45,000" in shown[0]
+def test_a_number_of_images_that_nobody_measured(runs: transfer_results.Runs, told: list[str]) -> None:
+    transfer_report.play(runs, 7)
+    assert "choose a number from 100 to 45,000" in told[0]

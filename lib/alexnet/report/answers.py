@@ -19,6 +19,10 @@ from ..statistics.measures import WITHIN
 from ..statistics.verdicts import LABELS, Label
 
 NAMED = 3  # claims that a sentence names at most
+AS_SAID: dict[Label, str] = {  # labels that read otherwise in a sentence
+    "direction reproduced": "reproduced in direction",
+    "no effect of that size": "without an effect of that size",
+}
 
 
 # ---- the answer ------------------------------------------------------------------------------------------------------
@@ -72,16 +76,10 @@ def sentences(found: Sequence[Row], records: Iterable[RunRecord]) -> list[str]:
 def _having(by_label: dict[Label, list[Row]], labels: Sequence[Label]) -> str:
     """ "2 reproduced (A; B) and 1 contradicted (C)"; nothing where none has such a label."""
     return listed(
-        f"{len(rows)} {'is' if len(rows) == 1 else 'are'} {_as_said(name)} ({_titles(rows)})"
+        f"{len(rows)} {'is' if len(rows) == 1 else 'are'} {AS_SAID.get(name, name)} ({_titles(rows)})"
         for name in labels
         if (rows := by_label[name])
     )
-
-
-def _as_said(name: Label) -> str:
-    if name == "direction reproduced":
-        return "reproduced in direction"
-    return "without an effect of that size" if name == "no effect of that size" else name
 
 
 def _titles(rows: Sequence[Row]) -> str:
@@ -122,17 +120,15 @@ def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 def notes(row: Row, runs: Runs) -> list[str]:
     """What else a row has to say: its margin, the size beside the paper's, collapses, the test errors of its arms."""
-    found: list[str] = []
     question, effect = row.question, row.effect
     if not isinstance(effect, Effect):
-        return found
+        return []
+    found = []
     if question.primary:
         found.append(f"The margin is {verdicts.size(question, effect)}: {question.margin_why}.")
     if agreement := verdicts.agreement(question, effect):
-        met = "The interval meets the paper's figure"
-        found.append(
-            f"{met}." if agreement == "agrees" else f"The whole interval is {agreement} than the paper's figure."
-        )
+        meets = "The interval meets" if agreement == "agrees" else f"The whole interval is {agreement} than"
+        found.append(f"{meets} the paper's figure.")
     for lost, n in dict.fromkeys(row.collapses.values()) if question.primary else ():
         low, high = effects.proportion(lost, n)
         found.append(f"A run collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
@@ -250,23 +246,22 @@ def _times(effect: Effect) -> str:
 
 def _depth(rows: dict[str, Row]) -> Surprise | None:
     """Some layer may be better taken out, where the paper says that any costs accuracy."""
-    regimes = [[f"depth/{start}conv{layer}" for layer in (2, 3, 4, 5)] for start in ("long-", "")]
-    for regime in regimes:
-        known = [rows[name] for name in regime if name in rows and isinstance(rows[name].effect, Effect)]
-        worse = [row for row in known if row.verdict.label == "contradicted"]
-        if len(known) < len(regime):
+    for start in ("long-", ""):  # the first regime in which every layer was tried
+        tried = [rows.get(f"depth/{start}conv{layer}") for layer in (2, 3, 4, 5)]
+        effects_of = [(row, row.effect) for row in tried if row and isinstance(row.effect, Effect)]
+        if len(effects_of) < len(tried):
             continue
+        worse = [(row, effect) for row, effect in effects_of if row.verdict.label == "contradicted"]
         if not worse:
             return None
         each = listed(
-            f"{row.question.condition_title.split(',')[0]} the test error is {-row.effect.estimate:.2f} "
-            f"[{-row.effect.high:.2f}, {-row.effect.low:.2f}] points lower"
-            for row in worse
-            if isinstance(row.effect, Effect)
+            f"{row.question.condition_title.split(',')[0]} the test error is {-effect.estimate:.2f} "
+            f"[{-effect.high:.2f}, {-effect.low:.2f}] points lower"
+            for row, effect in worse
         )
         return Surprise(
             f"The paper says that removing any middle layer costs about two points on ImageNet; in the small network "
             f"on CIFAR-10, {each}.",
-            worse[0].question.seen,
+            worse[0][0].question.seen,
         )
     return None
