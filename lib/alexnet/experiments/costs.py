@@ -20,7 +20,7 @@ from .relu_speed import ReluSpeed
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
-WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice (`callbacks.Watching`), and test
+WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice and test (`callbacks.Watching`)
 GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
 
 
