@@ -112,7 +112,7 @@ class RecipeSpec(Spec):
     second: StageSpec | None = None  # None: one stage
     stop_after: int | None = Field(None, gt=0)
     # epochs without a better validation error after which a run ends; of the stage, if there are two: the first then
-    # hands over to the second, which has its own epochs before it, and the second ends the run; None: only the cap
+    # hands over to the second, which has its `epochs - second.after` all the same and ends the run; None: only the cap
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RecipeSpec":
