@@ -113,6 +113,10 @@ def _imagenet(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
 
 
+def _try(parser: ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=path, default=paths.DEFAULT_CHECKPOINT, help="the trained network")
+
+
 def _readme(parser: ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when the board is out of step")
 
@@ -137,6 +141,7 @@ COMMANDS = {
     "notebooks": Command("report.notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
     "bench": Command("bench.command", "measure speed on this machine", _bench),
     "imagenet": Command("imagenet.job", "train AlexNet on ImageNet, or a folder like it, and evaluate it", _imagenet),
+    "try": Command("report.try_it", "put a trained network into a page of the report", _try),
     "readme": Command("report.readme", "write the verdict board into README.md", _readme),
 }
 
