@@ -22,10 +22,9 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-from alexnet import learner, paths
+from alexnet import paths
 from alexnet.experiments import profiles
 from alexnet.experiments import starts as starting
-from alexnet.experiments.ablations import SMALL_START
 from alexnet.figures import ablations, curves, learned, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
@@ -176,15 +175,45 @@ show_if_any(
 # %% [markdown]
 # ## Play with it
 #
-# Draw the weights otherwise, or scale the pixels, and see whether the loss moves. It writes no record.
+# Draw the weights otherwise (`net.init=as-run`), scale the pixels (`images.scaling=mean-image-unit`) or set the
+# biases to zero, and see whether the loss moves. It takes about a minute and writes no record. From a terminal, the
+# same is:
+#
+#     python -m alexnet play net.bias_ones=false --network start
 
-# %%
-LIVE = False  # set True to train here
-live = SMALL_START.with_(net={"init": "as-run"})
-print(f"{live.images.train_size:,} images, {live.recipe.epochs} epoch: some seconds on two cores.")
-if LIVE:
-    learn = learner(live)
-    learn.fit()
+# %% tags=["skip-execution", "nbval-skip"]
+from alexnet import play
+
+play("net.bias_ones=false", network="start")
+
+# %% [markdown]
+# ## Questions
+#
+# <details><summary>Predict: which is worse for the start, weights that are too small or biases that are all the
+# same?</summary>
+#
+# With weights that are too small, what differs between images fades from layer to layer, and so does the gradient.
+# Biases that are all alike do something else: they give every image the same large response, so the first steps push
+# all scores the same way. The tables above show both at work, and that the same weights behave differently with the
+# one and the other.
+#
+# </details>
+#
+# <details><summary>Why should the number of classes matter to the first layers?</summary>
+#
+# It does not matter to what goes forward through them. It matters to the step that comes back. With a thousand
+# equally probable classes the loss changes far more gently with what all images have in common than with ten, so a
+# rate that oscillates for ten classes may be safe for a thousand.
+#
+# </details>
+#
+# <details><summary>A network stands at guessing for 300 steps. Has the start failed?</summary>
+#
+# Not for certain. It has not started within 300 steps. A plateau can end, and the authors trained for days. That is
+# why the budget stands beside every such row, and why a run that is given up by a written rule is counted as what it
+# is.
+#
+# </details>
 
 # %% [markdown]
 # ## Threats to validity

@@ -25,9 +25,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from alexnet import learner, paths
+from alexnet import paths
 from alexnet.experiments import profiles
-from alexnet.experiments.ablations import ABLATIONS, regime
+from alexnet.experiments.ablations import regime
 from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
@@ -130,15 +130,34 @@ say(ablations.waiting(every))
 #
 # ## Play with it
 #
-# Train a small live run with plain pooling, then with overlapping windows. It writes no record.
+# Train the network with plain pooling beside the one whose windows overlap. It takes about a minute and writes no
+# record. From a terminal, the same is:
+#
+#     python -m alexnet play net.pooling=plain
 
-# %%
-LIVE = False  # set True to train here
-live = ABLATIONS["smoke"][0].baseline.with_(net={"pooling": "plain"})
-print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
-if LIVE:
-    learn = learner(live)
-    learn.fit()
+# %% tags=["skip-execution", "nbval-skip"]
+from alexnet import play
+
+play("net.pooling=plain")
+
+# %% [markdown]
+# ## Questions
+#
+# <details><summary>Predict: which layer's weights change in number when pooling windows overlap?</summary>
+#
+# None. Pooling has no weights, and the windows are chosen so that the maps keep their sizes. That is what makes the
+# comparison fair: the two networks have the same layers behind the same sizes.
+#
+# </details>
+#
+# <details><summary>The paper's effect is less than half a point. How many pairs of runs would you need to see
+# it?</summary>
+#
+# It depends on how much two runs differ that differ by their seed alone. If the differences of pairs spread by half a
+# point, a handful of pairs has an interval about as wide as the effect. The results page has a curve of that, and a
+# dial to try it.
+#
+# </details>
 
 # %% [markdown]
 # ## Threats to validity

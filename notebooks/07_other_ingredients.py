@@ -27,9 +27,9 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import learner, paths
+from alexnet import paths
 from alexnet.experiments import profiles
-from alexnet.experiments.ablations import ABLATIONS, REMOVABLE, regime
+from alexnet.experiments.ablations import REMOVABLE, regime
 from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
@@ -262,15 +262,41 @@ if everything:
 # %% [markdown]
 # ## Play with it
 #
-# Take an ingredient out of a small live run, or two at once, and run the cell again. It writes no record.
+# Take an ingredient out, or two at once, and train both networks for a few epochs. It takes about a minute and writes
+# no record. From a terminal, the same is:
+#
+#     python -m alexnet play net.norm=none images.flip=false
 
-# %%
-LIVE = False  # set True to train here
-live = ABLATIONS["smoke"][0].baseline.with_(net={"norm": "none"}, images={"flip": False})
-print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
-if LIVE:
-    learn = learner(live)
-    learn.fit()
+# %% tags=["skip-execution", "nbval-skip"]
+from alexnet import play
+
+play("net.norm=none", "images.flip=false")
+
+# %% [markdown]
+# ## Questions
+#
+# <details><summary>Several ingredients are tested against one baseline. What is the risk, and what is done about
+# it?</summary>
+#
+# If the baseline is lucky, every ingredient looks bad, and the other way round: the rows are not independent. So the
+# baseline has more runs than each arm, and many rows are corrected for being many.
+#
+# </details>
+#
+# <details><summary>Predict: take out a convolutional layer. Will the network have fewer weights?</summary>
+#
+# Not always. If the maps that reach the next layer become more numerous, its kernels become deeper, and the first
+# fully connected layer may see more values. The table of parameters shows it. Depth is then not the only thing that
+# was changed.
+#
+# </details>
+#
+# <details><summary>An interval holds zero. Does that show that an ingredient does nothing?</summary>
+#
+# No. It shows that this many pairs cannot tell. To say that there is no effect of a given size, the interval has to
+# lie wholly inside that size on both sides. The rule has a label of its own for that.
+#
+# </details>
 
 # %% [markdown]
 # ## Threats to validity

@@ -24,9 +24,8 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 # %%
 import pandas as pd
 
-from alexnet import learner, paths
+from alexnet import paths
 from alexnet.experiments import profiles
-from alexnet.experiments.ablations import ABLATIONS
 from alexnet.figures import ablations, tables
 from alexnet.figures import learned as figures_learned
 from alexnet.figures.display import show_if_any
@@ -200,18 +199,34 @@ if seed:
 # %% [markdown]
 # ## Play with it
 #
-# Train a small network live and look at its kernels: after so short a time they are still close to the noise that they
-# started from. It writes no record.
+# Train for a shorter time and look at the first kernels: how far are they from the noise they started from? It takes
+# about a minute and writes no record. From a terminal, the same is:
+#
+#     python -m alexnet play recipe.epochs=1
 
-# %%
-LIVE = False  # set True to train here
-live = ABLATIONS["smoke"][0].baseline
-print(f"{live.images.train_size:,} images, {live.recipe.epochs} epochs: about half a minute on two cores.")
-if LIVE:
-    learn = learner(live)
-    learn.fit()
-    weights = learn.model[0].weight.detach().cpu().numpy()
-    show_if_any(figures_learned.kernels, weights, "The first layer's kernels after a short training")
+# %% tags=["skip-execution", "nbval-skip"]
+from alexnet import play
+
+play("recipe.epochs=1")
+
+# %% [markdown]
+# ## Questions
+#
+# <details><summary>Why are the towers compared with an untrained network and not only with random halves?</summary>
+#
+# Random halves of one trained network show what chance gives when filters are dealt out at random. But two towers are
+# different from the start: they have other weights. The untrained network shows how far apart they were before
+# anything was learned.
+#
+# </details>
+#
+# <details><summary>What would you have to see before you call a kernel an edge detector?</summary>
+#
+# A structure that the noise it started from cannot have: stripes of light and dark that run through the whole kernel,
+# at one angle. A picture that looks like that after the fact, chosen from many, is weak evidence. Compare with the
+# kernels before training, which are shown too.
+#
+# </details>
 
 # %% [markdown]
 # ## Threats to validity

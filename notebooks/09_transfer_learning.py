@@ -128,14 +128,39 @@ transfer_report.play(runs, IMAGES)
 transfer_report.replaced(runs)
 
 # %% [markdown]
+# ## Questions
+#
+# <details><summary>Predict: where does a pretrained network help most, with many labelled images or with
+# few?</summary>
+#
+# With few. What it brings is what it has learned of images elsewhere, and that replaces images of your own. With many
+# of your own, a network from a random start can learn the same by itself, if it is given the time.
+#
+# </details>
+#
+# <details><summary>Why does the classifier get a higher learning rate than the first layers?</summary>
+#
+# It starts from nothing and has far to go. The first layers start from something useful, and a large step, made while
+# the classifier is still wrong about everything, would destroy it.
+#
+# </details>
+#
+# <details><summary>What would make the comparison with a random start unfair?</summary>
+#
+# Fewer steps. A network from a random start needs many, and the same number of epochs over a hundred images is very
+# few. A comparison at equal epochs tests patience as much as pretraining.
+#
+# </details>
+
+# %% [markdown]
 # ## Threats to validity
 #
 # - ImageNet and CIFAR-10 show the same kinds of things. Transfer to X-rays or drawings would buy less.
 # - Some of CIFAR-10's test images may well be in ImageNet in a larger size, since both were collected from the web.
 #   Nobody trained on their CIFAR-10 labels, but the layers may have seen them.
 # - An image of 32 pixels that is enlarged is blurred: the layers were trained on sharp ones.
-# - In the cpu profile a random start gets fewer epochs than the frozen approaches, which makes it look worse where
-#   images are many. Its accuracy in a full training is in the table of what others published.
+# - In the cpu profile a random start gets fewer steps than the frozen approaches, the fewest where images are few, and
+#   looks worse for it there. Its accuracy in a full training is in the table of what others published.
 # - Learning rates are chosen with one seed and with some numbers of images only. In the cpu profile fine-tuning and a
 #   random start, whose runs are long, have theirs from one number of images.
 # - The validation images, by which rates are chosen, are labelled too, and are more than the smallest sets have. The

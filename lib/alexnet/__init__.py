@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .experiments.play import play
     from .networks.models import build, layer_table
     from .prediction.classifier import Classifier, Prediction, predict
     from .records.record import RunRecord
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Classifier", "ImageSpec", "NetSpec", "Prediction", "RecipeSpec", "RunRecord", "RunSpec", "Store", "build",
-    "layer_table", "learner", "predict",
+    "layer_table", "learner", "play", "predict",
 ]  # fmt: skip
 _HOMES = {  # name: the module it is loaded from when it is used; torch and fastai take seconds
     "learner": "training.learners",
+    "play": "experiments.play",
     **dict.fromkeys(("build", "layer_table"), "networks.models"),
     **dict.fromkeys(("Classifier", "Prediction", "predict"), "prediction.classifier"),
     "RunRecord": "records.record",

@@ -113,6 +113,11 @@ def _imagenet(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
 
 
+def _play(parser: ArgumentParser) -> None:
+    parser.add_argument("changes", nargs="*", metavar="PART.FIELD=VALUE", help="such as net.dropout=0.8")
+    parser.add_argument("--network", default="alexnet", help="alexnet, start or four-layer (default: alexnet)")
+
+
 def _try(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=path, default=paths.DEFAULT_CHECKPOINT, help="the trained network")
 
@@ -141,6 +146,7 @@ COMMANDS = {
     "notebooks": Command("report.notebooks", "execute notebooks/*.py and write the paired .ipynb", _notebooks),
     "bench": Command("bench.command", "measure speed on this machine", _bench),
     "imagenet": Command("imagenet.job", "train AlexNet on ImageNet, or a folder like it, and evaluate it", _imagenet),
+    "play": Command("experiments.play", "train a small network beside one that differs in what you name", _play),
     "try": Command("report.try_it", "put a trained network into a page of the report", _try),
     "readme": Command("report.readme", "write the verdict board into README.md", _readme),
 }
