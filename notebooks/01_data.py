@@ -468,7 +468,8 @@ tables.show(
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Why are the validation images taken from the training set and not from the test set?</summary>
+# <details class="question"><summary>Why are the validation images taken from the training set and not from the test
+# set?</summary>
 #
 # Because something is chosen by them: a learning rate, say. What has been chosen on images looks better on these very
 # images than on others. The test set is kept for one look at the end, so that its error is an honest guess at the
@@ -476,8 +477,8 @@ tables.show(
 #
 # </details>
 #
-# <details><summary>The first batch of two seeds differs, and of two runs with one seed it is the same bit for bit.
-# What is that good for?</summary>
+# <details class="question"><summary>The first batch of two seeds differs, and of two runs with one seed it is the
+# same bit for bit. What is that good for?</summary>
 #
 # Two arms that share a seed see the same images in the same order, with the same crops and reflections. What differs
 # between them is then the one thing that was changed, and the noise that both share drops out of their difference.
@@ -485,7 +486,8 @@ tables.show(
 #
 # </details>
 #
-# <details><summary>Would you expect a larger effect of crops and reflections on CIFAR-10 or on ImageNet?</summary>
+# <details class="question"><summary>Would you expect a larger effect of crops and reflections on CIFAR-10 or on
+# ImageNet?</summary>
 #
 # CIFAR-10 has far fewer images, which speaks for CIFAR-10: a network can learn them by heart sooner. But it must be a
 # network that comes near to that. One that has not yet learned its training images gains nothing from being kept from

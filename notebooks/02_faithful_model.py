@@ -381,7 +381,7 @@ tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", di
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Most of the network's weights are in one layer. Which, and why?</summary>
+# <details class="question"><summary>Most of the network's weights are in one layer. Which, and why?</summary>
 #
 # In the first fully connected layer: each of its 4,096 units is connected to every one of the 9,216 values that the
 # last pooling leaves. A convolution has few weights, because it uses the same ones at every place of a map. With the
@@ -389,15 +389,15 @@ tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", di
 #
 # </details>
 #
-# <details><summary>Predict: if the two towers were joined into one network of full width, what would change, the
-# number of weights or the number of neurons?</summary>
+# <details class="question"><summary>Predict: if the two towers were joined into one network of full width, what would
+# change, the number of weights or the number of neurons?</summary>
 #
 # The weights, and the multiply-adds with them. A neuron of conv2, conv4 and conv5 would see the maps of both towers,
 # twice as many, so these layers would have twice the weights. The number of maps, and of neurons in them, stays.
 #
 # </details>
 #
-# <details><summary>Why does it matter whether alpha is divided by the size of the window?</summary>
+# <details class="question"><summary>Why does it matter whether alpha is divided by the size of the window?</summary>
 #
 # The sum over the window is multiplied by alpha, and alpha is what says how strongly loud neighbours dampen a
 # response. Divided by five, the damping is five times weaker at the same responses. Both conventions print the same

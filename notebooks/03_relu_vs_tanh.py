@@ -286,16 +286,16 @@ play("net.activation=tanh", network="four-layer")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Before you look at the grids: if both activations had to use one learning rate, whom would that
-# favour?</summary>
+# <details class="question"><summary>Before you look at the grids: if both activations had to use one learning rate,
+# whom would that favour?</summary>
 #
 # Whoever it was chosen for. A rate that suits ReLU may be too small for tanh, or so large that it saturates. A
 # comparison at one rate tests the rate as much as the activation, so each chooses its own here, as in the paper.
 #
 # </details>
 #
-# <details><summary>The effect is a ratio, and its interval is computed from logarithms. Why not from differences of
-# epochs?</summary>
+# <details class="question"><summary>The effect is a ratio, and its interval is computed from logarithms. Why not from
+# differences of epochs?</summary>
 #
 # The claim is one of times as fast. Ten epochs more is much beside five and little beside two hundred, but twice as
 # long is twice as long. The logarithm turns ratios into differences, for which a t interval is made; back on the
@@ -303,7 +303,7 @@ play("net.activation=tanh", network="four-layer")
 #
 # </details>
 #
-# <details><summary>A run of tanh never arrives at the target. Should it be left out?</summary>
+# <details class="question"><summary>A run of tanh never arrives at the target. Should it be left out?</summary>
 #
 # No. Left out, the slowest runs would vanish and tanh would look faster than it is. It is censored: counted as if it
 # had arrived at the cap, and the factor is called a lower bound, since the true one can only be larger.

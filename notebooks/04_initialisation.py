@@ -189,8 +189,8 @@ play("net.bias_ones=false", network="start")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Predict: which is worse for the start, weights that are too small or biases that are all the
-# same?</summary>
+# <details class="question"><summary>Predict: which is worse for the start, weights that are too small or biases that
+# are all the same?</summary>
 #
 # With weights that are too small, what differs between images fades from layer to layer, and so does the gradient.
 # Biases that are all alike do something else: they give every image the same large response, so the first steps push
@@ -199,7 +199,7 @@ play("net.bias_ones=false", network="start")
 #
 # </details>
 #
-# <details><summary>Why should the number of classes matter to the first layers?</summary>
+# <details class="question"><summary>Why should the number of classes matter to the first layers?</summary>
 #
 # It does not matter to what goes forward through them. It matters to the step that comes back. With a thousand
 # equally probable classes the loss changes far more gently with what all images have in common than with ten, so a
@@ -207,7 +207,7 @@ play("net.bias_ones=false", network="start")
 #
 # </details>
 #
-# <details><summary>A network stands at guessing for 300 steps. Has the start failed?</summary>
+# <details class="question"><summary>A network stands at guessing for 300 steps. Has the start failed?</summary>
 #
 # Not for certain. It has not started within 300 steps. A plateau can end, and the authors trained for days. That is
 # why the budget stands beside every such row, and why a run that is given up by a written rule is counted as what it

@@ -164,7 +164,8 @@ play("net.dropout=0.8")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Predict: does dropout help a network whose error on the training images is still large?</summary>
+# <details class="question"><summary>Predict: does dropout help a network whose error on the training images is still
+# large?</summary>
 #
 # Hardly. Dropout makes it harder to learn training images by heart. A network that has not learned them yet loses
 # half of its units in each step and gains nothing: both errors are higher. Compare the baseline's training error with
@@ -172,8 +173,8 @@ play("net.dropout=0.8")
 #
 # </details>
 #
-# <details><summary>Why is the training error measured again at the end, instead of taking the one that was printed
-# during training?</summary>
+# <details class="question"><summary>Why is the training error measured again at the end, instead of taking the one
+# that was printed during training?</summary>
 #
 # In training half of the units are silent and the images are cropped and recoloured, so the running error of a
 # network with dropout is that of a handicapped network on harder images. Only with dropout off and plain images are
@@ -181,7 +182,7 @@ play("net.dropout=0.8")
 #
 # </details>
 #
-# <details><summary>The gap between training and test error shrinks. Is that good news?</summary>
+# <details class="question"><summary>The gap between training and test error shrinks. Is that good news?</summary>
 #
 # Only if the test error does not rise. A network that guesses has no gap at all. That is why the test errors of both
 # arms stand beside every gap here.

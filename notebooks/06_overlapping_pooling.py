@@ -143,15 +143,16 @@ play("net.pooling=plain")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Predict: which layer's weights change in number when pooling windows overlap?</summary>
+# <details class="question"><summary>Predict: which layer's weights change in number when pooling windows
+# overlap?</summary>
 #
 # None. Pooling has no weights, and the windows are chosen so that the maps keep their sizes. That is what makes the
 # comparison fair: the two networks have the same layers behind the same sizes.
 #
 # </details>
 #
-# <details><summary>The paper's effect is less than half a point. How many pairs of runs would you need to see
-# it?</summary>
+# <details class="question"><summary>The paper's effect is less than half a point. How many pairs of runs would you
+# need to see it?</summary>
 #
 # It depends on how much two runs differ that differ by their seed alone. If the differences of pairs spread by half a
 # point, a handful of pairs has an interval about as wide as the effect. The results page has a curve of that, and a

@@ -275,15 +275,16 @@ play("net.norm=none", "images.flip=false")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Several ingredients are tested against one baseline. What is the risk, and what is done about
-# it?</summary>
+# <details class="question"><summary>Several ingredients are tested against one baseline. What is the risk, and what
+# is done about it?</summary>
 #
 # If the baseline is lucky, every ingredient looks bad, and the other way round: the rows are not independent. So the
 # baseline has more runs than each arm, and many rows are corrected for being many.
 #
 # </details>
 #
-# <details><summary>Predict: take out a convolutional layer. Will the network have fewer weights?</summary>
+# <details class="question"><summary>Predict: take out a convolutional layer. Will the network have fewer
+# weights?</summary>
 #
 # Not always. If the maps that reach the next layer become more numerous, its kernels become deeper, and the first
 # fully connected layer may see more values. The table of parameters shows it. Depth is then not the only thing that
@@ -291,7 +292,7 @@ play("net.norm=none", "images.flip=false")
 #
 # </details>
 #
-# <details><summary>An interval holds zero. Does that show that an ingredient does nothing?</summary>
+# <details class="question"><summary>An interval holds zero. Does that show that an ingredient does nothing?</summary>
 #
 # No. It shows that this many pairs cannot tell. To say that there is no effect of a given size, the interval has to
 # lie wholly inside that size on both sides. The rule has a label of its own for that.

@@ -212,7 +212,8 @@ play("recipe.epochs=1")
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Why are the towers compared with an untrained network and not only with random halves?</summary>
+# <details class="question"><summary>Why are the towers compared with an untrained network and not only with random
+# halves?</summary>
 #
 # Random halves of one trained network show what chance gives when filters are dealt out at random. But two towers are
 # different from the start: they have other weights. The untrained network shows how far apart they were before
@@ -220,7 +221,7 @@ play("recipe.epochs=1")
 #
 # </details>
 #
-# <details><summary>What would you have to see before you call a kernel an edge detector?</summary>
+# <details class="question"><summary>What would you have to see before you call a kernel an edge detector?</summary>
 #
 # A structure that the noise it started from cannot have: stripes of light and dark that run through the whole kernel,
 # at one angle. A picture that looks like that after the fact, chosen from many, is weak evidence. Compare with the

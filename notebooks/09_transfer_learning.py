@@ -130,22 +130,23 @@ transfer_report.replaced(runs)
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Predict: where does a pretrained network help most, with many labelled images or with
-# few?</summary>
+# <details class="question"><summary>Predict: where does a pretrained network help most, with many labelled images or
+# with few?</summary>
 #
 # With few. What it brings is what it has learned of images elsewhere, and that replaces images of your own. With many
 # of your own, a network from a random start can learn the same by itself, if it is given the time.
 #
 # </details>
 #
-# <details><summary>Why does the classifier get a higher learning rate than the first layers?</summary>
+# <details class="question"><summary>Why does the classifier get a higher learning rate than the first
+# layers?</summary>
 #
 # It starts from nothing and has far to go. The first layers start from something useful, and a large step, made while
 # the classifier is still wrong about everything, would destroy it.
 #
 # </details>
 #
-# <details><summary>What would make the comparison with a random start unfair?</summary>
+# <details class="question"><summary>What would make the comparison with a random start unfair?</summary>
 #
 # Fewer steps. A network from a random start needs many, and the same number of epochs over a hundred images is very
 # few. A comparison at equal epochs tests patience as much as pretraining.

@@ -181,8 +181,8 @@ published_report.pictures(row, found, store)
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>An author reports the best of fifty epochs on the test set. What is wrong with the
-# figure?</summary>
+# <details class="question"><summary>An author reports the best of fifty epochs on the test set. What is wrong with
+# the figure?</summary>
 #
 # The test set chose the epoch. The best of fifty noisy numbers is better than a typical one, even if nothing is
 # learned after the first. Where a row was published like that, the figure is compared with the same quantity of ours,
@@ -190,7 +190,8 @@ published_report.pictures(row, found, store)
 #
 # </details>
 #
-# <details><summary>Two networks differ in their accuracy by one point on 10,000 test images. Is one better?</summary>
+# <details class="question"><summary>Two networks differ in their accuracy by one point on 10,000 test images. Is one
+# better?</summary>
 #
 # Near eighty percent, another draw of as many test images would move each accuracy by about eight tenths of a point,
 # at 95%. On the same images the networks often err together, which makes the difference more certain than that.

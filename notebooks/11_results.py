@@ -157,23 +157,23 @@ tables.show(
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>Predict: twenty claims are tested, and none is true. How many would be called true by tests at the
-# usual level?</summary>
+# <details class="question"><summary>Predict: twenty claims are tested, and none is true. How many would be called
+# true by tests at the usual level?</summary>
 #
 # About one, if the tests are independent and each errs in one case of twenty. That is why the list has two
 # corrections, and why a label that does not survive them says so in its row.
 #
 # </details>
 #
-# <details><summary>Why is a margin better than the question whether an effect is zero?</summary>
+# <details class="question"><summary>Why is a margin better than the question whether an effect is zero?</summary>
 #
 # With enough runs any difference becomes significant, however small. A claim is worth its words only if the effect is
 # large enough to matter. The margin says how large that is, and it was written down before the runs.
 #
 # </details>
 #
-# <details><summary>More runs were made, but only for the rows that were nearly significant. What is wrong with
-# that?</summary>
+# <details class="question"><summary>More runs were made, but only for the rows that were nearly significant. What is
+# wrong with that?</summary>
 #
 # Each further look is a further chance to cross the line by luck, and it was given only to rows that were close to
 # it. The share of false verdicts then grows well beyond what the level promises. Here all rows of a regime get the

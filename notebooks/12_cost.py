@@ -261,14 +261,14 @@ display(
 # %% [markdown]
 # ## Questions
 #
-# <details><summary>A network of half the width: does it train four times as fast?</summary>
+# <details class="question"><summary>A network of half the width: does it train four times as fast?</summary>
 #
 # Its convolutions have a quarter of the multiply-adds. But other work, such as normalisation, pooling and reading
 # images, is only halved or stays, and small matrix products use a processor less well. So it is less than four times.
 #
 # </details>
 #
-# <details><summary>Why is speed given as a share of the machine's peak?</summary>
+# <details class="question"><summary>Why is speed given as a share of the machine's peak?</summary>
 #
 # Images a second say as much about the machine as about the program. The share says how much could still be gained,
 # and can be compared between machines.

@@ -29,7 +29,7 @@ function recall(key) {
 // ---- one switch for all code -----------------------------------------------------------------------------------
 {
   const button = document.getElementById("fold");
-  const blocks = [...document.querySelectorAll("details.code")];
+  const blocks = [...document.querySelectorAll("details.code:not(.live)")];
   const show = (open) => {
     blocks.forEach((block) => { block.open = open; });
     button.setAttribute("aria-pressed", String(open));
