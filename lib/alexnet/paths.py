@@ -58,15 +58,15 @@ def training_code() -> str:
     found, waiting = set(), [PACKAGE / "runs" / "execution.py"]
     while waiting:
         found.add(path := waiting.pop())
-        waiting += [imported for imported in _imports(path) if imported not in found]
+        waiting += [imported for imported in imports(path) if imported not in found]
     digest = hashlib.sha256()
     for path in sorted(found):
         digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
-def _imports(path: Path) -> Iterator[Path]:
-    """The package's modules that a module imports, inside its functions too."""
+def imports(path: Path) -> Iterator[Path]:
+    """The files of the package that one of them imports, inside its functions too."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.level:
             origin = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))

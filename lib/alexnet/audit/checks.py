@@ -11,6 +11,8 @@ import math
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from ..records.specs import KERNELS, LEARNING, SPLITS, RecipeSpec, RunSpec
 from ..records.store import Store
 from ..runs import execution
 from ..training import evaluation
-from ..training.prepared import WEIGHTS, split_for
+from ..training.prepared import WEIGHTS, Split, split_for
 from ..training.recipe import ending, finished, learning_rates, rate_at
 
 PRECISION_TOLERANCE = 0.02  # by which an error in bfloat16 may differ from that in float32
@@ -37,6 +39,27 @@ def beginning(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"recipe": recipe, "measured": "errors", "test": True})
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A record, and what of it and of its spec several checks look at."""
+
+    record: RunRecord
+    store: Store
+
+    @cached_property
+    def split(self) -> Split:
+        return split_for(self.record.spec)
+
+    @cached_property
+    def rows(self) -> list[dict]:
+        return [epoch.model_dump(exclude={"seconds"}) for epoch in self.record.history]
+
+    @property
+    def images_an_epoch(self) -> int:
+        size = self.record.spec.recipe.batch_size
+        return len(self.split.train) // size * size
+
+
 def differences(
     record: RunRecord,
     store: Store,
@@ -47,32 +70,32 @@ def differences(
     The probe is the one check that needs ImageNet's weights, for runs that use them.
     """
 
-    def _probe(record: RunRecord, store: Store) -> Iterator[str]:
+    def _probe(run: _Run) -> Iterator[str]:
         """A fresh build of the spec gives the weights, the batch, the loss and the gradient that were recorded."""
         if probe is not None:
             fresh = probe(beginning(record.spec))
             yield from (f"probe: {difference}" for difference in record.probe.differences(fresh))
 
+    run = _Run(record, store)
     for check in (_history, _final, _clock, _data, _predictions, _probe):
         try:
-            yield from check(record, store)
+            yield from check(run)
         except (AlexnetError, RuntimeError, ValueError, KeyError) as error:
             # A spec that was altered may describe what cannot be built or drawn.
             yield f"the check of its {check.__name__.strip('_')} is impossible: {error}"
 
 
-def _same(recorded: float | None, derived: float | None, relative: float = 0.0, absolute: float = 0.0) -> bool:
-    if recorded is None or derived is None:
-        return recorded is derived
-    if math.isnan(recorded) or math.isnan(derived):
-        return math.isnan(recorded) and math.isnan(derived)
-    return math.isclose(recorded, derived, rel_tol=relative, abs_tol=absolute)
-
-
 def _compare(
     what: str, recorded: float | None, derived: float | None, relative: float = 0.0, absolute: float = 0.0
 ) -> Iterator[str]:
-    if not _same(recorded, derived, relative, absolute):
+    """Equal within a tolerance; none and not-a-number are equal to themselves."""
+    if (
+        recorded is not None
+        and derived is not None
+        and math.isclose(recorded, derived, rel_tol=relative, abs_tol=absolute)
+    ):
+        return
+    if repr(recorded) != repr(derived):
         yield f"{what} is {_text(recorded)}, derived again {_text(derived)}"
 
 
@@ -80,45 +103,41 @@ def _text(value: float | None) -> str:
     return "none" if value is None else f"{value:.9g}"
 
 
-def _history(record: RunRecord, store: Store) -> Iterator[str]:
+def _a_number_of(images: int, what: str, error: float) -> Iterator[str]:
+    """An error is a fraction of so many images."""
+    wrong = error * images
+    if not (0 <= error <= 1 and math.isclose(wrong, round(wrong), abs_tol=1e-3)):
+        yield f"{what} is {error:.9g}, no number of {images} images"
+
+
+def _history(run: _Run) -> Iterator[str]:
     """Epochs, learning rates and the end follow from the recipe; errors are numbers of images."""
-    recipe, rows = record.spec.recipe, _rows(record)
+    spec, rows = run.record.spec, run.rows
     if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
         yield "history: its epochs are not numbered from 1 on"
-    split = split_for(record.spec)
-    last_batch = 1 - 1 / max(len(split.train) // recipe.batch_size, 1)
-    top_rate = learning_rates(recipe, record.spec.transfer)[0]
-    seen = len(split.train) // recipe.batch_size * recipe.batch_size
-    images = {"train_error": seen, "valid_error": len(split.valid)}
+    last_batch = 1 - 1 / max(run.images_an_epoch // spec.recipe.batch_size, 1)
+    top_rate = learning_rates(spec.recipe, spec.transfer)[0]
     for place, row in enumerate(rows):
-        rate = rate_at(recipe, top_rate, rows[:place], last_batch)
+        rate = rate_at(spec.recipe, top_rate, rows[:place], last_batch)
         yield from _compare(f"history: the learning rate of epoch {place + 1}", row["learning_rate"], rate, 1e-9)
-        for name, count in images.items():
-            wrong = row[name] * count
-            if not (0 <= row[name] <= 1 and math.isclose(wrong, round(wrong), abs_tol=1e-3)):
-                yield f"history: {name} of epoch {place + 1} is {row[name]:.9g}, no number of {count} images"
-    ends = (done for done in range(1, len(rows)) if _over(record, rows[:done]))
-    if (end := next(ends, None)) is not None:
+        for name, images in (("train_error", run.images_an_epoch), ("valid_error", len(run.split.valid))):
+            yield from _a_number_of(images, f"history: {name} of epoch {place + 1}", row[name])
+
+    def over(done: int) -> bool:
+        return done >= spec.recipe.epochs or finished(spec.recipe, rows[:done])
+
+    if (end := next(filter(over, range(1, len(rows))), None)) is not None:
         yield f"history: it goes on after epoch {end}, where the run had to end"
-    elif not _over(record, rows):
-        yield f"history: it ends after {len(rows)} epochs without a reason; the cap is {recipe.epochs}"
+    elif not over(len(rows)):
+        yield f"history: it ends after {len(rows)} epochs without a reason; the cap is {spec.recipe.epochs}"
 
 
-def _over(record: RunRecord, rows: list[dict]) -> bool:
-    """Whether a run has to end after these epochs."""
-    return len(rows) >= record.spec.recipe.epochs or finished(record.spec.recipe, rows)
-
-
-def _rows(record: RunRecord) -> list[dict]:
-    return [epoch.model_dump(exclude={"seconds"}) for epoch in record.history]
-
-
-def _final(record: RunRecord, store: Store) -> Iterator[str]:
+def _final(run: _Run) -> Iterator[str]:
     """The final figures are those of the last epoch, and the outcome follows from the history."""
-    rows, final = _rows(record), record.final
+    rows, final = run.rows, run.record.final
     if not rows:
         return
-    outcome, epochs_to_target = ending(record.spec.recipe, rows)
+    outcome, epochs_to_target = ending(run.record.spec.recipe, rows)
     if final.outcome != outcome:
         yield f"final: the outcome is {final.outcome}, derived again {outcome}"
     yield from _compare("final: epochs", final.epochs, len(rows))
@@ -127,33 +146,31 @@ def _final(record: RunRecord, store: Store) -> Iterator[str]:
         yield from _compare(f"final: {name}", getattr(final, name), rows[-1][name])
 
 
-def _clock(record: RunRecord, store: Store) -> Iterator[str]:
+def _clock(run: _Run) -> Iterator[str]:
     """Wall time is the sum over the epochs, and the speed follows from it."""
-    train, size = split_for(record.spec).train, record.spec.recipe.batch_size
-    seconds = sum(epoch.seconds for epoch in record.history)
+    record, seconds = run.record, sum(epoch.seconds for epoch in run.record.history)
     yield from _compare("wall_seconds", record.wall_seconds, seconds, 1e-9)
-    images = len(train) // size * size * len(record.history)
-    yield from _compare("images_per_second", record.images_per_second, images / seconds if seconds else 0.0, 1e-9)
+    speed = run.images_an_epoch * len(record.history) / seconds if seconds else 0.0
+    yield from _compare("images_per_second", record.images_per_second, speed, 1e-9)
 
 
-def _data(record: RunRecord, store: Store) -> Iterator[str]:
+def _data(run: _Run) -> Iterator[str]:
     """The data are those that were verified just now."""
-    dataset = split_for(record.spec).dataset
-    if record.data.name != dataset.name:
-        yield f"data: the record names {record.data.name}, its spec {dataset.name}"
+    used, dataset = run.record.data, run.split.dataset
+    if used.name != dataset.name:
+        yield f"data: the record names {used.name}, its spec {dataset.name}"
     for name, digest in dataset.hashes.items():
-        if record.data.hashes.get(name) != digest:
+        if used.hashes.get(name) != digest:
             yield f"data: the hash of {name} is not that of the verified data"
-    used, known = record.data.hashes.get(WEIGHTS), weights.pinned_sha256()
-    if used != (known if record.spec.transfer is not None else None):
-        yield f"data: the record was made with {'other' if used else 'no'} ImageNet weights, its spec wants " + (
-            "the pinned ones" if record.spec.transfer is not None else "none"
-        )
+    initial, pinned = used.hashes.get(WEIGHTS), run.record.spec.transfer is not None
+    if initial != (weights.pinned_sha256() if pinned else None):
+        which, wanted = "other" if initial else "no", "the pinned ones" if pinned else "none"
+        yield f"data: the record was made with {which} ImageNet weights, its spec wants {wanted}"
 
 
-def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
+def _predictions(run: _Run) -> Iterator[str]:
     """Test error, test loss and what was learned are derived again from the stored arrays and the labels."""
-    final = record.final
+    record, final = run.record, run.record.final
     if not record.spec.test:
         if (record.predictions, final.test_error, final.test_loss) != (None, None, None):
             yield "predictions: there are test results of a run that may not see the test set"
@@ -163,10 +180,9 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
         return
     if record.predictions.file != f"{record.hash}.npz":
         yield f"predictions: the record names {record.predictions.file}, not {record.hash}.npz"
-    arrays = store.predictions(record)
+    arrays, labels = run.store.predictions(record), run.split.test_labels
     predicted, log_probability = arrays["predicted"], arrays["true_log_probability"].astype(np.float64)
-    labels = split_for(record.spec).test_labels
-    yield from _learned(record, arrays)
+    yield from _learned(run, arrays)
     if not len(predicted) == len(log_probability) == len(labels):
         yield f"predictions: {len(predicted)} are stored for {len(labels)} test images"
         return
@@ -179,13 +195,13 @@ def _predictions(record: RunRecord, store: Store) -> Iterator[str]:
         yield "predictions: classes and probabilities contradict each other"
 
 
-def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
+def _learned(run: _Run, arrays: dict[str, np.ndarray]) -> Iterator[str]:
     """What the network has learned is derived again from the arrays; a figure is there if the spec asks for it."""
-    measured = record.spec.measured
+    record, clean_error, measured = run.record, run.record.final.clean_train_error, run.record.spec.measured
     last = record.history[-1] if record.history else None
     for name, value, asked in (
         ("learned", record.learned, measured in KERNELS or "first_kernels" in arrays),
-        ("final: clean_train_error", record.final.clean_train_error, measured not in ("errors", "kernels")),
+        ("final: clean_train_error", clean_error, measured not in ("errors", "kernels")),
         ("history: clean_train_loss", last and last.clean_train_loss, measured in LEARNING),
         ("history: test_error", last and last.test_error, measured == "epochs"),
         ("history: dropout_valid_error", last and last.dropout_valid_error, measured == "epochs"),
@@ -193,33 +209,27 @@ def _learned(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
         if (value is not None) != asked:
             yield f"{name} is {'missing' if asked else 'there'}, though the spec says {measured!r}"
     if measured in SPLITS:
-        yield from _splits(record, arrays)
+        # On validation images they are made in float32, the history may be in bfloat16, which moves a few images.
+        moved = 1e-9 if record.environment.precision == "float32" else PRECISION_TOLERANCE
+        yield from _errors_of(run, arrays, "train", clean_error, 1e-9)
+        yield from _errors_of(run, arrays, "valid", record.final.valid_error, moved)
     if record.learned is not None:
-        for name, derived in evaluation.derived(record.spec, split_for(record.spec), arrays).model_dump().items():
+        for name, derived in evaluation.derived(record.spec, run.split, arrays).model_dump().items():
             yield from _compare(f"learned: {name}", getattr(record.learned, name), derived, 1e-9)
-    if record.final.clean_train_error is not None:
-        train = split_for(record.spec).train
-        wrong = record.final.clean_train_error * len(train)
-        if not math.isclose(wrong, round(wrong), abs_tol=1e-3):
-            yield f"final: clean_train_error is {record.final.clean_train_error:.9g}, no number of {len(train)} images"
+    if clean_error is not None:
+        yield from _a_number_of(len(run.split.train), "final: clean_train_error", clean_error)
 
 
-def _splits(record: RunRecord, arrays: dict[str, np.ndarray]) -> Iterator[str]:
-    """The stored predictions on training and validation images give the errors of the record.
-
-    Those of the validation images are made in float32, the history may be in bfloat16, which moves a few images.
-    """
-    split = split_for(record.spec)
-    places = (split.train, split.valid)
-    tolerances = (1e-9, 0.0 if record.environment.precision == "float32" else PRECISION_TOLERANCE)
-    errors = (record.final.clean_train_error, record.final.valid_error)
-    for name, chosen, error, tolerance in zip(("train", "valid"), places, errors, tolerances, strict=True):
-        predicted = arrays[f"{name}_predicted"]
-        if len(predicted) != len(chosen):
-            yield f"{name}_predicted: {len(predicted)} are stored for {len(chosen)} images"
-            continue
-        derived = float(np.mean(predicted != split.dataset.train_labels[chosen]))
-        yield from _compare(f"final: {name} error", error, derived, absolute=max(tolerance, 1e-9))
+def _errors_of(
+    run: _Run, arrays: dict[str, np.ndarray], part: str, error: float | None, tolerance: float
+) -> Iterator[str]:
+    """The stored predictions on training or validation images give the error of the record."""
+    predicted, chosen = arrays[f"{part}_predicted"], getattr(run.split, part)
+    if len(predicted) == len(chosen):
+        derived = float(np.mean(predicted != run.split.dataset.train_labels[chosen]))
+        yield from _compare(f"final: {part} error", error, derived, absolute=tolerance)
+    else:
+        yield f"{part}_predicted: {len(predicted)} are stored for {len(chosen)} images"
 
 
 def _compare_loss(recorded: float | None, log_probability: np.ndarray) -> Iterator[str]:
@@ -250,12 +260,8 @@ def _training(record: RunRecord) -> dict:
     """The part of a spec that acts on every step; the rest decides only when a run ends."""
     spec = record.spec
     names = {"optimiser", "learning_rate", "momentum", "weight_decay", "layer_weight_decay", "batch_size"}
-    steps = spec.recipe.model_dump(include=names)
-    return {
-        **spec.model_dump(exclude={"recipe", "test", "measured"}),
-        **steps,
-        "bias": spec.recipe.bias_learning_rate_factor,
-    }
+    steps = spec.recipe.model_dump(include=names) | {"bias": spec.recipe.bias_learning_rate_factor}
+    return spec.model_dump(exclude={"recipe", "test", "measured"}) | steps
 
 
 def strays(store: Store) -> Iterator[str]:
