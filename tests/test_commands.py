@@ -64,7 +64,9 @@ def test_what_the_options_offer_is_what_the_modules_have():
 
 # ---- what options may be ---------------------------------------------------------------------------------------------
 
-WORDS = {"--claim", "--scheduler", "--record", "--weights", "--only", "--cases"}  # names, looked up by their command
+WORDS = {  # names, looked up by their command
+    "--claim", "--scheduler", "--record", "--weights", "--only", "--cases", "--network", "changes",
+}  # fmt: skip
 PATHS = {"image", "folder", "--out", "--checkpoint", "--store", "--local", "--results"}
 SENSELESS = ("", "x", "nan", "inf", "-inf", "-1", "-0.5", "1e999", "1,5", "None")
 
