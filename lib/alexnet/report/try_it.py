@@ -25,7 +25,7 @@ from ..networks.layers import LocalResponseNorm
 from ..networks.models import TowerNorm
 from ..prediction import checkpoints
 from ..prediction.checkpoints import Checkpoint
-from ..records.record import write_atomically
+from ..records.files import write_atomically
 from .assemble import asset, environment
 from .convert import Article, finish
 
