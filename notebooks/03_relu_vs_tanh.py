@@ -29,49 +29,50 @@ import pandas as pd
 import torch
 
 from alexnet import paths
-from alexnet.experiments import profiles
+from alexnet.experiments import profiles, relu_speed
 from alexnet.figures import ablations, curves, diagrams, forest, tables
 from alexnet.figures.display import show, show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
 from alexnet.records.store import Store
-from alexnet.runs.planning import describe
+from alexnet.runs.planning import INITS, SCALINGS, describe
 from alexnet.statistics import board
 from alexnet.training import signals
 from alexnet.training.prepared import split_of
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-experiment = profiles.relu_speed(PROFILE)
+settings = relu_speed.RELU_SPEED[PROFILE]
 runs = profiles.records(PROFILE, store, SEEDS)
 questions = {q.condition: q for q in claims.claims().questions() if q.claim == "relu-speed"}
 columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
 NAMES = {"arrived": "as released", "original": "as released, short grid", "modern": "modern", "alexnet": "AlexNet"}
 
 
-def show_rates(experiment, condition):
+def runs_of(condition, stage):
+    """The runs of a stage, by activation."""
+    of = [(p, r) for p, r in runs if (p.claim, p.condition, p.stage) == ("relu-speed", condition.name, stage)]
+    return {arm: [r for p, r in of if p.arm == arm and r is not None] for arm in relu_speed.ARMS}
+
+
+def show_rates(condition):
     """The grid of learning rates, and which of them each activation chose."""
-    grid = {arm: [store.get(p.spec) for p in experiment.grid(condition, arm, store)[0]] for arm in profiles.ARMS}
-    chosen = {arm: profiles.chosen_rate(records) for arm, records in grid.items()}
+    grid = runs_of(condition, "grid")
+    chosen = {arm: relu_speed.chosen_rate(records) for arm, records in grid.items()}
     title = f"Which learning rate is best for each activation? ({NAMES[condition.name]})"
     show(*curves.learning_rates(grid, chosen, title))
 
 
 def rates_of(condition):
     """The learning rates that were tried, of both activations."""
-    tried = (p.spec.recipe.learning_rate for arm in profiles.ARMS for p in experiment.grid(condition, arm, store)[0])
-    return sorted(set(tried))
+    tried = [p for p, _ in runs if (p.claim, p.condition, p.stage) == ("relu-speed", condition.name, "grid")]
+    return sorted({p.spec.recipe.learning_rate for p in tried})
 
 
-def counted_runs(condition):
-    """The runs that count, by activation."""
-    of = [(p, r) for p, r in runs if (p.condition, p.stage) == (condition.name, "seeds") and r is not None]
-    return {arm: [r for p, r in of if p.arm == arm] for arm in profiles.ARMS}
-
-
-def show_curves(experiment, condition, counted):
+def show_curves(condition, counted):
     """Training error against epochs."""
-    title = f"How soon does each network come to {experiment.target:.0%} training error? ({NAMES[condition.name]})"
-    show(*curves.learning_curves(counted, experiment.target, title))
+    target = condition.base.recipe.stop_at_train_error
+    title = f"How soon does each network come to {target:.0%} training error? ({NAMES[condition.name]})"
+    show(*curves.learning_curves(counted, target, title))
 
 
 def show_pairs(names):
@@ -92,14 +93,14 @@ def show_signals(counted):
     return table
 
 
-counted = {condition.name: counted_runs(condition) for condition in experiment.conditions}
+counted = {condition.name: runs_of(condition, "seeds") for condition in settings}
 counted = {name: arms for name, arms in counted.items() if all(arms.values())}
 if "arrived" in counted:
     counted.pop("original", None)  # the same but for its grid, which had not arrived; its row is in the table
-conditions = [condition for condition in experiment.conditions if condition.name in counted]
+conditions = [condition for condition in settings if condition.name in counted]
 say(board.answer(board.of_claim("relu-speed", runs)))
 if conditions:
-    show_curves(experiment, conditions[0], counted[conditions[0].name])
+    show_curves(conditions[0], counted[conditions[0].name])
 say(
     "**The doubt.** The factor belongs to one setting: the pixels, weights and rates of the original code. Other "
     "settings, further down, give other factors."
@@ -129,8 +130,7 @@ show(*diagrams.activations(inputs.detach().numpy(), values, slopes))
 # %%
 from alexnet.networks.models import build, layer_table
 
-condition = experiment.conditions[0]
-example = experiment.spec(condition, "relu", condition.rates[0], "grid", 0)
+example = settings[0].run("relu", settings[0].rates.first[0])
 tables.show(layer_table(build(example.net, side=32), side=32), "The four-layer network", {"parameters": ",d"})
 
 # %% [markdown]
@@ -139,13 +139,13 @@ tables.show(layer_table(build(example.net, side=32), side=32), "The four-layer n
 
 # %%
 rows = []
-for condition in experiment.conditions:
-    spec = experiment.spec(condition, "relu", condition.rates[0], "seeds", 0)
+for condition in settings:
+    spec = condition.base
     rows.append(
         {
             "setting": NAMES[condition.name],
-            "pixels": profiles.SCALINGS[spec.images.scaling],
-            "initial weights": profiles.INITS[spec.net.init],
+            "pixels": SCALINGS[spec.images.scaling],
+            "initial weights": INITS[spec.net.init],
             "bias rate": f"{spec.recipe.bias_learning_rate_factor:g} x the weights'",
             "learning rates tried": ", ".join(f"{rate:g}" for rate in rates_of(condition)),
             "cap": f"{spec.recipe.epochs} epochs ({condition.grid_epochs} in the grid)",
@@ -159,8 +159,8 @@ train = split_of(example.dataset, example.images.train_size).train
 say(
     f"All: plain SGD, momentum {recipe.momentum:g}, batches of {recipe.batch_size}, constant learning rate, weight "
     f"decay {recipe.weight_decay:g}, no dropout, no augmentation; {len(train):,} training images. A run ends when the "
-    f"training error over an epoch is at {experiment.target:.0%}. The training error is the mean over the batches of "
-    "an epoch as they came, while the weights moved, as the original code printed it."
+    f"training error over an epoch is at {recipe.stop_at_train_error:.0%}. The training error is the mean over the "
+    "batches of an epoch as they came, while the weights moved, as the original code printed it."
 )
 
 # %% [markdown]
@@ -172,7 +172,7 @@ say(
 
 # %%
 for condition in conditions:
-    show_rates(experiment, condition)
+    show_rates(condition)
 
 # %% [markdown]
 # ## Figure 1, in each setting
@@ -183,7 +183,7 @@ for condition in conditions:
 
 # %%
 for condition in conditions[1:]:
-    show_curves(experiment, condition, counted[condition.name])
+    show_curves(condition, counted[condition.name])
 
 # %% [markdown]
 # ## The effect
@@ -241,19 +241,19 @@ for name in (NAMES[name] for name in counted):
 # and epochs are counted to the same training error.
 
 # %%
-in_alexnet = profiles.relu_alexnet(PROFILE)
+in_alexnet = relu_speed.RELU_ALEXNET[PROFILE]
 large = {}
-if in_alexnet is None:
+if not in_alexnet:
     say("This profile doesn't run it.")
 else:
-    (condition,) = in_alexnet.conditions
-    say(describe(in_alexnet.spec(condition, "relu", condition.rates[0], "seeds", 0)))
-    show_rates(in_alexnet, condition)
-    large = {condition.name: counted_runs(condition)}
+    (condition,) = in_alexnet
+    say(describe(condition.base))
+    show_rates(condition)
+    large = {condition.name: runs_of(condition, "seeds")}
 
 # %%
 if large and all(large[condition.name].values()):
-    show_curves(in_alexnet, condition, large[condition.name])
+    show_curves(condition, large[condition.name])
     show_pairs(large)
     table = show_signals(large)
     after = table[(table["activation"] == "tanh") & (table["when"] == "after")]
@@ -266,7 +266,7 @@ if large and all(large[condition.name].values()):
     )
 
 # %%
-if in_alexnet is not None:
+if in_alexnet:
     say(ablations.waiting(found))
 
 # %% [markdown]

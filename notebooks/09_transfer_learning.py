@@ -31,12 +31,12 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 
 # %%
 from alexnet import paths
-from alexnet.experiments import transfer_results
+from alexnet.experiments import profiles
 from alexnet.records.store import Store
 from alexnet.report import transfer_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-runs = transfer_results.runs_of(PROFILE, store, SEEDS)
+runs = [(p, record) for p, record in profiles.records(PROFILE, store, SEEDS) if p.claim == "transfer"]
 transfer_report.state(PROFILE, runs)
 
 # %% [markdown]

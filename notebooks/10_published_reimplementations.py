@@ -27,17 +27,16 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 
 # %%
 from alexnet import paths
-from alexnet.experiments import published_results
-from alexnet.experiments.published_runs import published_runs
+from alexnet.experiments import reimplementations
 from alexnet.figures import tables
 from alexnet.records.store import Store
 from alexnet.report import published_report
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
-found = published_results.results(published_runs(PROFILE), store, SEEDS)
+found = reimplementations.results(PROFILE, store, SEEDS)
 
 # %%
-tables.show(published_results.overview(found), "Published, and ours")
+tables.show(reimplementations.overview(found), "Published, and ours")
 
 # %% [markdown]
 # An interval is a 95% interval: over seeds where there are several runs, over test images where there is one. A row is

@@ -24,8 +24,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from alexnet import paths
-from alexnet.experiments import profiles, published_results
-from alexnet.experiments.published_runs import published_runs
+from alexnet.experiments import profiles, reimplementations
 from alexnet.figures import forest, tables
 from alexnet.figures.display import show
 from alexnet.networks import anatomy
@@ -189,5 +188,5 @@ tables.show(
 
 # %%
 tables.show(
-    published_results.overview(published_results.results(published_runs(PROFILE), store, SEEDS)), "Published, and ours"
+    reimplementations.overview(reimplementations.results(PROFILE, store, SEEDS)), "Published, and ours"
 )

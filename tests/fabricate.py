@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from alexnet.experiments.profiles import Planned
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims
 from alexnet.records.record import DataUsed, Environment, Epoch, Final, Probe, RunRecord
 from alexnet.records.specs import RunSpec
+from alexnet.runs.planning import Planned
 from alexnet.statistics import board, effects, verdicts
 from alexnet.training.recipe import ending
 

@@ -7,14 +7,14 @@ import pytest
 from fabricate import record, spec
 
 from alexnet.errors import SpecError
-from alexnet.experiments import ablations, profiles
-from alexnet.experiments.profiles import PROFILES
+from alexnet.experiments import ablations, profiles, relu_speed, starts, study
 from alexnet.networks import models
 from alexnet.paper import claims
 from alexnet.records.record import Learned, RunRecord
 from alexnet.records.specs import RunSpec
 from alexnet.records.store import Store
 from alexnet.runs import planning
+from alexnet.runs.planning import GRID_SEED, PROFILES, Planned
 from alexnet.statistics import board, measures
 
 EXPECTED = {  # claim/condition -> the fields in which its arms differ
@@ -64,7 +64,7 @@ class Chosen(Store):
         return record(spec, [0.3 + abs(spec.recipe.learning_rate - 0.02)], test_error=None)
 
 
-def planned(profile: str) -> list[profiles.Planned]:
+def planned(profile: str) -> list[Planned]:
     """The runs for the paper's claims; the published reimplementations and transfer have tests of their own."""
     others = {"transfer", *(row.id for row in claims.published().row)}
     return [planned for planned in profiles.plan(profile, Chosen("nowhere")) if planned.claim not in others]
@@ -89,7 +89,7 @@ def test_arms_differ_in_what_the_claim_is_about_and_nothing_else(profile: str) -
         for seed, arms in found[name].items():
             (first, second) = arms.values()
             ours, theirs = sorted(run.seed for run in first), sorted(run.seed for run in second)
-            assert ours[0] == theirs[0] and ours[0] % ablations.FIRST_SEED == seed  # a baseline may have more runs
+            assert ours[0] == theirs[0] and ours[0] % study.FIRST_SEED == seed  # a baseline may have more runs
             for one in first:
                 for other in second:
                     left, right = flat(one), flat(other)
@@ -106,10 +106,10 @@ def test_every_planned_run_belongs_to_a_question_and_its_arms(profile: str) -> N
 
 
 def test_relu_against_tanh_in_alexnet_waits_for_a_longer_profile_than_smoke():
-    assert profiles.relu_alexnet("smoke") is None
-    large = profiles.relu_alexnet("cpu")
-    assert large is not None and large.conditions[0].net.name == "alexnet"
-    assert {p.claim for p in large.plan(Store("nowhere"))} == {"relu-speed"}
+    assert relu_speed.RELU_ALEXNET["smoke"] == ()
+    (large,) = relu_speed.RELU_ALEXNET["cpu"]
+    assert large.base.net.name == "alexnet"
+    assert {p.claim for one in large.studies() for p in one.plan(Store("nowhere"))} == {"relu-speed"}
 
 
 def test_every_claim_that_the_cpu_profile_promises_has_runs():
@@ -151,9 +151,9 @@ def test_at_least_three_seeds_count_and_none_of_them_chose():
                 assert p.spec.test
             else:
                 assert not p.spec.test
-                assert p.seed == profiles.GRID_SEED
+                assert p.seed == GRID_SEED
         assert min(map(len, seeds.values())) >= 3
-        assert profiles.GRID_SEED not in set().union(*seeds.values())
+        assert GRID_SEED not in set().union(*seeds.values())
 
 
 def test_the_grid_chooses_by_the_validation_error():
@@ -163,7 +163,7 @@ def test_the_grid_chooses_by_the_validation_error():
         update={"final": record(spec("relu"), [0.1]).final.model_copy(update={"outcome": "diverged"})}
     )
     with pytest.raises(SpecError, match="diverged"):
-        ablations.lowest_validation_error([lost])
+        study.lowest_validation_error([lost])
 
 
 def test_a_run_that_serves_several_claims_is_planned_for_each_under_one_hash():
@@ -250,7 +250,7 @@ class Starting(Store):
     ],
 )
 def test_a_start_counts_at_the_first_rate_at_which_it_trains(trains, tried, counted) -> None:
-    plan = list(ablations.OWN_RATES.plan(Starting(trains)))
+    plan = list(starts.OWN_RATES.plan(Starting(trains)))
     grid = [p.spec.recipe for p in plan if p.stage == "grid" and p.arm == "own-rate"]
     assert [(recipe.learning_rate, recipe.epochs) for recipe in grid] == tried
     runs = [p for p in plan if (p.claim, p.condition) == ("init-as-written", "own-rate")]
@@ -260,7 +260,7 @@ def test_a_start_counts_at_the_first_rate_at_which_it_trains(trains, tried, coun
 
 
 def test_starts_change_one_factor_at_a_time() -> None:
-    plan = [p for p in ablations.OWN_RATES.plan(Starting({0.01: 4})) if p.claim == "init-as-written" and p.seed == 0]
+    plan = [p for p in starts.OWN_RATES.plan(Starting({0.01: 4})) if p.claim == "init-as-written" and p.seed == 0]
     written = next(p.spec for p in plan if p.condition == "own-rate")
     assert (written.net.init, written.net.bias_ones, written.net.classes) == ("paper", True, 10)
     assert written.images.scaling == "mean-image" and written.net.form == "227"
@@ -354,14 +354,14 @@ def test_variants_of_an_arm_are_averaged_and_wait_for_each_other():
         for layer, error in (("conv2", 0.4), ("conv3", 0.3)):
             of = PLAIN.spec.with_(seed=seed, net={"name": "alexnet", "without": layer})
             found = record(of, [0.5, 0.4], test_error=error + 0.01 * seed)
-            runs.append((profiles.Planned("depth", "conv2", "seeds", "without", seed, of, layer), found))
+            runs.append((Planned("depth", "conv2", "seeds", "without", seed, of), found))
         of = PLAIN.spec.with_(seed=seed)
         full = record(of, [0.5, 0.4], test_error=0.25)
-        runs.append((profiles.Planned("depth", "conv2", "seeds", "full", seed, of), full))
+        runs.append((Planned("depth", "conv2", "seeds", "full", seed, of), full))
     effect = board.effect_of(question, runs)
     assert effect is not None
     assert effect.values == pytest.approx((10.0, 11.0, 12.0))
-    missing = [(p, None if (p.seed, p.variant) == (1, "conv3") else r) for p, r in runs]
+    missing = [(p, None if (p.seed, p.spec.net.without) == (1, "conv3") else r) for p, r in runs]
     effect = board.effect_of(question, missing)
     assert effect is not None
     assert effect.values == pytest.approx((10.0, 12.0)), "a pair with a missing variant waits"
@@ -372,7 +372,7 @@ def test_an_effect_within_runs_takes_both_arms_from_each():
     runs = []
     for seed, gain in enumerate((0.01, 0.02, 0.03)):
         found = with_(record(PLAIN.spec.with_(seed=seed), [0.5, 0.4]), Learned(ten_crop_error=0.3 - gain))
-        runs.append((profiles.Planned("ten-crop", "cifar", "seeds", "network", seed, found.spec), found))
+        runs.append((Planned("ten-crop", "cifar", "seeds", "network", seed, found.spec), found))
     effect = board.effect_of(question, runs)
     assert effect is not None
     assert effect.values == pytest.approx((1.0, 2.0, 3.0))

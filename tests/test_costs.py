@@ -6,33 +6,31 @@ import fabricate
 import pytest
 
 from alexnet.errors import NothingToDraw, SpecError
-from alexnet.experiments import costs, profiles, transfer
-from alexnet.experiments.ablations import Ablations, Starts
-from alexnet.experiments.profiles import ReluSpeed
+from alexnet.experiments import costs, profiles, relu_speed, transfer
 from alexnet.figures import cost
 from alexnet.networks import models
 from alexnet.records.bench import BenchRecord, LayerTime, Result
-from alexnet.records.specs import ImageSpec, NetSpec, RunSpec
+from alexnet.records.specs import NetSpec, RunSpec
 from alexnet.records.store import Store
+from alexnet.runs.planning import PROFILES
 
 
 def test_runs_are_named_by_what_they_are_for() -> None:
     """Only the runs that choose a learning rate for a whole experiment are called so."""
     store = Store(Path("none"))
-    for profile in profiles.PROFILES:
+    claims = {"relu-speed", transfer.CLAIM}
+    for profile in PROFILES:
         table = costs.planned_cost(profile, store, 1e9)
-        chosen = {e.name for e in profiles.EXPERIMENTS[profile] if isinstance(e, Ablations) and (e.rates or e.sweep)}
-        chosen |= {e.name for e in profiles.EXPERIMENTS[profile] if isinstance(e, Starts)}
+        chosen = {search.claim for study in profiles.STUDIES[profile] for search in study.searches} - claims
         rates = {name.removeprefix("learning rates for ") for name in table["claim"] if name.startswith("learning")}
         assert rates == chosen
 
 
 def test_the_cost_of_transfer_counts_more_than_its_choice_of_rates() -> None:
-    [experiment] = transfer.TRANSFER["cpu"]
-    planned = [one for one in costs.all_planned("cpu", Store(Path("none"))) if one.claim == transfer.CLAIM]
+    planned = [one for one in profiles.all_planned("cpu", Store(Path("none"))) if one.claim == transfer.CLAIM]
     assert len(planned) == sum(
         len(approach.rates) * len(approach.grid_sizes) + sum(budget.seeds for budget in approach.budgets.values())
-        for approach in experiment.approaches
+        for approach in transfer.APPROACHES["cpu"]
     )
     assert costs.flop_an_image(transfer.PROBE) < 1e-3 * costs.flop_an_image(transfer.FINE_TUNING)
 
@@ -89,11 +87,11 @@ def test_speeds_are_medians_by_network(runs: list) -> None:
 def test_a_planned_profile_counts_the_runs_whose_rate_is_not_chosen_yet(
     small_data: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    speed = ReluSpeed(tuple(profiles.SMOKE.values()), seeds=2, images=ImageSpec(train_size=100))
-    monkeypatch.setitem(profiles.EXPERIMENTS, "smoke", (speed,))
+    conditions = relu_speed.RELU_SPEED["smoke"]
+    monkeypatch.setitem(profiles.STUDIES, "smoke", [study for one in conditions for study in one.studies()])
     table = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=1e12)
-    grids = sum(2 * len(condition.rates) for condition in speed.conditions)
-    assert table["runs"].sum() == grids + 2 * 2 * len(speed.conditions)
+    grids = sum(2 * len(condition.rates.first) for condition in conditions)
+    assert table["runs"].sum() == grids + 2 * 2 * len(conditions)
     twice = costs.planned_cost("smoke", Store(tmp_path), flop_per_second=2e12)
     assert twice["hours"].sum() == pytest.approx(table["hours"].sum() / 2)
     with pytest.raises(SpecError, match="positive"):

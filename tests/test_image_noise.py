@@ -1,6 +1,5 @@
 """The noise of the test set beside that of the seeds, from stored predictions."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +88,7 @@ def test_each_variant_of_an_arm_is_paired_with_the_other_arm(store: Store) -> No
     depth = claims().question("depth")
     runs = runs_of(store, {arm: [slice(0, wrong)] for arm, wrong in zip(depth.arms, (60, 40), strict=True)}, depth)
     several = next(arm for arm in depth.arms if arm == "without")
-    again = [(dataclasses.replace(entry, variant="conv4"), made) for entry, made in runs if entry.arm == several]
+    again = [(entry, made) for entry, made in runs if entry.arm == several]
     noise = image_noise.noise_of(depth, runs + again, store)
     assert noise is not None and noise.pairs == 2 and abs(noise.difference) == pytest.approx(5.0)
 

@@ -16,26 +16,25 @@ from alexnet import __main__, paths
 from alexnet.data import fetch
 from alexnet.errors import DataError, SpecError
 from alexnet.experiments import profiles
-from alexnet.experiments.profiles import ReluSpeed
+from alexnet.experiments.relu_speed import MODERN, chosen_rate
+from alexnet.experiments.study import Rates, Study
 from alexnet.records.record import RunRecord
-from alexnet.records.specs import ImageSpec
 from alexnet.records.store import Store
 from alexnet.runs import execution, pool
 
-NARROW = profiles.MODERN.net.model_copy(update={"width": 0.25})
-TINY = ReluSpeed(
-    (replace(profiles.MODERN, net=NARROW, rates=(0.005, 0.02), grid_epochs=2, epochs=2),),
-    seeds=1,
-    images=ImageSpec(train_size=600, valid_size=100, test_size=100),
-    target=0.3,
+FEW = MODERN.base.with_(
+    images={"train_size": 600, "valid_size": 100, "test_size": 100},
+    net={"width": 0.25},
+    recipe={"epochs": 2, "stop_at_train_error": 0.3},
 )
+Studies = tuple[Study, ...]
+TINY: Studies = tuple(replace(MODERN, base=FEW, rates=Rates((0.005, 0.02)), grid_epochs=2, seeds=1).studies())
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> ReluSpeed:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Studies:
     """An experiment of four grid runs and two that count, a second each."""
-    monkeypatch.setitem(profiles.RELU_SPEED, "smoke", TINY)
-    monkeypatch.setitem(profiles.EXPERIMENTS, "smoke", (TINY,))
+    monkeypatch.setitem(profiles.STUDIES, "smoke", TINY)
     monkeypatch.delenv("CI", raising=False)
     return TINY
 
@@ -57,7 +56,7 @@ def complete(store: Store) -> dict[str, RunRecord]:
     return {record.hash: record for record in store.all()}
 
 
-def test_later_stages_wait_for_the_grid(small_data: None, tiny: ReluSpeed, tmp_path: Path) -> None:
+def test_later_stages_wait_for_the_grid(small_data: None, tiny: Studies, tmp_path: Path) -> None:
     store = Store(tmp_path)
     planned = list(profiles.plan("smoke", store))
     assert {p.stage for p in planned} == {"grid"}
@@ -70,7 +69,7 @@ def test_later_stages_wait_for_the_grid(small_data: None, tiny: ReluSpeed, tmp_p
     assert [(p.arm, p.seed) for p in counting] == [(arm, seed) for arm in ("relu", "tanh") for seed in range(3)]
     for arm in ("relu", "tanh"):
         grid_records = [store.get(p.spec) for p in planned if p.stage == "grid" and p.arm == arm]
-        rate = profiles.chosen_rate(r for r in grid_records if r)
+        rate = chosen_rate(r for r in grid_records if r)
         assert {p.spec.recipe.learning_rate for p in counting if p.arm == arm} == {rate}
 
 
@@ -79,18 +78,18 @@ def fabricated(record: RunRecord, rate: float, outcome: str, to_target: float | 
     return record.model_copy(update={"spec": record.spec.with_(recipe={"learning_rate": rate}), "final": final})
 
 
-def test_the_grid_chooses_the_first_to_arrive(small_data: None, tiny: ReluSpeed, tmp_path: Path) -> None:
+def test_the_grid_chooses_the_first_to_arrive(small_data: None, tiny: Studies, tmp_path: Path) -> None:
     one = execution.execute(next(iter(profiles.plan("smoke", Store(tmp_path)))).spec, Store(tmp_path))
     slow = fabricated(one, 0.1, "reached", 9.5, 0.2)
     fast = fabricated(one, 0.2, "reached", 4.5, 0.24)
     late = fabricated(one, 0.3, "censored", None, 0.31)
     later = fabricated(one, 0.4, "censored", None, 0.35)
     lost = fabricated(one, 0.5, "diverged", None, float("nan"))
-    assert profiles.chosen_rate([slow, late, fast, lost]) == 0.2
-    assert profiles.chosen_rate([later, lost, late]) == 0.3
-    assert profiles.chosen_rate([fast, fabricated(one, 0.15, "reached", 4.5, 0.24)]) == 0.15
+    assert chosen_rate([slow, late, fast, lost]) == 0.2
+    assert chosen_rate([later, lost, late]) == 0.3
+    assert chosen_rate([fast, fabricated(one, 0.15, "reached", 4.5, 0.24)]) == 0.15
     with pytest.raises(SpecError, match="diverged"):
-        profiles.chosen_rate([lost])
+        chosen_rate([lost])
 
 
 def run(tmp_path: Path, *words: str) -> int:
@@ -98,7 +97,7 @@ def run(tmp_path: Path, *words: str) -> int:
 
 
 def test_runs_are_made_once_and_each_reuse_is_explained(
-    small_data: None, tiny: ReluSpeed, tmp_path: Path, capsys: pytest.CaptureFixture
+    small_data: None, tiny: Studies, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run(tmp_path, "--workers", "1") == 0
     out = capsys.readouterr()
@@ -125,7 +124,7 @@ def test_runs_are_made_once_and_each_reuse_is_explained(
     ],
 )
 def test_bad_input_is_named(
-    small_data: None, tiny: ReluSpeed, tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], message: str,
+    small_data: None, tiny: Studies, tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], message: str,
     counts: dict,
 ) -> None:  # fmt: skip
     assert run(tmp_path, *words) == 2
@@ -150,13 +149,13 @@ def test_continuous_integration_does_not_train(
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_a_dry_run_trains_nothing(small_data: None, tiny: ReluSpeed, tmp_path: Path) -> None:
+def test_a_dry_run_trains_nothing(small_data: None, tiny: Studies, tmp_path: Path) -> None:
     assert run(tmp_path, "--dry-run") == 0
     assert not list(tmp_path.glob("*.json"))
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
-    small_data: None, tiny: ReluSpeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    small_data: None, tiny: Studies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     whole = execution.execute
     finished = []
@@ -185,7 +184,7 @@ def test_workers_have_one_thread_and_one_arena_of_memory() -> None:
 
 
 def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(
-    real_data: None, tiny: ReluSpeed, tmp_path: Path, counts: dict
+    real_data: None, tiny: Studies, tmp_path: Path, counts: dict
 ) -> None:
     from distributed import Client, LocalCluster
 

@@ -339,9 +339,7 @@ def nbval(pairs: list[Path], folder: Path, *options: str) -> dict[str, dict[int,
                 if notebooks.to_play_with(cell)}  # fmt: skip
     for case in xml.etree.ElementTree.parse(result).getroot().iter("testcase"):
         name, number = Path(case.attrib["file"]).stem, int(case.attrib["name"].split()[-1])
-        assert (case.find("skipped") is not None) == ((name, number) in left_out), (
-            "only those to play with"
-        )
+        assert (case.find("skipped") is not None) == ((name, number) in left_out), "only those to play with"
         failure = case.find("failure") if case.find("failure") is not None else case.find("error")
         found[name][number + 1] = "" if failure is None else failure.text or "failed"
     return found

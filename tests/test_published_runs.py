@@ -14,10 +14,17 @@ from alexnet.data import datasets
 from alexnet.data.compat import import_torchvision
 from alexnet.data.datasets import CIFAR10
 from alexnet.errors import SpecError
-from alexnet.experiments import profiles, published_results
-from alexnet.experiments.published_results import ArmResult
-from alexnet.experiments.published_runs import PAPER_START, PUBLISHED, SHARE, Arm, published_runs
-from alexnet.experiments.reimplementations import NETWORKS, PROTOCOLS
+from alexnet.experiments import profiles, reimplementations
+from alexnet.experiments.reimplementations import (
+    ARMS,
+    NETWORKS,
+    PAPER_START,
+    PROTOCOLS,
+    PUBLISHED,
+    SHARE,
+    Arm,
+    ArmResult,
+)
 from alexnet.networks import models
 from alexnet.paper.claims import claims, published
 from alexnet.records.record import RunRecord
@@ -25,6 +32,8 @@ from alexnet.records.specs import ImageSpec, RunSpec, parse
 from alexnet.records.store import Store
 from alexnet.report import front, notebooks, published_report
 from alexnet.runs import execution
+from alexnet.runs.planning import PROFILES
+from alexnet.statistics.accuracy import Accuracy, clean_accuracy
 from alexnet.training.preparation import Preparation, Statistics, random_boxes
 
 CPU = torch.device("cpu")
@@ -190,27 +199,27 @@ def test_every_row_has_its_network_its_protocol_and_runs_in_every_full_profile()
     rows = {row.id for row in published().row}
     assert set(NETWORKS) == set(PROTOCOLS) == rows
     for profile in ("cpu", "gpu"):
-        assert published_runs(profile).claims == rows
-        assert published_runs(profile) in profiles.EXPERIMENTS[profile]
+        assert reimplementations.study(profile).claims == rows
+        assert reimplementations.study(profile) in profiles.STUDIES[profile]
     ids = {claim.id for claim in claims().claim}
-    cpu = list(profiles.EXPERIMENTS["cpu"])
-    assert all(cpu.index(other) < cpu.index(published_runs("cpu")) for other in cpu if other.claims & ids)
+    cpu = list(profiles.STUDIES["cpu"])
+    assert all(cpu.index(other) < cpu.index(reimplementations.study("cpu")) for other in cpu if other.claims & ids)
     with pytest.raises(SpecError, match="No runs are planned for 'cifar'"):
-        published_runs("cpu").arms_of("cifar")
+        reimplementations.arms_of("cpu", "cifar")
 
 
 def test_full_protocols_are_full_and_shares_say_how_much_they_are():
-    assert not any(arm.partial for arm in published_runs("gpu").arms)
-    assert not any(arm.partial for arm in published_runs("cpu").arms if arm.name == PUBLISHED)
-    partial = {arm.row for arm in published_runs("cpu").arms if arm.name == SHARE and arm.partial}
+    assert not any(arm.partial for arm in ARMS["gpu"])
+    assert not any(arm.partial for arm in ARMS["cpu"] if arm.name == PUBLISHED)
+    partial = {arm.row for arm in ARMS["cpu"] if arm.name == SHARE and arm.partial}
     assert partial == {"mnist-alexnet", "cifar-towers", "cifar-transfer", "cifar-lrn"}
-    (towers,) = (a for a in published_runs("cpu").arms if (a.row, a.name) == ("cifar-towers", SHARE))
+    (towers,) = (a for a in ARMS["cpu"] if (a.row, a.name) == ("cifar-towers", SHARE))
     assert towers.part == pytest.approx(8 / 45) and arm_of("cifar-bn", "cpu").part == 1
     assert towers.share == "partial: 8,000 of 45,000 training images, 10 of 10 epochs, 17.8% of the images seen"
 
 
 def test_only_runs_in_full_write_down_what_others_chose_by():
-    for arm in published_runs("cpu").arms:
+    for arm in ARMS["cpu"]:
         if arm.partial:
             assert arm.spec.measured == "splits"
     assert all(spec.measured == "epochs" for spec in PROTOCOLS.values())
@@ -292,22 +301,22 @@ def record_of(arm: Arm, seed: int, test_errors: list[float], noisy: list[float] 
 
 
 def arm_of(row: str, profile: str = "gpu", name: str = PUBLISHED) -> Arm:
-    return next(arm for arm in published_runs(profile).arms if (arm.row, arm.name) == (row, name))
+    return next(arm for arm in ARMS[profile] if (arm.row, arm.name) == (row, name))
 
 
 def test_a_rows_own_protocol_takes_the_best_epoch_and_the_clean_one_the_last():
     towers, lrn = arm_of("cifar-towers"), arm_of("cifar-lrn")
     record = record_of(towers, 0, [0.4, 0.2, 0.25])
-    assert published_results.own_accuracy("cifar-towers", record) == pytest.approx(80)
-    assert published_results.clean_accuracy(record) == pytest.approx(75)
-    assert published_results.own_accuracy("cifar-bn", record) == pytest.approx(75)
+    assert reimplementations.own_accuracy("cifar-towers", record) == pytest.approx(80)
+    assert clean_accuracy(record) == pytest.approx(75)
+    assert reimplementations.own_accuracy("cifar-bn", record) == pytest.approx(75)
     measured_again = record.model_copy(update={"final": record.final.model_copy(update={"test_error": 0.19})})
-    assert published_results.own_accuracy("cifar-towers", measured_again) == pytest.approx(81), (
+    assert reimplementations.own_accuracy("cifar-towers", measured_again) == pytest.approx(81), (
         "never below the clean one"
     )
     noisy = record_of(lrn, 0, [0.4, 0.2], noisy=[0.35, 0.45])
-    assert published_results.own_accuracy("cifar-lrn", noisy) == pytest.approx(65)
-    assert published_results.own_accuracy("cifar-lrn", fabricate.record(lrn.spec, [0.4, 0.3])) is None
+    assert reimplementations.own_accuracy("cifar-lrn", noisy) == pytest.approx(65)
+    assert reimplementations.own_accuracy("cifar-lrn", fabricate.record(lrn.spec, [0.4, 0.3])) is None
 
 
 def test_validation_images_choose_between_cifar_lrns_rates():
@@ -315,7 +324,7 @@ def test_validation_images_choose_between_cifar_lrns_rates():
     worse = fabricate.record(arms[0].spec, [0.3], test_error=0.1)  # better on test images, worse on validation images
     better = fabricate.record(arms[1].spec, [0.2], test_error=0.25)
     found = [ArmResult(arm, (record,), 1) for arm, record in zip(arms, (worse, better), strict=True)]
-    assert published_results.clean_records(found) == [better]
+    assert reimplementations.clean_records(found) == [better]
 
 
 @pytest.mark.parametrize(
@@ -333,17 +342,17 @@ def test_validation_images_choose_between_cifar_lrns_rates():
 def test_the_verdict_of_a_row(name: str, errors: list[float], label: str, small_data):
     arm = arm_of("cifar-towers", "cpu", name)
     records = tuple(record_of(arm, seed, [error]) for seed, error in enumerate(errors))
-    verdict = published_results.verdict(published()["cifar-towers"], [ArmResult(arm, records, len(errors))])
-    extent = published_results.extent([ArmResult(arm, records, len(errors))])
+    verdict = reimplementations.verdict(published()["cifar-towers"], [ArmResult(arm, records, len(errors))])
+    extent = reimplementations.extent([ArmResult(arm, records, len(errors))])
     assert extent == ("partial: 17.8% of the images seen" if arm.partial else "in full")
     assert verdict.label == label
     assert ("partial" in verdict.reason) == arm.partial
 
 
 def test_an_interval_is_over_seeds_or_over_test_images():
-    one = published_results.Accuracy((80.0,), 10_000).interval
+    one = Accuracy((80.0,), 10_000).interval
     assert one[0] == pytest.approx(79.2, abs=0.05) and one[1] == pytest.approx(80.8, abs=0.05)
-    low, high = published_results.Accuracy((79.0, 80.0, 81.0), 10_000).interval
+    low, high = Accuracy((79.0, 80.0, 81.0), 10_000).interval
     assert low == pytest.approx(80 - 4.303 / 3**0.5, abs=0.01) and high == pytest.approx(80 + 4.303 / 3**0.5, abs=0.01)
 
 
@@ -351,14 +360,14 @@ def test_tables_and_figures_of_a_run_derive_from_its_record_alone(small_data, tm
     store = Store(tmp_path)
     record = execution.execute(adam(), store, precision="float32")
     row = published()["cifar-bn"]
-    splits = published_results.splits_table(row, record).set_index("split")
+    splits = reimplementations.splits_table(row, record).set_index("split")
     assert splits.loc["test", "accuracy"] == pytest.approx(100 * (1 - record.final.test_error))
-    classes = published_results.class_table(record, store)
+    classes = reimplementations.class_table(record, store)
     assert list(classes["class"]) == list(CIFAR10.classes) and len(classes.columns) == 10
-    assert published_results.published_class_table(row) is None
-    theirs = published_results.published_class_table(published()["mnist-alexnet"])
+    assert reimplementations.published_class_table(row) is None
+    theirs = reimplementations.published_class_table(published()["mnist-alexnet"])
     assert theirs.shape == (10, 10) and theirs["test F1"][0] == 0.9878
-    labels, predicted = published_results.labelled(record, store)["train"]
+    labels, predicted = reimplementations.labelled(record, store)["train"]
     assert np.mean(predicted != labels) == pytest.approx(record.final.clean_train_error)
     drawn = [
         published_report.training_curves(record, "curves"),
@@ -378,7 +387,7 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     arm = arm_of("cifar-towers", "cpu", SHARE)
     fabricated = record_of(arm, 0, [0.4])
     Store(tmp_path).put(fabricated)
-    rows = {row["id"]: row for row in front.reimplementations("cpu", Store(tmp_path), None, [])}
+    rows = {row["id"]: row for row in front.reimplementation_rows("cpu", Store(tmp_path), None, [])}
     towers, missing = rows["cifar-towers"], rows["cifar-bn"]
     assert (towers["ours"], towers["verdict"], towers["published"]) == ("60.00%", "inconclusive", "76.56%")
     assert "partial: 8,000 of 45,000" in towers["interval"]
@@ -387,21 +396,21 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     assert missing["reason"] == "It waits for its runs: none is recorded yet."
 
 
-@pytest.mark.parametrize("profile", profiles.PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_the_first_page_has_all_five_rows_whatever_is_recorded(profile: str, tmp_path):
     """Each with its network, the published figure, the page that tells of it and the verdict, with or without runs."""
-    found = front.reimplementations(profile, Store(tmp_path), None, notebooks.sources())
+    found = front.reimplementation_rows(profile, Store(tmp_path), None, notebooks.sources())
     assert [row["id"] for row in found] == [row.id for row in published().row] == list(PROTOCOLS)
     assert len(found) == 5
     for row in found:
         assert row["network"] == published()[row["id"]].network and row["published"].endswith("%")
         assert (row["ours"], row["verdict"]) == ("–", "not tested") and row["reason"]
         assert row["href"].startswith("10_published_reimplementations.html")
-        assert bool(row["command"]) == (row["id"] in published_runs(profile).claims)
+        assert bool(row["command"]) == (row["id"] in reimplementations.study(profile).claims)
 
 
 def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch, tmp_path):
-    found = published_results.results(published_runs("cpu"), Store(tmp_path))
+    found = reimplementations.results("cpu", Store(tmp_path))
     said: list[str] = []
     monkeypatch.setattr(published_report, "say", said.append)
     for row in found:
@@ -412,7 +421,7 @@ def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch
     published_report.enlarging(found)
     published_report.paper_start(found)
     assert len(said) == 10 and all(line.startswith("*Not run yet:* `make runs CLAIM=") for line in said)
-    assert published_results.overview(found)["verdict"].tolist() == ["not tested"] * 5
+    assert reimplementations.overview(found)["verdict"].tolist() == ["not tested"] * 5
 
 
 @pytest.mark.parametrize(

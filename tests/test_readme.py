@@ -3,8 +3,7 @@ from fabricate import record, speed_runs
 
 from alexnet import __main__ as command_line
 from alexnet.errors import ReportError
-from alexnet.experiments.published_results import ArmResult
-from alexnet.experiments.published_runs import published_runs
+from alexnet.experiments.reimplementations import ArmResult, arms_of
 from alexnet.report import answers, readme
 from alexnet.report.readme import Content
 from alexnet.statistics import board
@@ -70,7 +69,7 @@ def test_the_forest_plot_lies_beside_it_with_its_alt_text(page, rows):
 
 
 def test_reimplementations_stand_beside_what_they_published(page, rows):
-    arm = published_runs("cpu").arms_of("cifar-bn")[0]
+    arm = arms_of("cpu", "cifar-bn")[0]
     run = record(arm.spec, [0.5, 0.1], test_error=0.2)
     readme.update(page, Content(rows, {"cifar-bn": [ArmResult(arm, (run,), 1)]}))
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]

@@ -22,6 +22,7 @@ from alexnet.paper import claims
 from alexnet.records.store import Store
 from alexnet.report import answers, api, assemble, build, check, facts, front, notebooks
 from alexnet.runs import pool
+from alexnet.runs.planning import Planned
 from alexnet.statistics import board, effects
 
 
@@ -109,7 +110,7 @@ def test_it_says_first_what_runs_and_how_long_that_takes(said, tmp_path, monkeyp
 
 
 def test_a_report_does_not_train_for_hours_where_it_has_records_to_show(said, tmp_path, monkeypatch):
-    planned = profiles.relu_speed("cpu").grid(profiles.MODERN, "relu", Store(paths.RUNS))[0]
+    planned = [p for p in profiles.plan("cpu", Store(tmp_path), claim="relu-speed") if p.condition == "modern"]
     for seconds in (3600.0, 60.0):
         some = pool.Work([planned[0]], [planned[1]], seconds=seconds)
         monkeypatch.setattr(pool, "work", lambda *arguments, some=some: some)
@@ -328,7 +329,7 @@ def test_dropout_that_costs_test_error_is_a_surprise_only_where_it_does(error, w
             made = fabricate.record(of, [0.3])
             errors = {"clean_train_error": train + 2 * shift, "test_error": test + shift}
             record = made.model_copy(update={"final": made.final.model_copy(update=errors)})
-            runs.append((profiles.Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
+            runs.append((Planned("dropout-overfit", "overfit", "seeds", arm, seed, of), record))
     said = [surprise.text for surprise in answers.surprises(board.rows(runs), runs)]
     assert len(said) == bool(worse) and all(f"makes the test error worse, by {worse}" in text for text in said)
 

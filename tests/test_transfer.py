@@ -265,22 +265,29 @@ def made(spec: RunSpec, valid_error: float) -> RunRecord:
     return found.model_copy(update={"final": found.final.model_copy(update={"valid_error": valid_error})})
 
 
+def tried(approach: transfer.Approach, store: Store, best: Callable[[int], int]) -> None:
+    """Records of an approach's grids, in which the rate at a place of the row does best, by number of images."""
+    for search in approach.study().searches:
+        for place, planned in enumerate(search.outcome(store)[0]):
+            store.put(made(planned.spec, 0.1 if place == best(int(search.condition)) else 0.2))
+
+
+def chosen(approach: transfer.Approach, store: Store) -> dict[int, float]:
+    """Number of images -> the rate of the runs that count, as far as they can be named."""
+    counted = [one for one in approach.study().plan(store) if one.stage == "seeds"]
+    return {int(one.condition): one.spec.recipe.learning_rate for one in counted}
+
+
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
 def test_rates_are_chosen_on_the_validation_split_before_anything_counts(profile: str, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    [experiment] = transfer.TRANSFER[profile]
-    grid = list(experiment.plan(store))
-    assert {planned.stage for planned in grid} == {"grid"}
-    assert not any(planned.spec.test for planned in grid)
-    assert {planned.seed for planned in grid} == {GRID_SEED}
-    for approach in experiment.approaches:
-        for size in approach.grid_sizes:
-            for place, planned in enumerate(approach.grid(size)):
-                store.put(made(planned.spec, 0.1 if place == (0 if size == 300 else 1) else 0.2))
-    planned = list(experiment.plan(store))
-    counted = [one for one in planned if one.stage == "seeds"]
-    for approach in experiment.approaches:
-        own = [one for one in counted if one.arm == approach.name]
+    planned = []
+    for approach in transfer.APPROACHES[profile]:
+        grid = list(approach.study().plan(store))
+        assert {(one.stage, one.seed, one.spec.test) for one in grid} == {("grid", GRID_SEED, False)}
+        tried(approach, store, lambda size: 0 if size == 300 else 1)
+        planned += approach.study().plan(store)
+        own = [one for one in planned if one.stage == "seeds" and one.arm == approach.name]
         assert {int(one.condition) for one in own} == set(approach.budgets)
         assert len(own) == sum(budget.seeds for budget in approach.budgets.values())
         for one in own:
@@ -296,34 +303,27 @@ def test_rates_are_chosen_on_the_validation_split_before_anything_counts(profile
 
 def test_a_size_takes_the_rate_of_the_next_smaller_one_that_was_tried(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    approach = dataclasses.replace(transfer.TRANSFER["cpu"][0].approaches[0], grid_sizes=(300, 3000))
-    for size, best in ((300, 0), (3000, 2)):
-        for place, planned in enumerate(approach.grid(size)):
-            store.put(made(planned.spec, 0.1 if place == best else 0.2))
-    rates = [approach.rate(store, size) for size in (100, 300, 1000, 3000, 45000)]
+    approach = dataclasses.replace(transfer.APPROACHES["cpu"][0], grid_sizes=(300, 3000))
+    tried(approach, store, {300: 0, 3000: 2}.__getitem__)
     low, high = approach.rates[0], approach.rates[2]
-    assert rates == [low, low, low, high, high]
-    store.path(approach.grid(300)[-1].spec.hash).unlink()
-    assert [approach.rate(store, size) for size in (100, 1000, 3000)] == [None, None, high]
-    whole = transfer.Transfer((approach,))
-    assert {int(one.condition) for one in whole.plan(store) if one.stage == "seeds"} == {3000, 10000, 45000}
+    assert chosen(approach, store) == {100: low, 300: low, 1000: low, 3000: high, 10000: high, 45000: high}
+    few, _ = approach.study().searches
+    store.path(few.outcome(store)[0][-1].spec.hash).unlink()
+    assert chosen(approach, store) == {3000: high, 10000: high, 45000: high}
 
 
 def test_nobody_has_to_make_runs_of_the_first_plan(tmp_path: Path) -> None:
     """They are planned where they are recorded, unless they count."""
     store = Store(tmp_path)
-    approach = next(one for one in transfer.TRANSFER["cpu"][0].approaches if one.name == "new classifier")
-    whole = transfer.Transfer((approach,))
+    approach = next(one for one in transfer.APPROACHES["cpu"] if one.name == "new classifier")
     assert approach.first is not None
-    for size in approach.grid_sizes:
-        for planned in approach.grid(size):
-            best = approach.first.rate if size != 100 else approach.rates[0]
-            store.put(made(planned.spec, 0.1 if planned.spec.recipe.learning_rate == best else 0.2))
-    assert all(planned.stage != "replaced" for planned in whole.plan(store))
-    old = [approach.run(size, approach.first.rate, 0) for size in (100, 300)]
+    first = approach.rates.index(approach.first.rate)
+    tried(approach, store, lambda size: 0 if size == 100 else first)
+    assert all(planned.stage != "replaced" for planned in approach.study().plan(store))
+    old = [approach.run(size, approach.first.rate) for size in (100, 300)]
     for spec in old:
         store.put(made(spec, 0.3))
-    stages = {planned.spec.hash: planned.stage for planned in whole.plan(store)}
+    stages = {planned.spec.hash: planned.stage for planned in approach.study().plan(store)}
     assert [stages[spec.hash] for spec in old] == ["replaced", "seeds"], "with 300 images the rate stayed"
 
 

@@ -10,8 +10,7 @@ import pytest
 from alexnet import paths
 from alexnet.data import weights
 from alexnet.errors import NothingToDraw, SpecError
-from alexnet.experiments import transfer, transfer_results
-from alexnet.experiments.published_results import Accuracy
+from alexnet.experiments import profiles, transfer
 from alexnet.experiments.transfer import ALL
 from alexnet.figures.display import bundle
 from alexnet.paper.claims import history
@@ -19,7 +18,8 @@ from alexnet.records.record import RunRecord
 from alexnet.records.specs import RunSpec
 from alexnet.records.store import Store
 from alexnet.report import front, readme, transfer_report
-from alexnet.runs.planning import Planned
+from alexnet.runs.planning import Planned, Runs
+from alexnet.statistics.accuracy import Accuracy
 
 NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
 # error with 100 images
@@ -38,15 +38,23 @@ def made(spec: RunSpec, error: float) -> RunRecord:
 def counted(approach: transfer.Approach, best: int = 1) -> list[Planned]:
     """The runs that count, the largest number of images first, at a rate of the row (its last where it is shorter)."""
     rate = approach.rates[: best + 1][-1]
-    return [planned for size in sorted(approach.budgets, reverse=True) for planned in approach.counted(size, rate)]
+    return [
+        Planned(transfer.CLAIM, str(size), "seeds", approach.name, seed, approach.run(size, rate).with_(seed=seed))
+        for size in sorted(approach.budgets, reverse=True)
+        for seed in range(approach.budgets[size].seeds)
+    ]
+
+
+def runs_of(profile: str, store: Store) -> Runs:
+    return [(p, record) for p, record in profiles.records(profile, store) if p.claim == transfer.CLAIM]
 
 
 def fill(store: Store, profile: str = "cpu", best: int = 1) -> Store:
     """Records of all transfer runs: one rate of each row is best (its last where the row is shorter), accuracy grows
     with the images, seeds differ a little."""
-    for approach in transfer_results.approaches(profile):
-        for size in approach.grid_sizes:
-            for place, planned in enumerate(approach.grid(size)):
+    for approach in transfer.approaches(profile):
+        for search in approach.study().searches:
+            for place, planned in enumerate(search.outcome(store)[0]):
                 store.put(made(planned.spec, 0.3 + 0.01 * abs(place - best)))
         for planned in counted(approach, best):
             error = QUALITY[planned.arm] / math.log10(int(planned.condition)) * 1.5 + 0.004 * planned.seed
@@ -60,9 +68,9 @@ def store(tmp_path: Path, small_data: None) -> Store:
 
 
 @pytest.fixture
-def runs(store: Store) -> transfer_results.Runs:
+def runs(store: Store) -> Runs:
     """All transfer runs of the profile cpu with their records."""
-    return transfer_results.runs_of("cpu", store)
+    return runs_of("cpu", store)
 
 
 @pytest.fixture
@@ -83,44 +91,44 @@ def curve(*points: tuple[int, float]) -> dict[int, Accuracy]:
 
 
 def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, told: list[str]) -> None:
-    runs = transfer_results.runs_of("cpu", Store(tmp_path))
+    runs = runs_of("cpu", Store(tmp_path))
     transfer_report.state("cpu", runs)
     assert runs and f"{len(runs)} of the {len(runs)} runs" in told[0] and "`make runs CLAIM=transfer`" in told[0]
-    assert transfer_results.missing(runs) == len(runs)
+    assert transfer.missing(runs) == len(runs)
     with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
         transfer_report.draw_against_images({}, 1.0, "")
     with pytest.raises(NothingToDraw, match="make runs CLAIM=transfer"):
         transfer_report.draw_epochs({"a": []}, {})
-    for table in (transfer_results.overview(runs), transfer_results.worth(runs), transfer_results.rates(runs)):
+    for table in (transfer.overview(runs), transfer.worth(runs), transfer.rates(runs)):
         assert not len(table)
 
 
 def test_smoke_has_no_transfer_runs(tmp_path: Path) -> None:
-    assert transfer_results.runs_of("smoke", Store(tmp_path)) == []
-    assert not len(transfer_results.described("smoke"))
+    assert runs_of("smoke", Store(tmp_path)) == []
+    assert not len(transfer.described("smoke"))
 
 
-def test_tables_derive_from_the_records(runs: transfer_results.Runs) -> None:
-    assert not transfer_results.missing(runs) and not transfer_results.foreign(runs)
-    rates = transfer_results.rates(runs)
-    for approach in transfer_results.approaches("cpu"):
+def test_tables_derive_from_the_records(runs: Runs) -> None:
+    assert not transfer.missing(runs) and not transfer.foreign(runs)
+    rates = transfer.rates(runs)
+    for approach in transfer.approaches("cpu"):
         own = rates[rates["approach"] == approach.name]
         assert list(own["labelled images"]) == [f"{size:,}" for size in approach.grid_sizes]
         for _, row in own.iterrows():
             assert row["chosen"] == f"{approach.rates[1]:g}" and row[row["chosen"]] == "70.0%"
             assert row[[f"{rate:g}" for rate in approach.rates]].notna().all()
-    overview = transfer_results.overview(runs)
+    overview = transfer.overview(runs)
     assert list(overview["approach"]) == ["linear probe", "new classifier", "fine-tuning", "random start"]
-    name, value = transfer_results.best(runs)  # type: ignore[misc]
+    name, value = transfer.best(runs)  # type: ignore[misc]
     expected = 100 * (1 - QUALITY["fine-tuning"] / math.log10(ALL) * 1.5)
     assert name == "fine-tuning" and value.mean == pytest.approx(expected)
-    grid = transfer_results.grid(runs)
+    grid = transfer.grid(runs)
     assert list(grid["labelled images"]) == ["100", "300", "1,000", "3,000", "10,000", "45,000"]
     assert grid["fine-tuning"].isna().sum() == 4
 
 
-def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: transfer_results.Runs) -> None:
-    frozen = transfer_results.curves(runs)["linear probe"][100].text
+def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: Runs) -> None:
+    frozen = transfer.curves(runs)["linear probe"][100].text
     soup = front.article(front.content([], runs, [NOTEBOOK])).soup
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
     cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
@@ -135,74 +143,74 @@ def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: transfer_r
 
 
 def test_the_gain_is_paired_by_seed(store: Store) -> None:
-    assert transfer_results.gain(transfer_results.runs_of("cpu", store), "fine-tuning", 100) is None
-    runs = transfer_results.runs_of("gpu", fill(store, "gpu"))
-    found = transfer_results.gain(runs, "linear probe", 100)
+    assert transfer.gain(runs_of("cpu", store), "fine-tuning", 100) is None
+    runs = runs_of("gpu", fill(store, "gpu"))
+    found = transfer.gain(runs, "linear probe", 100)
     assert found is not None and found.n == 5, "both have five seeds with 100 images"
     assert found.estimate == pytest.approx(100 * (0.9 - 0.45) / 2 * 1.5)
 
 
-def test_records_of_other_weights_are_named(runs: transfer_results.Runs) -> None:
+def test_records_of_other_weights_are_named(runs: Runs) -> None:
     planned, record = next(pair for pair in runs if pair[0].spec.transfer is not None)
     other = record.model_copy(update={"data": record.data.model_copy(update={"hashes": {}})})  # type: ignore[union-attr]
-    assert transfer_results.foreign([(planned, other)]) == [planned.spec.hash]
+    assert transfer.foreign([(planned, other)]) == [planned.spec.hash]
 
 
 def test_images_that_a_curve_needs() -> None:
     found = curve((100, 20.0), (1000, 40.0), (10_000, 60.0))
-    assert transfer_results.images_needed(found, 30.0)[0] == pytest.approx(10**2.5)
-    assert transfer_results.images_needed(found, 60.0) == (pytest.approx(10_000), "10,000")
-    assert transfer_results.images_needed(found, 20.0) == (100, "100 or fewer")
-    assert transfer_results.images_needed(found, 60.1) == (math.inf, "more than 10,000")
-    assert transfer_results.images_needed(curve((100, 20.0), (1000, 10.0), (10_000, 60.0)), 35.0)[0] > 1000
+    assert transfer.images_needed(found, 30.0)[0] == pytest.approx(10**2.5)
+    assert transfer.images_needed(found, 60.0) == (pytest.approx(10_000), "10,000")
+    assert transfer.images_needed(found, 20.0) == (100, "100 or fewer")
+    assert transfer.images_needed(found, 60.1) == (math.inf, "more than 10,000")
+    assert transfer.images_needed(curve((100, 20.0), (1000, 10.0), (10_000, 60.0)), 35.0)[0] > 1000
     with pytest.raises(SpecError):
-        transfer_results.images_needed({}, 1.0)
-    assert transfer_results.at(found, 10**2.5) == pytest.approx(30.0)
-    assert transfer_results.at(found, 99) is None and transfer_results.at({}, 100) is None
+        transfer.images_needed({}, 1.0)
+    assert transfer.at(found, 10**2.5) == pytest.approx(30.0)
+    assert transfer.at(found, 99) is None and transfer.at({}, 100) is None
 
 
 def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: None) -> None:
-    middle = transfer_results.runs_of("cpu", fill(Store(tmp_path / "middle")))
-    assert transfer_results.at_the_edge(middle) == []
-    last = transfer_results.runs_of("cpu", fill(Store(tmp_path / "last"), best=4))
-    assert transfer_results.at_the_edge(last) == [
+    middle = runs_of("cpu", fill(Store(tmp_path / "middle")))
+    assert transfer.at_the_edge(middle) == []
+    last = runs_of("cpu", fill(Store(tmp_path / "last"), best=4))
+    assert transfer.at_the_edge(last) == [
         "linear probe (100, 300, 1,000, 3,000 images)",
         "fine-tuning (3,000 images)",
         "random start (1,000 images)",
     ]
-    assert transfer_results.at_the_edge([]) == []
+    assert transfer.at_the_edge([]) == []
 
 
 def test_runs_that_diverged_are_in_the_mean_and_named(store: Store, told: list[str]) -> None:
-    before = transfer_results.grid(transfer_results.runs_of("cpu", store))
-    for planned in counted(transfer_results.approaches("cpu")[1])[-2:]:  # seeds 3 and 4 with 100 images
+    before = transfer.grid(runs_of("cpu", store))
+    for planned in counted(transfer.approaches("cpu")[1])[-2:]:  # seeds 3 and 4 with 100 images
         store.put(diverged(made(planned.spec, 0.9)))
-    runs = transfer_results.runs_of("cpu", store)
-    assert transfer_results.diverged(runs) == {("new classifier", 100): 2}
-    changed = transfer_results.grid(runs).compare(before)
+    runs = runs_of("cpu", store)
+    assert transfer.diverged(runs) == {("new classifier", 100): 2}
+    changed = transfer.grid(runs).compare(before)
     assert changed.shape == (1, 2) and changed.iloc[0, 0].endswith("n = 5, 2 diverged")
-    assert transfer_results.curves(runs)["new classifier"][100].values[-2:] == pytest.approx((10.0, 10.0))
+    assert transfer.curves(runs)["new classifier"][100].values[-2:] == pytest.approx((10.0, 10.0))
     transfer_report.against_images(runs)
     assert "With 100 labelled images 2 of 5 runs of the approach *new classifier* diverged" in told[-1]
 
 
 def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store) -> None:
     """The plan was changed when their test accuracy was known, which the pages have to say."""
-    before = transfer_results.runs_of("cpu", store)
-    assert not len(transfer_results.replaced(before))
-    fine_tuning, start = transfer_results.approaches("cpu")[2:]
+    before = runs_of("cpu", store)
+    assert not len(transfer.replaced(before))
+    fine_tuning, start = transfer.approaches("cpu")[2:]
     for approach in (fine_tuning, start):
         assert approach.first is not None
         for size, budget in approach.first.budgets.items():
-            store.put(diverged(made(approach.run(size, approach.first.rate, 0, budget), 0.6)))
-    runs = transfer_results.runs_of("cpu", store)
-    table = transfer_results.replaced(runs)
+            store.put(diverged(made(approach.run(size, approach.first.rate, budget), 0.6)))
+    runs = runs_of("cpu", store)
+    table = transfer.replaced(runs)
     assert list(table["approach"]) == ["fine-tuning", "random start"]
     assert (table["first: test accuracy"].str.match(r"40\.00% .*, 1 diverged$")).all()
     assert (table["now: epochs"].astype(int) > table["first: epochs"].astype(int)).all()
-    now = transfer_results.curves(runs)["fine-tuning"][ALL]
+    now = transfer.curves(runs)["fine-tuning"][ALL]
     assert table["now: test accuracy"][0] == now.text
-    pandas.testing.assert_frame_equal(transfer_results.grid(runs), transfer_results.grid(before))
+    pandas.testing.assert_frame_equal(transfer.grid(runs), transfer.grid(before))
     rows = dict(front.content([], runs, [NOTEBOOK])["checklist"])
     assert "2 transfer runs of the first plan are shown beside those in their place" in rows["Were runs left out?"]
     assert any(event.after and "Transfer" in event.what for event in history().event), "the list of changes says so"
@@ -210,11 +218,11 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store) -> None:
     assert "first plan" not in str(rows)
 
 
-def test_figures_state_their_findings(runs: transfer_results.Runs) -> None:
-    figure, alt = transfer_report.draw_against_images(transfer_results.curves(runs), 87.18, "as published")
+def test_figures_state_their_findings(runs: Runs) -> None:
+    figure, alt = transfer_report.draw_against_images(transfer.curves(runs), 87.18, "as published")
     assert "fine-tuning from" in alt and "45,000" in alt and len(figure.axes) == 1
     bundle(figure, alt)
-    cells = transfer_results.by_size(runs)
+    cells = transfer.by_size(runs)
     chosen = {name: sizes.get(ALL, []) for name, sizes in cells.items()}
     figure, alt = transfer_report.draw_epochs(chosen, {"fine-tuning": (1, 2)})
     assert [text.get_text() for text in figure.axes[0].texts].count("unfrozen") == 2
@@ -236,9 +244,9 @@ def test_every_cell_of_the_notebook_runs(
     if records != "none":
         fill(store)
     if records == "some":
-        for planned in transfer_results.approaches("cpu")[2].grid(3000):
-            store.path(planned.spec.hash).unlink()
-        for planned in counted(transfer_results.approaches("cpu")[3])[:4]:
+        fine_tuning, start = transfer.approaches("cpu")[2:]
+        (search,) = fine_tuning.study().searches
+        for planned in (*search.outcome(store)[0], *counted(start)[:4]):
             store.path(planned.spec.hash).unlink()
     exec(compile(NOTEBOOK.read_text(), str(NOTEBOOK), "exec"), {})
     said = " ".join(told) + capsys.readouterr().out
@@ -247,6 +255,6 @@ def test_every_cell_of_the_notebook_runs(
     assert "no ImageNet weights are involved" in said
 
 
-def test_a_number_of_images_that_nobody_measured(runs: transfer_results.Runs, told: list[str]) -> None:
+def test_a_number_of_images_that_nobody_measured(runs: Runs, told: list[str]) -> None:
     transfer_report.play(runs, 7)
     assert "choose a number from 100 to 45,000" in told[0]

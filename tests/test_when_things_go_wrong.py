@@ -21,6 +21,7 @@ from alexnet.records import files as records
 from alexnet.records.store import Store
 from alexnet.report import notebooks
 from alexnet.runs import execution
+from alexnet.runs.planning import Planned
 
 TESTS = Path(__file__).parent
 DOCUMENT = paths.ROOT / "docs" / "when-things-go-wrong.md"
@@ -133,7 +134,7 @@ def planned(small_data, tmp_path, monkeypatch):
     """A store, and the one run that the smoke profile plans there."""
     monkeypatch.delenv("CI", raising=False)
     spec = small.spec()
-    one = profiles.Planned("relu-speed", "modern", "seeds", "relu", 0, spec)
+    one = Planned("relu-speed", "modern", "seeds", "relu", 0, spec)
     monkeypatch.setattr(profiles, "plan", lambda *_, **__: iter([one]))
     monkeypatch.setattr(profiles, "records", lambda profile, store, *_, **__: [(one, store.get(spec))])
     return Store(tmp_path / "runs"), spec

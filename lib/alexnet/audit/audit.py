@@ -33,6 +33,7 @@ from ..records.record import Environment, RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
 from ..runs import execution
+from ..runs.planning import PROFILES
 from ..training import machine
 from . import checks
 from .repetition import Repetition, repeat_some, say
@@ -184,7 +185,7 @@ def _planned(profile: str, store: Store, records: dict[str, RunRecord]) -> tuple
     """
     titles: dict[str, str] = {}
     notes = []
-    for name in profiles.PROFILES:
+    for name in PROFILES:
         if paths.runs_folder(name) != paths.runs_folder(profile):
             continue
         try:

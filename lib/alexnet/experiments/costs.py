@@ -1,7 +1,7 @@
 """What runs cost: hours, images and arithmetic, from their records; and what the runs of a profile would cost."""
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -12,11 +12,10 @@ from ..records.bench import BenchRecord
 from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
-from ..runs.planning import Planned
+from ..runs.planning import Runs
 from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image
-from . import profiles, reimplementations, transfer
-from .ablations import Ablations, Starts
-from .relu_speed import ReluSpeed
+from . import profiles, transfer
+from .reimplementations import PROTOCOLS
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
@@ -42,7 +41,7 @@ def _title(name: str) -> str:
     return titles.get(name, f"learning rates for {name}")
 
 
-def by_claim(runs: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
+def by_claim(runs: Runs) -> pd.DataFrame:
     """What the records of each claim cost, a row a claim in the order of the plan.
 
     Columns: claim; runs with a record, and planned ones without; hours of one thread (or GPU), of all images trained;
@@ -58,7 +57,7 @@ def by_claim(runs: Iterable[tuple[Planned, RunRecord | None]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "runs", "hours", "million images", "PFLOP", "missing"])
 
 
-def total(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, float]:
+def total(runs: Runs) -> dict[str, float]:
     """The same columns over all records, each counted once."""
     return _sums(list({record.hash: record for _, record in runs if record is not None}.values()))
 
@@ -87,38 +86,12 @@ def by_network(records: Iterable[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def all_planned(profile: str, store: Store) -> Iterator[Planned]:
-    """Every run of a profile, with those whose learning rate a grid has yet to choose at some rate: it costs the same.
-
-    A run that serves several claims comes once.
-    """
-    seen = set()
-    for experiment in profiles.EXPERIMENTS[profiles.check_profile(profile)]:
-        for planned in _named(experiment, store):
-            if planned.spec.hash not in seen:
-                seen.add(planned.spec.hash)
-                yield planned
-
-
-def _named(experiment: profiles.Experiment, store: Store) -> Iterator[Planned]:
-    if isinstance(experiment, Ablations | Starts | ReluSpeed):
-        yield from experiment.plan(store, guess=True)
-    elif isinstance(experiment, transfer.Transfer):
-        for approach in experiment.approaches:
-            for size in approach.grid_sizes:
-                yield from approach.grid(size)
-            for size in approach.budgets:
-                yield from approach.counted(size, approach.rate(store, size) or approach.rates[0])
-    else:
-        yield from experiment.plan(store)
-
-
 def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataFrame:
     """The runs of a profile, each up to its cap, at a given speed: claim, runs, PFLOP, hours. Rows add up."""
     if flop_per_second <= 0:
         raise SpecError("A speed must be positive.")
     sums: dict[str, list[float]] = {}
-    for planned in all_planned(profile, store):
+    for planned in profiles.all_planned(profile, store):
         spec = planned.spec
         sums.setdefault(planned.claim, []).append(flop_an_image(spec) * spec.images_seen)
     rows = [
@@ -165,7 +138,7 @@ def protocol_table(record: BenchRecord) -> pd.DataFrame:
     in full, of training alone and with what each epoch looks at: validation and test images, a pass forward each."""
     rows = []
     for result in record.results:
-        spec = reimplementations.PROTOCOLS.get(result.case.removeprefix("protocol-"))
+        spec = PROTOCOLS.get(result.case.removeprefix("protocol-"))
         if spec is None or result.images_per_second is None:
             continue
         rate, trained = result.images_per_second[1], spec.images_seen

@@ -1,13 +1,35 @@
-"""The five published reimplementations as run specs: each network, and the protocol it was trained by, in full.
+"""The five published reimplementations: their protocols, our runs of them, and what comes out beside theirs.
 
 What their descriptions leave open or contradict is named in `published.toml`, with what is taken here. All read the
 project's own validation split of 5,000 training images, and never train on it; two rows held 10,000 back and train on
-40,000, as we do for them.
+40,000, as we do for them. The cpu profile trains the two networks for 32 pixels in full, and the four for 224 or 227
+pixels on a stated share of images and epochs; such rows are partial, and say so wherever they are shown.
+
+A row's own protocol may choose its epoch by test images, or keep dropout on in validation. Its figure is read from
+what a run wrote down after each epoch; the run itself chooses nothing by it. The clean figure is the test accuracy
+after the last epoch of a recipe that was fixed before; where a setting is chosen, validation images choose it.
 """
 
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from ..errors import SpecError
+from ..paper.claims import Reimplementation, published
+from ..records.record import RunRecord
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, StageSpec
+from ..records.store import Store
+from ..runs.planning import A_FIRST_LOOK, check_profile
+from ..statistics.accuracy import Accuracy, accuracy
+from ..statistics.verdicts import Verdict
+from ..training.prepared import dataset_of, split_for
+from .study import CONSTANT, Block, Cell, Study
+
+# ---- protocols -------------------------------------------------------------------------------------------------------
 
 # Ungrouped, with torch's own response normalisation, which divides alpha by the window size; dropout after fc6 and fc7.
 UNGROUPED = NetSpec(towers="full", norm="mean", init="torch")
@@ -98,3 +120,438 @@ def with_paper_recipe(row: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunS
     if row.dataset != "mnist":
         images |= {"scaling": "standardised", "colour": 0.1}
     return row.with_(images=images, recipe=PAPER_RECIPE | {"epochs": epochs, "drops": drops})
+
+
+# ---- our runs --------------------------------------------------------------------------------------------------------
+
+PUBLISHED = "published"  # the arm that follows a row's own protocol, in full
+SHARE = "share"  # the same on a share of its images and epochs, which stands for it while it is not run in full
+PUBLISHED_32 = "published-32"  # the same for cifar-towers' variant for 32 pixels
+PAPER_START = "paper-start"  # the paper's initial weights instead of the author's; with -32 for the variant
+TOWERS, BN = "cifar-towers", "cifar-bn"
+CLEAN = "clean"  # arms of which one is chosen, on validation images
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train a row's network."""
+
+    row: str
+    name: str
+    title: str  # what it is, in words
+    spec: RunSpec
+    full: RunSpec | None = None  # what `spec` is a share of
+    seeds: int | None = None  # where the experiment's number shall not hold
+
+    @property
+    def part(self) -> float:
+        """Training images that it sees over all epochs, as a share of those that its whole protocol sees."""
+        return 1.0 if self.full is None else self.spec.images_seen / self.full.images_seen
+
+    @property
+    def partial(self) -> bool:
+        """Whether it sees fewer images than the protocol it stands for."""
+        return self.part < 1
+
+    @property
+    def share(self) -> str:
+        """How much of the protocol is run, in words."""
+        if not self.partial or self.full is None:
+            return "in full"
+        some, every = self.spec.training_images, self.full.training_images
+        epochs = f"{self.spec.recipe.epochs} of {self.full.recipe.epochs} epochs"
+        return f"partial: {some:,} of {every:,} training images, {epochs}, {self.part:.1%} of the images seen"
+
+
+def share(row: str, images: int, epochs: int, **recipe: Any) -> Arm:
+    """A row's protocol on some of its images, for some of its epochs; the test set is used once, at the end."""
+    full = PROTOCOLS[row]
+    spec = full.with_(images={"train_size": images}, recipe={"epochs": epochs, **recipe}, measured="splits")
+    return Arm(row, SHARE, "as published, on a share of the images", spec, full)
+
+
+def in_full(row: str, seeds: int | None = None) -> Arm:
+    """A row's protocol in full."""
+    return Arm(row, PUBLISHED, "as published", PROTOCOLS[row], PROTOCOLS[row], seeds)
+
+
+VARIANT = Arm(TOWERS, PUBLISHED_32, "as published, on 32 pixels", TOWERS_32, TOWERS_32)
+SHARE_224 = share(TOWERS, 8_000, 10)
+
+
+def remedies(epochs: int, drops: tuple[int, ...]) -> tuple[Arm, ...]:
+    """cifar-bn's open question, how to stop the overfitting: the paper's remedies, each alone."""
+
+    def remedy(name: str, title: str, **changes: Any) -> Arm:
+        shorter = PROTOCOLS[BN].with_(recipe={"epochs": epochs})
+        return Arm(BN, name, title, shorter.with_(**changes))
+
+    return (
+        remedy("crops-flips", "with random crops and reflections", images={"padding": 4, "crop": 32, "flip": True}),
+        remedy("weight-decay", "with weight decay 0.0005", recipe={"weight_decay": 0.0005}),
+        remedy("drops", "with two drops of the learning rate", recipe={"schedule": "steps", "drops": drops}),
+    )
+
+
+def paper(row: str, epochs: int, drops: tuple[int, ...]) -> Arm:
+    """A row's network by the paper's whole recipe."""
+    return Arm(row, "paper-recipe", "by the paper's recipe", with_paper_recipe(PROTOCOLS[row], epochs, drops))
+
+
+def paper_32(epochs: int, drops: tuple[int, ...]) -> Arm:
+    """The same for the variant for 32 pixels."""
+    spec = with_paper_recipe(TOWERS_32, epochs, drops)
+    return Arm(TOWERS, "paper-recipe-32", "by the paper's recipe, on 32 pixels", spec)
+
+
+def paper_start(base: RunSpec, epochs: int, name: str, title: str) -> Arm:
+    """cifar-towers' open question, whether the paper's initialisation really fails there."""
+    return Arm(TOWERS, name, title, base.with_(net={"init": "paper"}, recipe={"epochs": epochs, **CONSTANT}))
+
+
+def fresh_rates() -> tuple[Arm, ...]:
+    """cifar-lrn's two learning rates, each with a network of its own; one is chosen on validation images."""
+    full = PROTOCOLS["cifar-lrn"]
+    second = full.recipe.second
+    rates = (full.recipe.learning_rate, second.learning_rate) if second else ()
+    return tuple(
+        Arm("cifar-lrn", f"{CLEAN}-{rate:g}", f"a fresh network, learning rate {rate:g}",
+            full.with_(recipe={"learning_rate": rate, "epochs": 40, "second": None}))
+        for rate in rates
+    )  # fmt: skip
+
+
+def small(full: RunSpec, name: str, row: str, **changes: Any) -> Arm:
+    """A first look: an epoch on 1,000 images with a narrow network."""
+    narrow = full.with_(images={"train_size": 1000, **A_FIRST_LOOK}, recipe={"epochs": 1, **CONSTANT}, **changes)
+    return Arm(row, name, f"as published, {narrow.net.width:g} times the width", narrow, full)
+
+
+ARMS: dict[str, tuple[Arm, ...]] = {
+    "smoke": (
+        small(PROTOCOLS[BN], PUBLISHED, BN, net={"width": 0.25}),
+        small(TOWERS_32, PUBLISHED_32, TOWERS, net={"width": 0.125}, measured="splits"),
+    ),
+    "cpu": (
+        in_full(BN),
+        in_full("mnist-alexnet"),
+        in_full(TOWERS, seeds=3),
+        VARIANT,
+        SHARE_224,
+        Arm(TOWERS, "share-32", "on 32 pixels, the same share",
+            TOWERS_32.with_(images={"train_size": 8_000}, measured="splits"), TOWERS_32),
+        share("mnist-alexnet", 12_000, 5),
+        share("cifar-lrn", 8_000, 7, second=None),
+        share("cifar-transfer", 8_000, 12, second={"after": 9, "learning_rate": 0.01, "last_layer": True}),
+        *remedies(8, (5, 7)),
+        paper(BN, 16, (11, 14)),
+        paper_start(SHARE_224.spec, 2, PAPER_START, "with the paper's initialisation"),
+        paper_start(TOWERS_32.with_(measured="splits"), 2, f"{PAPER_START}-32",
+                    "with the paper's initialisation, on 32 pixels"),
+        paper_32(8, (5, 7)),
+    ),
+    "gpu": (
+        *(in_full(row) for row in PROTOCOLS),
+        VARIANT,
+        *fresh_rates(),
+        *remedies(50, (35, 45)),
+        paper(BN, 90, (60, 80)),
+        paper_start(PROTOCOLS[TOWERS], 10, PAPER_START, "with the paper's initialisation"),
+        paper_start(TOWERS_32, 10, f"{PAPER_START}-32", "with the paper's initialisation, on 32 pixels"),
+        paper("mnist-alexnet", 12, (8, 10)),
+        paper(TOWERS, 60, (40, 52)),
+        paper_32(60, (40, 52)),
+        paper("cifar-transfer", 60, (40, 52)),
+        paper("cifar-lrn", 60, (40, 52)),
+    ),
+}  # fmt: skip
+
+
+SEEDS = {"smoke": 1, "cpu": 1, "gpu": 3}  # an arm, unless it has its own number
+
+
+def study(profile: str) -> Study:
+    """The runs of a profile's arms; none depends on another."""
+    return Study(
+        tuple(
+            Block((Cell(arm.row, arm.name, arm.name, arm.spec),), arm.seeds or SEEDS[profile]) for arm in ARMS[profile]
+        )
+    )
+
+
+# The longest trained first layers of two towers (section 6.1) are those of cifar-towers, run in full.
+FIRST_LAYERS = Study((Block((Cell("kernel-towers", PUBLISHED, "network", PROTOCOLS[TOWERS]),), seeds=3),))
+
+
+def arms_of(profile: str, row: str) -> list[Arm]:
+    """A profile's arms of a row, its own protocol first. Raises `SpecError` for a row without runs."""
+    arms = ARMS[check_profile(profile)]
+    found = sorted((arm for arm in arms if arm.row == row), key=lambda arm: arm.name != PUBLISHED)
+    if not found:
+        known = ", ".join(sorted({arm.row for arm in arms}))
+        raise SpecError(f"No runs are planned for {row!r}; those with runs: {known}.")
+    return found
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+MARGIN = 1.0  # points below a published accuracy within which ours agrees with it
+
+BEST_TEST = "the best test accuracy of all epochs"
+NOISY_VALIDATION = "the best validation accuracy of all epochs, with dropout on"
+LAST_TEST = "the test accuracy after the last epoch"
+MEASURED_AS = {  # what each row's headline figure is, under its own protocol
+    "mnist-alexnet": LAST_TEST,
+    "cifar-bn": LAST_TEST,
+    "cifar-towers": BEST_TEST,
+    "cifar-transfer": BEST_TEST,
+    "cifar-lrn": NOISY_VALIDATION,
+}
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm and its records, seed by seed."""
+
+    arm: Arm
+    records: tuple[RunRecord, ...]
+    planned: int
+
+    @property
+    def command(self) -> str:
+        """What makes its missing records."""
+        return f"make runs CLAIM={self.arm.row}"
+
+
+Found = Mapping[str, Sequence[ArmResult]]  # a row's id -> its arms
+
+
+def results(profile: str, store: Store, seeds: int | None = None) -> dict[str, list[ArmResult]]:
+    """Row to its arms with their records, its own protocol first; the rows that the profile runs."""
+
+    def result(arm: Arm) -> ArmResult:
+        count = seeds or arm.seeds or SEEDS[profile]
+        found = [store.get(arm.spec.with_(seed=seed)) for seed in range(count)]
+        return ArmResult(arm, tuple(record for record in found if record is not None), count)
+
+    rows = {arm.row for arm in ARMS[check_profile(profile)]}
+    return {row.id: [result(arm) for arm in arms_of(profile, row.id)] for row in published().row if row.id in rows}
+
+
+def find(arms: Sequence[ArmResult], name: str) -> ArmResult | None:
+    """The arm of that name, if the profile has it."""
+    return next((result for result in arms if result.arm.name == name), None)
+
+
+def protocol(arms: Sequence[ArmResult]) -> ArmResult | None:
+    """The arm that stands for a row's own protocol: in full, else on a share, else its variant; recorded ones first."""
+    known = [result for name in (PUBLISHED, SHARE, PUBLISHED_32) if (result := find(arms, name)) is not None]
+    return next((result for result in known if result.records), known[0] if known else None)
+
+
+def own_accuracy(row: str, record: RunRecord) -> float | None:
+    """The accuracy in percent that a row's own protocol would have published of this run; None where it wasn't written
+    down (a run on a share of the images looks at the test set once)."""
+    kind = MEASURED_AS[row]
+    if kind == LAST_TEST:
+        errors: list[float | None] = [record.final.test_error]
+    elif kind == BEST_TEST:
+        errors = [epoch.test_error for epoch in record.history]
+        if errors[-1] is not None:  # the clean figure measured the last epoch again, in float32
+            errors[-1] = record.final.test_error
+    else:
+        errors = [epoch.dropout_valid_error for epoch in record.history]
+    known = [error for error in errors if error is not None]
+    return 100 * (1 - min(known)) if known else None
+
+
+def clean_records(arms: Sequence[ArmResult]) -> list[RunRecord]:
+    """The runs that give the clean figure: for each seed, of the settings tried, that with the lowest validation error;
+    where none are tried, the runs of the row's protocol."""
+    tried = [record for result in arms if result.arm.name.startswith(CLEAN) for record in result.records]
+    if tried:
+        seeds = sorted({record.spec.seed for record in tried})
+        of = [[record for record in tried if record.spec.seed == seed] for seed in seeds]
+        return [min(found, key=lambda record: record.final.valid_error) for found in of]
+    own = protocol(arms)
+    return list(own.records) if own else []
+
+
+def own(row: str, arms: Sequence[ArmResult]) -> Accuracy | None:
+    """Ours under the row's own protocol, flaws included."""
+    found = protocol(arms)
+    records = found.records if found else ()
+    return accuracy(records, [own_accuracy(row, record) for record in records])
+
+
+def clean(arms: Sequence[ArmResult]) -> Accuracy | None:
+    """Ours under the clean protocol."""
+    return accuracy(clean_records(arms))
+
+
+def best(arms: Sequence[ArmResult]) -> tuple[ArmResult, Accuracy] | None:
+    """The arm that does best on validation images, with its test accuracy: how far the network goes."""
+    known = [result for result in arms if result.records and not result.arm.name.startswith(PAPER_START)]
+    if not known:
+        return None
+    found = min(known, key=lambda result: statistics.fmean(r.final.valid_error for r in result.records))
+    value = accuracy(found.records)
+    return None if value is None else (found, value)
+
+
+def partial(arms: Sequence[ArmResult]) -> str:
+    """How much of a row's protocol is run, if less than all; else nothing."""
+    found = protocol(arms)
+    return found.arm.share if found and found.arm.partial else ""
+
+
+def extent(arms: Sequence[ArmResult]) -> str:
+    """The same in few words."""
+    found = protocol(arms)
+    return f"partial: {found.arm.part:.1%} of the images seen" if found and found.arm.partial else "in full"
+
+
+def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
+    """Whether the clean test accuracy reaches the published figure, whatever that was measured on, within a point.
+
+    reproduced: the whole interval is at least a point below the figure or higher; contradicted: it is wholly lower, and
+    the protocol was run in full; inconclusive: anything between.
+    """
+    found, target, share = clean(arms), row.headline.value, partial(arms)
+    if found is None:
+        return Verdict("not tested", "It waits for its runs: none is recorded yet.")
+    over = "seeds" if len(found.values) > 1 else "the test images of one run"
+    said = f"Published {target:g}% on {row.headline.measured_on}; ours {found.text} on the test set, clean protocol"
+    said = f"{said}, interval over {over}{f' ({share})' if share else ''}."
+    if found.interval[0] >= target - MARGIN:
+        return Verdict("reproduced", said)
+    if share or found.interval[1] >= target - MARGIN:
+        return Verdict("inconclusive", said)
+    return Verdict("contradicted", said)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def overview(found: Found) -> pd.DataFrame:
+    """A line a row: theirs, what it was measured on, ours under the same protocol, ours clean, how far it goes."""
+    lines = []
+    for row in published().row:
+        arms = found.get(row.id, [])
+        value, same, top = clean(arms), own(row.id, arms), best(arms)
+        lines.append(
+            {
+                "row": row.id,
+                "published": f"{row.headline.value:g}%",
+                "measured on": row.headline.measured_on,
+                "ours, its protocol": same.text if same else None,
+                "ours, clean": value.text if value else None,
+                "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top and value else None,
+                "run": extent(arms) if value else None,
+                "verdict": verdict(row, arms).label,
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def arms_table(arms: Sequence[ArmResult]) -> pd.DataFrame:
+    """A line an arm: how much was run, accuracies and gap at the end, seconds an epoch (means over seeds)."""
+    return pd.DataFrame([_arm_line(result) for result in arms])
+
+
+def _arm_line(result: ArmResult) -> dict[str, object]:
+    records = result.records
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return statistics.fmean(known) if known else None
+
+    train = mean(None if r.final.clean_train_error is None else 1 - r.final.clean_train_error for r in records)
+    test = mean(None if r.final.test_error is None else 1 - r.final.test_error for r in records)
+    return {
+        "arm": result.arm.title,
+        "epochs": f"{result.arm.spec.recipe.epochs}",
+        "runs": f"{len(records)} of {result.planned}",
+        "train accuracy": train,
+        "validation accuracy": mean(1 - r.final.valid_error for r in records),
+        "test accuracy": test,
+        "train less test": None if train is None or test is None else f"{100 * (train - test):.1f} points",
+        "seconds an epoch": mean(r.wall_seconds / r.final.epochs for r in records),
+    }
+
+
+def published_figures(row: Reimplementation) -> pd.DataFrame:
+    """Every figure a row published and what it was measured on."""
+    units = {"percent": "%", "nats": " nats", "seconds": " s"}
+    return pd.DataFrame(
+        [
+            {
+                "figure": f"{figure.metric}, {figure.split}",
+                "published": f"{figure.value:g}{units[figure.unit]}",
+                "measured on": figure.measured_on,
+            }
+            for figure in row.figures
+        ]
+    )
+
+
+def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
+    """Loss and accuracy on the three splits, dropout off, beside what was published for them."""
+    final, last = record.final, record.history[-1]
+    ours = {
+        "train": (final.clean_train_loss, final.clean_train_error),
+        "validation": (last.valid_loss, final.valid_error),
+        "test": (final.test_loss, final.test_error),
+    }
+    theirs = {(figure.split, figure.metric): figure.value for figure in row.figures}
+    return pd.DataFrame(
+        [
+            {
+                "split": split,
+                "loss": loss,
+                "published loss": theirs.get((split, "loss")),
+                "accuracy": None if error is None else 100 * (1 - error),
+                "published accuracy": theirs.get((split, "accuracy")),
+            }
+            for split, (loss, error) in ours.items()
+        ]
+    ).astype({"published loss": float, "published accuracy": float})
+
+
+def labelled(record: RunRecord, store: Store) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Split to its labels and predictions, both [N]. Raises `RecordError` when the predictions are damaged."""
+    arrays = store.predictions(record)
+    split = split_for(record.spec)
+    labels = split.dataset.train_labels
+    return {
+        "train": (labels[split.train], arrays["train_predicted"]),
+        "validation": (labels[split.valid], arrays["valid_predicted"]),
+        "test": (split.test_labels, arrays["predicted"]),
+    }
+
+
+def class_table(record: RunRecord, store: Store) -> pd.DataFrame:
+    """Precision, recall and F1 of each class on each split."""
+    from sklearn.metrics import precision_recall_fscore_support  # a second to import
+
+    classes = dataset_of(record.spec.dataset).classes
+    columns: dict[str, Sequence[object]] = {"class": list(classes)}
+    for split, (labels, predicted) in labelled(record, store).items():
+        figures = precision_recall_fscore_support(labels, predicted, labels=range(len(classes)), zero_division=0.0)
+        for name, values in zip(("precision", "recall", "F1"), figures, strict=False):
+            columns[f"{split} {name}"] = list(values)
+    return pd.DataFrame(columns)
+
+
+def published_class_table(row: Reimplementation) -> pd.DataFrame | None:
+    """The same as it was published; None where it was not."""
+    if row.per_class is None:
+        return None
+    columns: dict[str, Sequence[object]] = {"class": [str(place) for place in range(len(row.per_class["test"].f1))]}
+    for split, figures in row.per_class.items():
+        columns |= {
+            f"{split} precision": figures.precision,
+            f"{split} recall": figures.recall,
+            f"{split} F1": figures.f1,
+        }
+    return pd.DataFrame(columns)

@@ -1,8 +1,8 @@
 """Whether a network begins to learn from its initial weights, how soon, and whether arithmetic predicts it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import pandas as pd
@@ -10,11 +10,12 @@ import pandas as pd
 from ..networks import anatomy
 from ..paper.claims import Question
 from ..records.record import RunRecord
-from ..records.specs import CLASSES, RunSpec
-from ..runs.planning import Planned
+from ..records.specs import CLASSES, ImageSpec, NetSpec, RunSpec
+from ..records.store import Store
+from ..runs.planning import Planned, Runs
 from ..training import signals
 from ..training.prepared import prepare, split_of
-from .ablations import STARTS
+from .study import CONSTANT, FIRST_SEED, Block, Cell, Change, Comparison, Rates, Search, Study
 
 CLAIM = "init-as-written"
 FEW = 16  # images that are enough to measure a fresh network; a whole batch of the faithful one takes seconds
@@ -22,10 +23,117 @@ DEAD = 0.99  # share of a layer's outputs at zero from which it counts as fallen
 NETWORKS = {"227": "the faithful network", "32": "the narrow network for 32 pixels"}
 WEIGHTS = {"paper": "as written", "as-run": "as run"}
 PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
+BOTH_WEIGHTS = {"as-run": "as-run", "as-written": "paper"}  # condition, initialisation
 MADE_OF = ("network", "weights", "biases", "pixels", "outputs")  # what tells starts apart
+TRAINED = 0.8  # training error, 10 points below guessing among ten classes, from which a start counts as trained
+
+# The paper's initialisation and the code's, on pixels of 0..255 and of unit variance.
+STARTS: dict[str, Change] = {
+    f"{weights}-{pixels}": {"images": {"scaling": scaling}, "net": {"init": init}}
+    for weights, init in (("written", "paper"), ("run", "as-run"))
+    for pixels, scaling in (("255", "mean-image"), ("unit", "mean-image-unit"))
+}
+# The start of training does not need augmentation, and the as-written rate is 0.01.
+START_32 = RunSpec(images=ImageSpec(crop=27), net=NetSpec(form="32", width=0.25))
+START_227 = RunSpec(images=ImageSpec(train_size=9000, resize=227, flip=True))
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
 
 
-def specs(runs: Iterable[tuple[Planned, RunRecord | None]]) -> dict[str, RunSpec]:
+def trained(epochs: int, prefix: str = "", names: Iterable[str] = STARTS) -> list[Comparison]:
+    """Some of `STARTS`, trained for so long at a constant learning rate."""
+    short = {"recipe": {"epochs": epochs, **CONSTANT}}
+    return [Comparison(CLAIM, f"{prefix}{name}", {"trained": STARTS[name] | short}) for name in names]
+
+
+def biases(epochs: int, seeds: int, conditions: Mapping[str, str] = BOTH_WEIGHTS) -> list[Comparison]:
+    """Biases of one against zero, with the weights as the code drew them and as written."""
+    common = {"images": {"scaling": "mean-image"}, "recipe": {"epochs": epochs, **CONSTANT}}
+
+    def arms(init: str) -> dict[str, Change]:
+        ones = {"zeros": False, "ones": True}
+        return {arm: {**common, "net": {"init": init, "bias_ones": one}} for arm, one in ones.items()}
+
+    return [Comparison("bias-ones", condition, arms(init), seeds) for condition, init in conditions.items()]
+
+
+@dataclass(frozen=True)
+class Ladder(Search):
+    """The first learning rate at which a network trains, from the paper's own down.
+
+    All rates are tried for `epochs[0]` epochs, until one trains; if none does, the one with the lowest training loss is
+    tried for `epochs[1]`. The runs that count have the rate and the epochs at which it trained, or the paper's rate and
+    `epochs[0]`.
+    """
+
+    epochs: tuple[int, int] = (4, 8)
+
+    def outcome(self, store: Store) -> tuple[list[Planned], Change | None]:
+        """The runs that can be named now, and what the recipes of the runs that count take, or None while one has no
+        record."""
+        tried: list[Planned] = []
+        losses: dict[float, float] = {}
+
+        def attempts() -> Iterator[Change]:
+            yield from ({"learning_rate": rate, "epochs": self.epochs[0]} for rate in self.rates.first)
+            if losses:
+                yield {"learning_rate": min(losses, key=losses.__getitem__), "epochs": self.epochs[1]}
+
+        for recipe in attempts():
+            tried.append(self.planned({**recipe, "stop_at_train_error": TRAINED}))
+            record = store.get(tried[-1].spec)
+            if record is None:
+                return tried, None
+            if record.final.outcome == "reached":
+                return tried, recipe
+            if record.final.outcome != "diverged":
+                losses[recipe["learning_rate"]] = record.history[-1].train_loss
+        return tried, {"learning_rate": self.rates.first[0], "epochs": self.epochs[0]}
+
+
+AS_WRITTEN = START_227.with_(images={"scaling": "mean-image"})
+# One factor at a time from the start as written: AlexNet at 227 pixels, N(0, 0.01), biases of one, pixels on 0..255.
+FACTORS: dict[str, Change] = {
+    "own-rate": {},
+    "own-rate-zeros": {"net": {"bias_ones": False}},
+    "own-rate-run": {"net": {"init": "as-run"}},
+    "own-rate-run-zeros": {"net": {"init": "as-run", "bias_ones": False}},
+    "own-rate-1000": {"net": {"classes": 1000}},
+    "own-rate-unit": {"images": {"scaling": "mean-image-unit"}},
+}
+BIASES = {  # condition of bias-ones -> where its arms start
+    "own-rate": {"zeros": "own-rate-run-zeros", "ones": "own-rate-run"},
+    "own-rate-written": {"zeros": "own-rate-zeros", "ones": "own-rate"},
+}
+
+
+def at_own_rates(
+    baseline: RunSpec = AS_WRITTEN,
+    seeds: int = 3,
+    rates: tuple[float, ...] = (0.01, 0.003, 0.001, 0.0003),
+    epochs: tuple[int, int] = (4, 8),
+) -> Study:
+    """Starts under rule 2, each at the first learning rate at which it trains."""
+    cells = {}
+    for name, change in FACTORS.items():
+        spec = baseline.with_(**change).with_(recipe={"epochs": epochs[0], **CONSTANT})
+        ladder = Ladder("starts-own-rates", name, name, spec, Rates(rates), epochs=epochs)
+        cells[name] = Cell(CLAIM, name, "trained", spec, ladder)
+    pairs = [
+        replace(cells[start], claim="bias-ones", condition=condition, arm=arm)
+        for condition, arms in BIASES.items()
+        for arm, start in arms.items()
+    ]
+    searches = tuple(cell.search for cell in cells.values() if cell.search)
+    return Study((Block((*cells.values(), *pairs), seeds),), searches, first_seed=FIRST_SEED)
+
+
+OWN_RATES = at_own_rates()
+
+# ---- before training, and after --------------------------------------------------------------------------------------
+
+
+def specs(runs: Runs) -> dict[str, RunSpec]:
     """Each start of the faithful and the narrow network in words, with the specification of its first run.
 
     All combinations of weights and pixels are there, and the same with biases of zero: one that the profile does not
@@ -113,7 +221,7 @@ def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.Data
     return pd.DataFrame(columns).rename_axis(index="layer")
 
 
-def outcomes(runs: Iterable[tuple[Planned, RunRecord | None]], question: Question) -> pd.DataFrame:
+def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
     """A row a run of any start: what it started from, its learning rate, its training error at the end in percent,
     whether it counts as trained, and the steps until the end of the first epoch in which it did (none where never).
 

@@ -1,18 +1,32 @@
-"""Transfer from ImageNet to CIFAR-10: which runs compare it with a random start, for how many labelled images.
+"""Transfer from ImageNet to CIFAR-10: how accurate a network gets on few labelled images, from its layers or without.
 
 Every approach trains torchvision's AlexNet at 224 pixels, from ImageNet's convolutional layers or from nothing. Its
 learning rates are chosen on the validation split, by a seed that does not count. Each seed draws its own labelled
-images, the same for all approaches, and the test set is used once a run.
+images, the same for all approaches, and the test set is used once a run. Accuracies are in percent, on the test set.
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
-from ..records.store import Store
-from ..runs.planning import GRID_SEED, Planned
-from .ablations import rate_of_grid
+import numpy as np
+import pandas as pd
 
+from ..data import weights
+from ..errors import SpecError
+from ..records.record import RunRecord
+from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
+from ..runs.planning import Planned, Runs, check_profile
+from ..statistics import effects
+from ..statistics.accuracy import Accuracy, accuracy
+from ..statistics.effects import Effect
+from ..training.prepared import WEIGHTS
+from .study import Block, Cell, Rates, Search, Study, rate_of_grid
+
+Sizes = dict[int, list[RunRecord]]  # number of labelled images -> runs, one a seed
+RANDOM = "random start"
 CLAIM = "transfer"
 TITLE = "Transfer from ImageNet to CIFAR-10"
 ALL = 45000  # images of the training split
@@ -57,68 +71,38 @@ class Approach:
     budgets: dict[int, Budget]
     first: First | None = None
 
-    def run(self, size: int, rate: float, seed: int, budget: Budget | None = None) -> RunSpec:
+    def run(self, size: int, rate: float, budget: Budget | None = None) -> RunSpec:
         """The run with `size` labelled images, within the budget of that size unless another is given."""
         budget = budget or self.budgets[size]
         images = {} if size == ALL else {"train_size": size, "subset": "own"}
         recipe = {"learning_rate": rate, "batch_size": budget.batch_size, "epochs": budget.epochs}
-        return self.spec.with_(images=images, recipe=recipe, seed=seed)
+        return self.spec.with_(images=images, recipe=recipe)
 
-    def grid(self, size: int) -> list[Planned]:
-        """The runs that choose the learning rate with `size` images; they never see the test set."""
-        specs = [self.run(size, rate, GRID_SEED).with_(test=False) for rate in self.rates]
-        return self._planned("grid", size, specs)
+    def study(self) -> Study:
+        """The grids, and the runs of each size, the largest number of images first.
 
-    def counted(self, size: int, rate: float, seeds: int | None = None) -> list[Planned]:
-        """The runs with `size` images that count, at a learning rate."""
-        numbers = range(seeds or self.budgets[size].seeds)
-        return self._planned("seeds", size, [self.run(size, rate, seed) for seed in numbers])
+        The learning rate is that of the largest number of images with which rates were tried that is not above the
+        size; with fewer images than any, that of the smallest.
+        """
+        rates = Rates(self.rates)
+        grids = {
+            size: Search(CLAIM, str(size), self.name, self.run(size, self.rates[0]), rates) for size in self.grid_sizes
+        }
 
-    def replaced(self, size: int, store: Store) -> list[Planned]:
+        def block(size: int) -> Block:
+            of = max((tried for tried in grids if tried <= size), default=min(grids))
+            cell = Cell(CLAIM, str(size), self.name, self.run(size, self.rates[0]), grids[of])
+            return Block((cell,), self.budgets[size].seeds, self._replaced(size))
+
+        return Study(tuple(map(block, sorted(self.budgets, reverse=True))), tuple(grids.values()))
+
+    def _replaced(self, size: int) -> tuple[Planned, ...]:
         """The runs with `size` images that were made first and do not count; nobody has to make them again."""
         if self.first is None or size not in self.first.budgets:
-            return []
+            return ()
         budget = self.first.budgets[size]
-        specs = [self.run(size, self.first.rate, seed, budget) for seed in range(budget.seeds)]
-        return self._planned("replaced", size, [spec for spec in specs if store.get(spec) is not None])
-
-    def _planned(self, stage: str, size: int, specs: Iterable[RunSpec]) -> list[Planned]:
-        return [Planned(CLAIM, str(size), stage, self.name, spec.seed, spec) for spec in specs]
-
-    def rate(self, store: Store, size: int) -> float | None:
-        """The learning rate chosen for `size` images, or None while its grid is incomplete.
-
-        It is that of the largest number of images with which rates were tried that is not above `size`; with fewer
-        images than any, that of the smallest.
-        """
-        of = max((tried for tried in self.grid_sizes if tried <= size), default=min(self.grid_sizes))
-        return rate_of_grid([store.get(planned.spec) for planned in self.grid(of)])
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """All approaches of a profile."""
-
-    approaches: tuple[Approach, ...]
-
-    @property
-    def claims(self) -> frozenset[str]:
-        """The name under which these runs are asked for."""
-        return frozenset({CLAIM})
-
-    def plan(self, store: Store, seeds: int | None = None) -> Iterator[Planned]:
-        """The runs that can be named now: each approach's grids, and its runs of a size once its grid is complete, the
-        largest number of images first."""
-        for approach in self.approaches:
-            for size in approach.grid_sizes:
-                yield from approach.grid(size)
-            for size in sorted(approach.budgets, reverse=True):
-                rate = approach.rate(store, size)
-                if rate is not None:
-                    counted = approach.counted(size, rate, seeds)
-                    yield from counted
-                    hashes = {planned.spec.hash for planned in counted}
-                    yield from (one for one in approach.replaced(size, store) if one.spec.hash not in hashes)
+        specs = (self.run(size, self.first.rate, budget).with_(seed=seed) for seed in range(budget.seeds))
+        return tuple(Planned(CLAIM, str(size), "replaced", self.name, spec.seed, spec) for spec in specs)
 
 
 def budgets(*rows: tuple[int, int, int, int]) -> dict[int, Budget]:
@@ -149,26 +133,305 @@ FEW = {size: FROZEN_CPU[size] for size in (100, 300, 1000)}
 PROBE_FIRST, CLASSIFIER_FIRST = First(0.01, FEW), First(0.02, FROZEN_CPU)
 ALL_FIRST = First(0.01, budgets((ALL, 125, 3, 1)))
 
-TRANSFER: dict[str, tuple[Transfer, ...]] = {
+APPROACHES: dict[str, tuple[Approach, ...]] = {
     "smoke": (),  # features alone would take longer than the profile has
     "cpu": (
-        Transfer(
-            (
-                Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, FROZEN_CPU, PROBE_FIRST),
-                Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, FROZEN_SIZES, FROZEN_CPU, CLASSIFIER_FIRST),
-                Approach("fine-tuning", FINE_TUNING, FINE_TUNING_RATES, (3000,), FINE_TUNING_CPU, ALL_FIRST),
-                Approach("random start", RANDOM_START, RANDOM_RATES, (1000,), RANDOM_CPU, ALL_FIRST),
-            )
-        ),
+        Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, FROZEN_CPU, PROBE_FIRST),
+        Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, FROZEN_SIZES, FROZEN_CPU, CLASSIFIER_FIRST),
+        Approach("fine-tuning", FINE_TUNING, FINE_TUNING_RATES, (3000,), FINE_TUNING_CPU, ALL_FIRST),
+        Approach(RANDOM, RANDOM_START, RANDOM_RATES, (1000,), RANDOM_CPU, ALL_FIRST),
     ),
     "gpu": (
-        Transfer(
-            (
-                Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, GPU),
-                Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, FROZEN_SIZES, GPU),
-                Approach("fine-tuning", FINE_TUNING, (0.001, *FINE_TUNING_RATES), FROZEN_SIZES, GPU),
-                Approach("random start", RANDOM_START, RANDOM_RATES, (1000, 10000), GPU),
-            )
-        ),
+        Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, GPU),
+        Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, FROZEN_SIZES, GPU),
+        Approach("fine-tuning", FINE_TUNING, (0.001, *FINE_TUNING_RATES), FROZEN_SIZES, GPU),
+        Approach(RANDOM, RANDOM_START, RANDOM_RATES, (1000, 10000), GPU),
     ),
 }
+
+
+# ---- what comes out -------------------------------------------------------------------------------------------------
+
+
+def approaches(profile: str) -> tuple[Approach, ...]:
+    """The approaches of a profile; none where it has no transfer runs."""
+    return APPROACHES[check_profile(profile)]
+
+
+def by_size(runs: Runs, stage: str = "seeds") -> dict[str, Sizes]:
+    """Approach -> number of images -> the records of the runs that count (or of another stage), in the order of seeds.
+
+    `runs` may hold those of other claims, which are left out.
+    """
+    counted = [(p, record) for p, record in runs if p.claim == CLAIM and p.stage == stage and record is not None]
+    found: dict[str, Sizes] = {planned.arm: {} for planned, _ in counted}
+    for planned, record in sorted(counted, key=lambda pair: (int(pair[0].condition), pair[0].seed)):
+        found[planned.arm].setdefault(int(planned.condition), []).append(record)
+    return found
+
+
+def curves(runs: Runs) -> dict[str, dict[int, Accuracy]]:
+    """Approach -> number of images -> test accuracy."""
+    return {
+        name: {size: value for size, records in sizes.items() if (value := accuracy(records)) is not None}
+        for name, sizes in by_size(runs).items()
+    }
+
+
+def gain(runs: Runs, approach: str, size: int) -> Effect | None:
+    """Points of test accuracy over a random start, the seeds paired: they share their labelled images."""
+    cells = by_size(runs)
+    first, second = (
+        {
+            record.spec.seed: record
+            for record in cells.get(name, {}).get(size, [])
+            if record.final.test_error is not None
+        }
+        for name in (approach, RANDOM)
+    )
+    pairs = [(first[seed].final, second[seed].final) for seed in sorted(set(first) & set(second))]
+    if not pairs:
+        return None
+    ours, theirs = ([100 * (1 - (final.test_error or 0.0)) for final in arm] for arm in zip(*pairs, strict=True))
+    diverged = [any(final.outcome == "diverged" for final in pair) for pair in pairs]
+    return effects.paired_difference(ours, theirs, diverged=diverged)
+
+
+def images_needed(curve: Mapping[int, Accuracy], target: float) -> tuple[float, str]:
+    """How many labelled images a curve needs for an accuracy: the number, and it in words.
+
+    Between the measured sizes the accuracy is taken to be linear in the logarithm of the number of images. The number
+    is infinite where the curve never comes there, and the smallest size where it starts above.
+    """
+    sizes = sorted(curve)
+    if not sizes:
+        raise SpecError("A curve without points needs no images.")
+    if curve[sizes[0]].mean >= target:
+        return sizes[0], f"{sizes[0]:,} or fewer"
+    for low, high in itertools.pairwise(sizes):
+        below, above = curve[low].mean, curve[high].mean
+        if above >= target:
+            number = low * (high / low) ** ((target - below) / (above - below))
+            return number, f"{float(f'{number:.2g}'):,.0f}"
+    return math.inf, f"more than {sizes[-1]:,}"
+
+
+def at(curve: Mapping[int, Accuracy], images: float) -> float | None:
+    """The accuracy at a number of images, linear in its logarithm between the sizes measured; None beyond them."""
+    sizes = sorted(curve)
+    if not sizes or not sizes[0] <= images <= sizes[-1]:
+        return None
+    return float(np.interp(math.log(images), np.log(sizes), [curve[size].mean for size in sizes]))
+
+
+def best(runs: Runs, size: int = ALL) -> tuple[str, Accuracy] | None:
+    """The approach that does best on validation images, with its test accuracy."""
+    known = {name: sizes[size] for name, sizes in by_size(runs).items() if sizes.get(size)}
+    if not known:
+        return None
+    name = min(known, key=lambda name: statistics.fmean(record.final.valid_error for record in known[name]))
+    value = accuracy(known[name])
+    return None if value is None else (name, value)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def sources() -> pd.DataFrame:
+    """The chain of sources of the weights, in the order in which they are asked."""
+    found = weights.IMAGENET
+    return pd.DataFrame(
+        [
+            {"source": "a file that the user names (LOCAL=)", "what it is": "; ".join(map(str, found.layouts))},
+            {
+                "source": "torchvision's weights API",
+                "what it is": "AlexNet_Weights.IMAGENET1K_V1, cached or downloaded",
+            },
+            {"source": "the package registry", "what it is": f"{found.package}, {found.package_size}"},
+        ]
+    )
+
+
+def pinned() -> pd.DataFrame:
+    """The arrays that every source has to give, to the last bit."""
+    return pd.DataFrame(
+        [
+            {"array": name, "shape": "×".join(map(str, one.shape)), "sha256": f"{one.sha256[:16]}…"}
+            for name, one in weights.IMAGENET.arrays.items()
+        ]
+    )
+
+
+def described(profile: str) -> pd.DataFrame:
+    """What each approach starts from and trains, and how much of it."""
+    return pd.DataFrame(
+        [
+            {
+                "approach": approach.name,
+                "convolutional layers": _convolutions(approach),
+                "classifier": "-".join(map(str, (9216, *approach.spec.net.hidden, approach.spec.net.classes))),
+                "learning rates tried": ", ".join(f"{rate:g}" for rate in approach.rates),
+                "with images": ", ".join(f"{size:,}" for size in approach.grid_sizes),
+                "labelled images": ", ".join(f"{size:,}" for size in approach.budgets),
+                "epochs": ", ".join(f"{budget.epochs}" for budget in approach.budgets.values()),
+                "seeds": ", ".join(f"{budget.seeds}" for budget in approach.budgets.values()),
+            }
+            for approach in approaches(profile)
+        ]
+    )
+
+
+def _convolutions(approach: Approach) -> str:
+    given = approach.spec.transfer
+    if given is None:
+        return "from random weights"
+    if given.frozen:
+        return "ImageNet's, frozen"
+    upper, lower = given.unfreeze
+    return (
+        f"ImageNet's; layers 3 to 5 are trained after epoch {upper}, 1 and 2 after epoch {lower}, "
+        f"at 1/{given.rate_ratio:g} of the classifier's rate at the bottom"
+    )
+
+
+def rates(runs: Runs) -> pd.DataFrame:
+    """A line an approach and number of images: the validation accuracy at every learning rate, and the chosen one."""
+    found = _tried(runs)
+    every = sorted({rate for cell in found.values() for rate in cell})
+    lines = []
+    for (name, size), cell in found.items():
+        line: dict[str, str | None] = {"approach": name, "labelled images": f"{size:,}"}
+        line |= {f"{rate:g}": _validation(cell.get(rate)) for rate in every}
+        chosen = rate_of_grid(cell.values())
+        lines.append(line | {"chosen": None if chosen is None else f"{chosen:g}"})
+    return pd.DataFrame(lines)
+
+
+def at_the_edge(runs: Runs) -> list[str]:
+    """Where the chosen rate is the lowest or the highest that was tried: a better one may lie beyond."""
+    found: dict[str, list[str]] = {}
+    for (name, size), cell in _tried(runs).items():
+        if rate_of_grid(cell.values()) in (min(cell), max(cell)):
+            found.setdefault(name, []).append(f"{size:,}")
+    return [f"{name} ({', '.join(sizes)} images)" for name, sizes in found.items()]
+
+
+def _tried(runs: Runs) -> dict[tuple[str, int], dict[float, RunRecord | None]]:
+    """(approach, number of images) -> learning rate -> the run that tried it, where at least one has a record."""
+    found: dict[tuple[str, int], dict[float, RunRecord | None]] = {}
+    for planned, record in runs:
+        if planned.claim == CLAIM and planned.stage == "grid":
+            cell = found.setdefault((planned.arm, int(planned.condition)), {})
+            cell[planned.spec.recipe.learning_rate] = record
+    return {place: cell for place, cell in found.items() if any(cell.values())}
+
+
+def _validation(record: RunRecord | None) -> str | None:
+    if record is None:
+        return None
+    return "diverged" if record.final.outcome == "diverged" else f"{1 - record.final.valid_error:.1%}"
+
+
+def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
+    """A line an approach at one number of images: validation and test accuracy, the gain, the minutes of a run."""
+    lines = []
+    for name, sizes in by_size(runs).items():
+        records = sizes.get(size, [])
+        value, over = accuracy(records), gain(runs, name, size)
+        if value is not None:
+            lines.append(
+                {
+                    "approach": name,
+                    "epochs": f"{records[0].final.epochs}",
+                    "validation accuracy": f"{1 - statistics.fmean(r.final.valid_error for r in records):.1%}",
+                    "test accuracy": value.text,
+                    "points over a random start": None if name == RANDOM or over is None else over.text,
+                    "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
+                    "threads": " or ".join(sorted({str(r.environment.threads) for r in records})),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def replaced(runs: Runs) -> pd.DataFrame:
+    """The runs that were made first and do not count, a line an approach and number of images, beside those that do."""
+    counted = by_size(runs)
+    lines = []
+    for name, sizes in by_size(runs, "replaced").items():
+        for size, records in reversed(sizes.items()):
+            line: dict[str, object] = {"approach": name, "labelled images": f"{size:,}"}
+            for word, of in (("first", records), ("now", counted.get(name, {}).get(size, []))):
+                line |= {
+                    f"{word}: learning rate": f"{of[0].spec.recipe.learning_rate:g}" if of else None,
+                    f"{word}: epochs": f"{of[0].spec.recipe.epochs}" if of else None,
+                    f"{word}: test accuracy": _told(of),
+                }
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def grid(runs: Runs) -> pd.DataFrame:
+    """Test accuracy of every approach (columns) for every number of labelled images (rows).
+
+    A cell says how many of its runs diverged; they count with the accuracy they were left with.
+    """
+    found = by_size(runs)
+    sizes = sorted({size for cells in found.values() for size in cells})
+    columns: dict[str, list[str | None]] = {"labelled images": [f"{size:,}" for size in sizes]}
+    for name, cells in found.items():
+        columns[name] = [_told(cells.get(size, [])) for size in sizes]
+    return pd.DataFrame(columns)
+
+
+def _told(records: Sequence[RunRecord]) -> str | None:
+    value = accuracy(records) if records else None
+    lost = _lost(records)
+    return None if value is None else value.text + (f", {lost} diverged" if lost else "")
+
+
+def _lost(records: Sequence[RunRecord]) -> int:
+    return sum(record.final.outcome == "diverged" for record in records)
+
+
+def lines(runs: Runs) -> list[list[str]]:
+    """The same as text, the head first; empty without runs."""
+    table = grid(runs).fillna("–")
+    return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
+
+
+def diverged(runs: Runs) -> dict[tuple[str, int], int]:
+    """How many runs diverged, by approach and number of images; nothing where none did."""
+    counts = {(name, size): _lost(records) for name, sizes in by_size(runs).items() for size, records in sizes.items()}
+    return {cell: count for cell, count in counts.items() if count}
+
+
+def worth(runs: Runs) -> pd.DataFrame:
+    """What transfer is worth in labelled images: how many a random start needs for the same accuracy."""
+    found = curves(runs)
+    start = found.get(RANDOM, {})
+    lines = []
+    for name, curve in found.items():
+        for size, value in curve.items() if start and name != RANDOM else ():
+            number, words = images_needed(start, value.mean)
+            times = "–" if number == min(start) else f"{'> ' * math.isinf(number)}{min(number, max(start)) / size:.1f}"
+            lines.append(
+                {
+                    "approach": name,
+                    "labelled images": f"{size:,}",
+                    "test accuracy": f"{value.mean:.1f}%",
+                    "a random start needs": words,
+                    "times as many": times,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def missing(runs: Runs) -> int:
+    """How many runs that can be named now have no record."""
+    return sum(record is None for _, record in runs)
+
+
+def foreign(runs: Runs) -> list[str]:
+    """Records of runs from ImageNet's weights that were made with other weights than the pinned ones."""
+    used = {r.hash: r.data.hashes.get(WEIGHTS) for _, r in runs if r and r.spec.transfer is not None}
+    return sorted(name for name, digest in used.items() if digest != weights.pinned_sha256())

@@ -146,7 +146,7 @@ def _pages(
 ) -> dict[str, str]:
     """File name to HTML. Raises ReportError for a broken link, a picture without words, or anything to fetch."""
     exporter, sources = convert.exporter(), [entry.source for entry in executed]
-    reimplementations = front.reimplementations(profile, store, seeds, sources)
+    reimplementations = front.reimplementation_rows(profile, store, seeds, sources)
     found = board.rows(runs, anatomy.exact_counts())
     articles = [
         front.article(front.content(found, runs, sources, reimplementations, store)),

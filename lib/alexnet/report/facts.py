@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import paths
 from ..audit import audit
-from ..experiments.published_runs import CLEAN
+from ..experiments.reimplementations import CLEAN
 from ..figures.tables import counted, listed
 from ..paper.claims import claims, history
 from ..records.record import RunRecord

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NothingToDraw
-from ..experiments import published_results, transfer_results
-from ..experiments.published_results import ArmResult
-from ..experiments.published_runs import published_runs
+from ..experiments import reimplementations, transfer
+from ..experiments.reimplementations import ArmResult
 from ..figures import display, forest
 from ..figures.tables import counted
 from ..paper.claims import Question, Reimplementation, claims, history, published
@@ -56,7 +55,7 @@ def content(
         "data": facts.data(records),
         "checklist": facts.checklist(found, runs, store),
         "history": [(f"{event.date:%-d %B %Y, %H:%M}", event.kind, event.what) for event in history().event],
-        "transfer": transfer_results.lines(runs),
+        "transfer": transfer.lines(runs),
         "transfer_href": _href(TRANSFER_PAGE, sources),
     }
 
@@ -168,23 +167,23 @@ def _forest(rows: Sequence[board.Row]) -> dict[str, Any] | None:
 # ---- published reimplementations -------------------------------------------------------------------------------------
 
 
-def reimplementations(profile: str, store: Store, seeds: int | None, sources: Sequence[Path]) -> list[Entry]:
+def reimplementation_rows(profile: str, store: Store, seeds: int | None, sources: Sequence[Path]) -> list[Entry]:
     """A row a published reimplementation, from a profile's records."""
-    found = published_results.results(published_runs(profile), store, seeds)
+    found = reimplementations.results(profile, store, seeds)
     return [reimplementation(row, found.get(row.id, []), sources) for row in published().row]
 
 
 def reimplementation(row: Reimplementation, arms: Sequence[ArmResult], sources: Sequence[Path]) -> Entry:
     """The published figure beside ours: by the clean protocol, and by its own."""
-    clean, own = published_results.clean(arms), published_results.own(row.id, arms)
-    verdict, share = published_results.verdict(row, arms), published_results.partial(arms)
+    clean, own = reimplementations.clean(arms), reimplementations.own(row.id, arms)
+    verdict, share = reimplementations.verdict(row, arms), reimplementations.partial(arms)
     said = []
     if clean:
         (low, high), runs = clean.interval, counted(len(clean.values), "run")
         said += [share] * bool(share)
-        said.append(f"{published_results.CONFIDENCE:.0%} interval {low:.2f} to {high:.2f}; {runs}")
+        said.append(f"{claims().rule.confidence:.0%} interval {low:.2f} to {high:.2f}; {runs}")
     if own:
-        said.append(f"{own.mean:.2f}% as {published_results.MEASURED_AS[row.id]}")
+        said.append(f"{own.mean:.2f}% as {reimplementations.MEASURED_AS[row.id]}")
     return {
         "id": row.id,
         "title": row.title,

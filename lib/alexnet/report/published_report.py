@@ -9,10 +9,17 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from ..experiments import published_results
-from ..experiments.published_results import Accuracy, ArmResult, Found, find, protocol
-from ..experiments.published_runs import PAPER_START, PUBLISHED_32, SHARE
-from ..experiments.reimplementations import PROTOCOLS, TOWERS_32
+from ..experiments import reimplementations
+from ..experiments.reimplementations import (
+    PAPER_START,
+    PROTOCOLS,
+    PUBLISHED_32,
+    SHARE,
+    TOWERS_32,
+    Found,
+    find,
+    protocol,
+)
 from ..figures import tables
 from ..figures.base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, drawing, needed
 from ..figures.curves import Value, along, mean_of, over_epochs, whole_epochs
@@ -25,6 +32,7 @@ from ..paper.claims import Log, published
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..records.store import Store
+from ..statistics.accuracy import accuracy
 from ..training.prepared import dataset_of, split_for
 
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
@@ -47,7 +55,7 @@ def not_run(command: str) -> None:
 def describe(row: str) -> None:
     """What was published, how it was trained, and what has to be named about it."""
     entry = published()[row]
-    tables.show(published_results.published_figures(entry), f"What was published: {entry.title}")
+    tables.show(reimplementations.published_figures(entry), f"What was published: {entry.title}")
     source = "read in its code" if entry.code_read else "from its description; its code was not found"
     paragraphs = [f"**Network.** {entry.network}. Input: {entry.input}.", f"**Protocol** ({source}). {entry.protocol}."]
     named = {
@@ -92,15 +100,15 @@ def beside(row: str, found: Found) -> None:
     if not result.records:
         not_run(result.command)
         return
-    verdict, own = published_results.verdict(entry, arms), published_results.own(row, arms)
+    verdict, own = reimplementations.verdict(entry, arms), reimplementations.own(row, arms)
     said = f"**{verdict.label.capitalize()}.** {verdict.reason}"
     if own:
-        said += f" As its own protocol measures ({published_results.MEASURED_AS[row]}), ours is {own.text}."
+        said += f" As its own protocol measures ({reimplementations.MEASURED_AS[row]}), ours is {own.text}."
     elif result.arm.partial:
         said += " On a share of the images the test set is looked at once, so its own measure has no value here."
     say(said)
-    tables.show(published_results.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
-    splits = published_results.splits_table(entry, result.records[0])
+    tables.show(reimplementations.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
+    splits = reimplementations.splits_table(entry, result.records[0])
     tables.show(splits, f"The three splits, {result.arm.share}, seed 0", SPLITS)
 
 
@@ -112,7 +120,7 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
         return
     record, share = result.records[0], result.arm.share
     show(*training_curves(record, f"How does it learn? ({share})", None if result.arm.partial else entry.log))
-    ours, theirs = published_results.class_table(record, store), published_results.published_class_table(entry)
+    ours, theirs = reimplementations.class_table(record, store), reimplementations.published_class_table(entry)
     for table, whose in ((ours, f"ours ({share})"), (theirs, "as published")):
         if table is not None:
             tables.show(table, f"Every class on every split, {whose}", dict.fromkeys(table.columns[1:], ".4f"))
@@ -146,23 +154,18 @@ def at_same_epoch(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def _clean(result: ArmResult) -> Accuracy | None:
-    return published_results.accuracy(map(published_results.clean_accuracy, result.records), result.records)
-
-
 def variant(found: Found) -> None:
     """The row's open line: accuracy and time of the variant for 32 pixels, beside the faithful network's."""
     entry, result = published()["cifar-towers"], find(found.get("cifar-towers", []), PUBLISHED_32)
     if result is None or not result.records:
         not_run("make runs CLAIM=cifar-towers")
         return
-    own = published_results.accuracy(
-        (published_results.own_accuracy("cifar-towers", record) for record in result.records), result.records
-    )
-    clean, first = _clean(result), result.records[0]
-    seconds = float(published_results.arms_table([result])["seconds an epoch"].iloc[0])
+    records = result.records
+    own = accuracy(records, [reimplementations.own_accuracy("cifar-towers", record) for record in records])
+    clean, first = accuracy(records), records[0]
+    seconds = float(reimplementations.arms_table([result])["seconds an epoch"].iloc[0])
     theirs = next(figure for figure in entry.figures if figure.metric == "time per epoch")
-    measured = published_results.MEASURED_AS["cifar-towers"]
+    measured = reimplementations.MEASURED_AS["cifar-towers"]
     rows = [
         ("224 pixels, published", f"{entry.headline.value:g}%", f"{theirs.value:g} s ({theirs.measured_on})"),
         (f"32 pixels, ours, {measured}", own and own.text, f"{seconds:.0f} s ({first.environment.place})"),
@@ -170,7 +173,7 @@ def variant(found: Found) -> None:
     ]
     table = pd.DataFrame(rows, columns=["model", "accuracy", "time an epoch"])
     tables.show(table, f"The line that was left open ({result.arm.share})")
-    splits = published_results.splits_table(entry, first)[["split", "loss", "accuracy"]]
+    splits = reimplementations.splits_table(entry, first)[["split", "loss", "accuracy"]]
     tables.show(splits, "The three splits, seed 0", SPLITS)
 
 
@@ -184,7 +187,7 @@ def enlarging(found: Found) -> None:
         return
     records = {"224 pixels": enlarged.records[0], "32 pixels": small.records[0]}
     show(*images_seen(records, "Does enlarging cost accuracy?"))
-    one, other = _clean(enlarged), _clean(small)
+    one, other = accuracy(enlarged.records), accuracy(small.records)
     if one and other:
         gain = other.mean - one.mean
         meet = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
@@ -261,13 +264,13 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
 
 
 def _published(losses: Axes, accuracies: Axes, log: Log) -> None:
-    for name, line, loss, accuracy in (
+    for name, line, loss, right in (
         ("published, training", "solid", log.train_loss, log.train_accuracy),
         ("published, validation", "dashed", log.validation_loss, log.validation_accuracy),
     ):
         style = {"color": GREY, "linestyle": line, "linewidth": 1.1, "label": name}
         over_epochs(losses, np.array(loss), **style)
-        over_epochs(accuracies, 100 * np.array(accuracy), **style)
+        over_epochs(accuracies, 100 * np.array(right), **style)
 
 
 def draw_remedies(found: Mapping[str, Sequence[RunRecord]], title: str) -> Drawn:
@@ -311,7 +314,7 @@ def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
     """How many test images of each class (rows) were taken for each class (columns)."""
     from sklearn.metrics import confusion_matrix  # a second to import
 
-    labels, predicted = published_results.labelled(record, store)["test"]
+    labels, predicted = reimplementations.labelled(record, store)["test"]
     classes = dataset_of(record.spec.dataset).classes
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     most = counts.sum(axis=1).max()
@@ -333,7 +336,7 @@ def confusion(record: RunRecord, store: Store, title: str) -> Drawn:
 
 def predictions(record: RunRecord, store: Store, right: bool, title: str) -> Drawn:
     """The first test images whose prediction is right, or wrong, with what each was taken for."""
-    labels, predicted = published_results.labelled(record, store)["test"]
+    labels, predicted = reimplementations.labelled(record, store)["test"]
     dataset, kind = dataset_of(record.spec.dataset), "right" if right else "wrong"
     every = needed(np.flatnonzero((labels == predicted) == right).tolist(), f"No prediction is {kind}.")
     chosen, names = every[:SHOWN], dataset.classes

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import NothingToDraw, ReportError
-from ..experiments import profiles, published_results, transfer_results
-from ..experiments.published_results import Found
-from ..experiments.published_runs import published_runs
-from ..experiments.transfer_results import Runs
+from ..experiments import profiles, reimplementations, transfer
+from ..experiments.reimplementations import Found
 from ..figures import base, forest
 from ..figures.display import describe
 from ..networks.anatomy import exact_counts
 from ..paper.claims import published
 from ..records.files import write_atomically
 from ..records.store import Store
+from ..runs.planning import Runs
 from ..statistics import board
 from ..statistics.board import Row
 from . import answers
@@ -44,7 +43,7 @@ def committed() -> Content:
     """What the committed records say."""
     store = Store(paths.runs_folder(PROFILE))
     runs = profiles.records(PROFILE, store)
-    found = published_results.results(published_runs(PROFILE), store)
+    found = reimplementations.results(PROFILE, store)
     return Content(board.rows(runs, exact_counts()), found, runs)
 
 
@@ -60,7 +59,7 @@ def block(content: Content) -> tuple[str, bytes | None]:
     if primary:
         parts.append(_table(primary))
     parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
-    if accuracies := transfer_results.lines(content.transfer):
+    if accuracies := transfer.lines(content.transfer):
         parts.append("Layers trained on ImageNet, used on CIFAR-10: test accuracy by number of labelled images.")
         parts.append(_markdown(*accuracies))
     return "\n\n".join(parts), picture
@@ -81,7 +80,7 @@ def _table(rows: Sequence[Row]) -> str:
 def _reimplementations(others: Found) -> str:
     titles = {row.id: row.title for row in published().row}
     shown = ["row", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
-    table = published_results.overview(others).fillna("–")[shown]
+    table = reimplementations.overview(others).fillna("–")[shown]
     lines = [
         [titles[row], f"{figure} ({where})", ours, best, run, f"**{verdict}**"]
         for row, figure, where, ours, best, run, verdict in table.itertuples(index=False)

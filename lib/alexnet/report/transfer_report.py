@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..experiments import transfer_results
-from ..experiments.published_results import Accuracy
-from ..experiments.transfer import ALL, CLASSIFIER
-from ..experiments.transfer_results import RANDOM, Runs
+from ..experiments import transfer
+from ..experiments.transfer import ALL, CLASSIFIER, RANDOM
 from ..figures import tables
 from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, drawing, label, needed
 from ..figures.curves import along, over_epochs, whole_epochs
@@ -17,6 +15,8 @@ from ..figures.display import show_if_any
 from ..figures.tables import say
 from ..paper.claims import published
 from ..records.record import RunRecord
+from ..runs.planning import Runs
+from ..statistics.accuracy import Accuracy
 from . import published_report
 
 ROW = "cifar-transfer"
@@ -37,8 +37,8 @@ OTHERS = (PURPLE, "dotted", "v")
 
 def state(profile: str, runs: Runs) -> None:
     """How many of the runs have their records, and what makes the others."""
-    lacking = transfer_results.missing(runs)
-    if not transfer_results.approaches(profile):
+    lacking = transfer.missing(runs)
+    if not transfer.approaches(profile):
         say("*This profile has no transfer runs: computing the features alone takes longer than it has.*")
     elif not lacking:
         say(f"All {len(runs)} runs have their records.")
@@ -52,11 +52,11 @@ def state(profile: str, runs: Runs) -> None:
 
 def sources(runs: Runs) -> None:
     """Where the weights come from, what they have to be, and which weights the records used."""
-    tables.show(transfer_results.sources(), "Sources of ImageNet's weights, asked in this order")
-    tables.show(transfer_results.pinned(), "What each of them has to give")
+    tables.show(transfer.sources(), "Sources of ImageNet's weights, asked in this order")
+    tables.show(transfer.pinned(), "What each of them has to give")
     used = [record for _, record in runs if record is not None and record.spec.transfer is not None]
     if used:
-        strange = transfer_results.foreign(runs)
+        strange = transfer.foreign(runs)
         which = f"{len(used) - len(strange)} of {len(used)} records" if strange else f"All {len(used)} records"
         say(f"{which} of runs that start from ImageNet were made with these weights, by the hash in each record.")
 
@@ -77,21 +77,21 @@ def _table(table: pd.DataFrame, caption: str) -> bool:
 
 def approaches(profile: str) -> None:
     """What each approach starts from, and how much of it is run."""
-    _table(transfer_results.described(profile), "Approaches (epochs and seeds for each number of images)")
+    _table(transfer.described(profile), "Approaches (epochs and seeds for each number of images)")
 
 
 def rates(runs: Runs) -> None:
     """The learning rates that were tried, and where a better one may lie beyond them."""
-    _table(transfer_results.rates(runs), "Validation accuracy by learning rate, of a seed that does not count")
-    if edges := transfer_results.at_the_edge(runs):
+    _table(transfer.rates(runs), "Validation accuracy by learning rate, of a seed that does not count")
+    if edges := transfer.at_the_edge(runs):
         say(f"The best rate is the first or last of its row for {'; '.join(edges)}: beyond it may lie a better one.")
 
 
 def overview(runs: Runs) -> None:
     """All labelled images: every approach, and whether the published figure is reached."""
-    if not _table(transfer_results.overview(runs), f"With all {ALL:,} labelled images of the training split"):
+    if not _table(transfer.overview(runs), f"With all {ALL:,} labelled images of the training split"):
         published_report.not_run(COMMAND)
-    elif found := transfer_results.best(runs):
+    elif found := transfer.best(runs):
         (name, value), target = found, published()[ROW].headline.value
         say(
             f"The approach with the best validation accuracy is **{name}**: {value.text} on the test set, "
@@ -102,7 +102,7 @@ def overview(runs: Runs) -> None:
 def replaced(runs: Runs) -> None:
     """The runs that the first plan had, which do not count, beside those that took their place."""
     caption = "Runs of the first plan, which do not count, and those in their place"
-    if not _table(transfer_results.replaced(runs), caption):
+    if not _table(transfer.replaced(runs), caption):
         say("No run was replaced by another.")
 
 
@@ -121,12 +121,12 @@ def published_row() -> None:
 
 def against_images(runs: Runs) -> None:
     """The curves of accuracy against labelled images, and their numbers."""
-    found = transfer_results.curves(runs)
+    found = transfer.curves(runs)
     show_if_any(draw_against_images, found, published()[ROW].headline.value, f"{ROW} as published, without ImageNet")
     if found:
-        tables.show(transfer_results.grid(runs), "Test accuracy by number of labelled images")
-    cells = transfer_results.by_size(runs)
-    for (name, size), count in transfer_results.diverged(runs).items():
+        tables.show(transfer.grid(runs), "Test accuracy by number of labelled images")
+    cells = transfer.by_size(runs)
+    for (name, size), count in transfer.diverged(runs).items():
         say(
             f"With {size:,} labelled images {count} of {len(cells[name][size])} runs of the approach *{name}* diverged "
             "at the chosen rate. They are in the mean with the accuracy they were left with."
@@ -135,29 +135,29 @@ def against_images(runs: Runs) -> None:
 
 def worth(runs: Runs) -> None:
     """What transfer is worth in labelled images."""
-    if not _table(transfer_results.worth(runs), "How many labelled images does transfer stand for?"):
+    if not _table(transfer.worth(runs), "How many labelled images does transfer stand for?"):
         published_report.not_run(COMMAND)
 
 
 def epochs(profile: str, runs: Runs, size: int = ALL) -> None:
     """Validation accuracy by epoch with all labelled images."""
-    specs = {approach.name: approach.spec for approach in transfer_results.approaches(profile)}
+    specs = {approach.name: approach.spec for approach in transfer.approaches(profile)}
     unfrozen = {name: spec.transfer.unfreeze for name, spec in specs.items() if spec.transfer is not None}
-    cells = transfer_results.by_size(runs)
+    cells = transfer.by_size(runs)
     show_if_any(draw_epochs, {name: sizes.get(size, []) for name, sizes in cells.items()}, unfrozen)
 
 
 def play(runs: Runs, images: int) -> None:
     """What each approach is expected to reach with so many labelled images, and what a random start would need."""
-    found = transfer_results.curves(runs)
+    found = transfer.curves(runs)
     if not found:
         published_report.not_run(COMMAND)
         return
     start, lines = found.get(RANDOM, {}), []
     for name, curve in found.items():
-        value = transfer_results.at(curve, images)
+        value = transfer.at(curve, images)
         compared = start if name != RANDOM else {}
-        needs = transfer_results.images_needed(compared, value)[1] if compared and value is not None else None
+        needs = transfer.images_needed(compared, value)[1] if compared and value is not None else None
         lines.append((name, value, needs))
     if all(value is None for _, value, _ in lines):
         sizes = [size for curve in found.values() for size in curve]

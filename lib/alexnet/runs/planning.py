@@ -38,14 +38,12 @@ class Planned:
     arm: str
     seed: int
     spec: RunSpec = field(repr=False)
-    variant: str = ""  # tells apart the runs of an arm that are averaged, such as the layer that was removed
 
     @property
     def title(self) -> str:
         """What a progress bar says of it."""
-        arm = f"{self.arm} {self.variant}".strip()
         rate = f" lr {self.spec.recipe.learning_rate:g}"
-        return f"{self.claim}/{self.condition} {self.stage}: {arm}{rate} seed {self.seed}"
+        return f"{self.claim}/{self.condition} {self.stage}: {self.arm}{rate} seed {self.seed}"
 
 
 Runs = Sequence[tuple[Planned, RunRecord | None]]  # planned runs with their records, None where one is missing
