@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from . import paths
 from .errors import AlexnetError, SpecError
-from .paths import count, path, positive, seed, share, whole
+from .paths import count, one_of, path, positive, seed, share, whole
 
 SHARED: dict[str, dict[str, Any]] = {  # by several commands
     "--profile": {"default": "cpu", "help": "smoke, cpu or gpu"},
@@ -115,7 +115,7 @@ def _imagenet(parser: ArgumentParser) -> None:
 
 def _play(parser: ArgumentParser) -> None:
     parser.add_argument("changes", nargs="*", metavar="PART.FIELD=VALUE", help="such as net.dropout=0.8")
-    parser.add_argument("--network", default="alexnet", help="alexnet, start or four-layer (default: alexnet)")
+    parser.add_argument("--network", default="alexnet", type=one_of("alexnet", "start", "four-layer"), help="which")
 
 
 def _try(parser: ArgumentParser) -> None:

@@ -50,7 +50,8 @@ def pages(articles: Sequence[Article], profile: str) -> dict[str, str]:
         kind = "front" if article.name == FRONT else "notebook"
         around = {"previous": previous, "next": following}
         made[link["href"]] = _layout(article.name, article.title, str(article.soup), kind, profile, links, **around)
-    return made | {SINGLE: single(articles, profile)}
+    together = [article for article in articles if article.together]
+    return made | {SINGLE: single(together, profile)}
 
 
 def _link(article: Article, href: str, prefix: str = "") -> Link:

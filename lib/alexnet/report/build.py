@@ -24,7 +24,7 @@ from ..runs import pool
 from ..runs.planning import Runs
 from ..statistics import board
 from ..statistics.verdicts import Label
-from . import answers, api, assemble, check, convert, front, notebooks
+from . import answers, api, assemble, check, convert, front, notebooks, try_it
 
 Say = Callable[[str], None]
 LONGEST_WAIT = 900.0  # seconds of training that a report makes up for by itself where it has other records to show
@@ -151,6 +151,7 @@ def _pages(
     articles = [
         front.article(front.content(found, runs, sources, reimplementations, store)),
         *(convert.article(one.source.stem, one.notebook, one.source.parent, out, exporter) for one in executed),
+        *(try_it.article(network) for network in [try_it.read(paths.REPORTS / f"{try_it.NAME}.html")] if network),
         api.article(),
     ]
     pages = assemble.pages(articles, profile)

@@ -30,6 +30,7 @@ class Article:
     title: str
     soup: BeautifulSoup  # the body, parsed once; who changes it takes a copy
     sections: tuple[tuple[str, str], ...]  # title and anchor of each second-level heading
+    together: bool = True  # whether it stands in the file of all pages too
 
 
 class Renderer(IPythonRenderer):

@@ -9,13 +9,12 @@ import json
 import re
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bs4 import BeautifulSoup
 from torch import Tensor, nn
 
 from .. import paths
@@ -26,8 +25,8 @@ from ..networks.models import TowerNorm
 from ..prediction import checkpoints
 from ..prediction.checkpoints import Checkpoint
 from ..records.files import write_atomically
-from .assemble import asset, environment
-from .convert import Article, finish
+from .assemble import environment
+from .convert import Article, finished
 
 NAME, TITLE = "try", "Show it an image"
 SHOWN = 12  # test images to pick from
@@ -39,7 +38,7 @@ LAYERS = re.compile(r'<script type="application/json" id="network">(.*?)</script
 class Network:
     """A network as the page holds it."""
 
-    layers: list[dict[str, Any]]  # kind and sizes; arrays as base64 of int8 weights and float32 factors and biases
+    layers: list[dict[str, Any]]  # kind and sizes; arrays as base64 of int8 weights, float32 factors and biases
     images: dict[str, Any]  # side, crop, scale, and the mean image [crop, crop, 3] float32 as base64
     classes: list[str]
     shown: list[dict[str, Any]]  # test images to pick: pixels uint8 [side, side, 3] as base64, and their class
@@ -157,10 +156,8 @@ def read(page: Path) -> Network | None:
 
 def article(found: Network) -> Article:
     """The page as an article."""
-    template = environment().get_template("try.html.j2")
-    soup = BeautifulSoup(template.render(title=TITLE, network=found, script=asset("try.js")), "html.parser")
-    _, sections = finish(soup)
-    return Article(NAME, TITLE, str(soup), sections)
+    made = finished(NAME, environment().get_template("try.html.j2").render(title=TITLE, network=found))
+    return replace(made, together=False)  # the file of all pages would be half as large again
 
 
 def run(arguments: Namespace) -> int:
