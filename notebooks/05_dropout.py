@@ -39,7 +39,7 @@ runs = profiles.records(PROFILE, store, SEEDS)
 found = {claim: board.of_claim(claim, runs) for claim in ("dropout-overfit", "dropout-time")}
 rows = [board.shown(of) for of in found.values()]  # of each claim the row that decides, if its runs are there
 overfit, time = (row.question for row in rows)
-baseline = regime(PROFILE, overfit.condition)
+baseline = regime(PROFILE, overfit.claim, overfit.condition)
 for of in found.values():
     say(board.answer(of))
 percent = "generalisation gap (percentage points)"

@@ -41,7 +41,7 @@ runs = profiles.records(PROFILE, store, SEEDS)
 found = {claim: board.of_claim(claim, runs) for claim in ("overlap-pool", "overlap-overfit")}
 rows = [board.shown(of) for of in found.values()]  # of each claim the row that decides, if its runs are there
 questions = [row.question for row in rows]
-baseline = regime(PROFILE, questions[0].condition)
+baseline = regime(PROFILE, questions[0].claim, questions[0].condition)
 for of in found.values():
     say(board.answer(of))
 show_if_any(ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")

@@ -71,9 +71,9 @@ def report(claim, label):
 
 # %%
 regimes = {
-    "12 epochs, seen before the rule": regime(PROFILE, "cifar"),
-    "30 epochs": regime(PROFILE, "long"),
-    "90 epochs on 10,000 images": regime(PROFILE, "overfit"),
+    "12 epochs, seen before the rule": regime(PROFILE, "ten-crop", "cifar"),
+    "30 epochs": regime(PROFILE, "ten-crop", "long"),
+    "90 epochs on 10,000 images": regime(PROFILE, "aug-crop-flip", "overfit"),
 }  # fmt: skip
 baseline = regimes["30 epochs"]
 say(planning.describe(baseline))
@@ -114,7 +114,7 @@ tables.show(pd.DataFrame(table, columns=names), "The network with all ingredient
 differences = []
 for p, _ in runs:
     if p.stage == "seeds" and p.claim in ingredients:
-        spec = regime(PROFILE, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
+        spec = regime(PROFILE, p.claim, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
         title = claims.claims()[p.claim].title
         differences.append((title, p.arm, planning.changes(p.spec, spec)))
 tables.show(
@@ -232,7 +232,7 @@ if any(arms.values()):
         lambda epoch: 100 * epoch.valid_error,
         "validation error (%)",
         "What happens when the learning rate drops?",
-        drops=regime(PROFILE, question.condition).recipe.drops,
+        drops=regime(PROFILE, question.claim, question.condition).recipe.drops,
     )
 
 # %% [markdown]

@@ -377,3 +377,17 @@ def test_an_effect_within_runs_takes_both_arms_from_each():
     assert effect is not None
     assert effect.values == pytest.approx((1.0, 2.0, 3.0))
     assert board.row(question, runs).verdict.label == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("claim", "condition", "baseline"),
+    [
+        ("ten-crop", "cifar", "ALEXNET_32"),
+        ("dropout-time", "overfit", "OVERFIT"),
+        ("ten-crop", "long", "LASTING"),
+        ("lrn-cifar", "long", "LASTING_LOCAL"),
+        ("ten-crop", "none", "ALEXNET_32"),
+    ],
+)
+def test_a_page_names_the_baseline_that_a_comparison_changes(claim, condition, baseline):
+    assert ablations.regime("cpu", claim, condition) == getattr(ablations, baseline)

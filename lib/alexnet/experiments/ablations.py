@@ -250,7 +250,10 @@ ABLATIONS: dict[str, tuple[Study, ...]] = {
 }
 
 
-def regime(profile: str, condition: str) -> RunSpec:
-    """The baseline of the comparisons of that condition; of the first experiment where there is none."""
-    known = {study.baseline: study.conditions for study in reversed(ABLATIONS[profile]) if study.baseline is not None}
-    return next((base for base, conditions in known.items() if condition in conditions), [*known][-1])
+def regime(profile: str, claim: str, condition: str) -> RunSpec:
+    """The baseline that a claim's comparison under a condition changes; the first one where there is none."""
+    known = [study for study in ABLATIONS[profile] if study.baseline is not None]
+    asked = (claim, condition)
+    cells = {(cell.claim, cell.condition): study.baseline for study in known for block in study.blocks
+             for cell in block.cells}  # fmt: skip
+    return cells.get(asked) or known[0].baseline or RunSpec()
