@@ -31,7 +31,7 @@ from .convert import Article, finished
 NAME, TITLE = "try", "Show it an image"
 SHOWN = 12  # test images to pick from
 LEVELS = 127  # of a weight of 8 bits, on each side of zero
-LAYERS = re.compile(r'<script type="application/json" id="network">(.*?)</script>', re.DOTALL)
+LAYERS = re.compile(r'<script[^>]* id="network"[^>]*>(.*?)</script>', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Network:
 
 
 def _packed(values: Tensor | np.ndarray, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(np.asarray(values), dtype=kind).tobytes()).decode()
+    return base64.b64encode(np.ascontiguousarray(torch.as_tensor(values).detach(), dtype=kind).tobytes()).decode()
 
 
 def _share(these: Tensor) -> float:
@@ -80,8 +80,8 @@ def described(model: nn.Sequential) -> Iterator[dict[str, Any]]:
             case nn.Conv2d() | nn.Linear():
                 whole, factors = rounded(layer.weight)
                 arrays = {"weights": _packed(whole, "<i1"), "factors": _packed(factors, "<f4")}
-                arrays["biases"] = _packed(layer.bias, "<f4")
-                shape = {"shape": list(whole.shape)}
+                arrays["biases"] = _packed(layer.get_parameter("bias"), "<f4")
+                shape: dict[str, Any] = {"shape": list(whole.shape)}
                 if isinstance(layer, nn.Conv2d):
                     if layer.stride != (1, 1):
                         raise SpecError(f"The page's script knows convolutions of stride 1; {name} has another.")
