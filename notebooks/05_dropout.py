@@ -129,7 +129,8 @@ show_if_any(
 )
 
 # %%
-tables.show(ablations.factors(time, runs), "How many times longer it takes with dropout, by level of the loss")
+caption = "How many times longer it takes with dropout, by level of the loss"
+tables.show(ablations.factors(time, runs), caption, slide=True)
 
 # %%
 levels = ", ".join(f"{level:g}" for level in time.levels)

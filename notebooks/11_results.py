@@ -99,6 +99,11 @@ tables.show(simulated, "Shares of simulated experiments that the rule gets wrong
 # %%
 show(*forest.power_curve("How large must an effect be to be found?"))
 
+# %% [markdown]
+# Try it: how large an effect, with how much noise, and how many pairs?
+#
+# <div class="dial">On the report's page, three sliders stand here.</div>
+
 # %%
 tables.show(board.detectable(tested), "Smallest detectable effects")
 

@@ -64,7 +64,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 def test_report_has_a_page_a_notebook_and_a_single_file_and_is_the_same_twice(sources, tmp_path, no_kernels):
     first, second = (build.build(sources=sources, out=tmp_path / name) for name in ("one", "two"))
-    names = ["01_figures.html", "02_tables.html", "api.html", "index.html", "report.html"]
+    names = ["01_figures.html", "02_tables.html", "api.html", "index.html", "report.html", "try.html"]
     assert sorted(content_of(tmp_path / "one")) == names
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
     assert first.index == tmp_path / "one" / "index.html" and second.pages == 5
@@ -197,14 +197,15 @@ def test_the_line_of_a_row_shows_interval_margin_and_the_papers_figure():
     plain = front.drawing(-0.5, 1.0, 3.0, 2.0, True)
     assert plain == {
         "null": 33.3, "margin": 50.0, "low": 25.0, "high": 83.3, "estimate": 50.0, "paper": 66.7, "comparable": True,
-        "open": (False, False),
+        "open": (False, False), "dots": [],
     }  # fmt: skip
     far = front.drawing(-9.0, 7.0, float("inf"), 8.0, False)
     assert far | {"low": 0.0, "high": 100.0, "estimate": 100.0, "open": (True, True), "paper": None} == far
     row = fabricate.judged("two-towers", [1.2, 1.9, 1.6])
     drawn = front.entry_of(row, [], [])["drawing"]
     low, estimate, high = (value / 0.85 for value in (row.effect.low, row.effect.estimate, row.effect.high))
-    assert drawn == front.drawing(low, estimate, high, 2.0, False)
+    assert drawn == front.drawing(low, estimate, high, 2.0, False, [value / 0.85 for value in (1.2, 1.9, 1.6)])
+    assert front.entry_of(row, [], [])["seeds"] == "Each pair of runs: 1.20, 1.90, 1.60 percentage points"
 
 
 def test_five_sentences_count_every_claim_once(tested, sources):

@@ -67,6 +67,14 @@ def in_margins(row: Row) -> tuple[float, float, float]:
     return low, relative(row.question, effect, effect.estimate), high
 
 
+def seeds_in_margins(row: Row) -> list[float]:
+    """The values of a row's pairs of runs in margins of its claim, those that are known."""
+    effect = row.effect
+    if not isinstance(effect, Effect) or effect.parts:
+        return []
+    return [relative(row.question, effect, value) for value in effect.lowest if math.isfinite(value)]
+
+
 def _edges(rows: Sequence[Row]) -> tuple[float, float]:
     """Limits of the axis: around all intervals, as far as it goes."""
     finite = [value for row in rows for value in in_margins(row) if math.isfinite(value)]

@@ -14,17 +14,22 @@ SENTENCE = 50  # characters from which a column's text is long: on a small scree
 WHOLE = re.compile(r"\[[^\[\]]+, [^\[\]]+\]|\bn = \d+")  # intervals and counts, which a line should not break in two
 
 
-def show(frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> None:
+def show(
+    frame: pandas.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None, slide: bool = False
+) -> None:
     """Display a data frame as a table.
 
     `caption` says what the table shows; `formats` maps a column to a format specification, such as
     `{"error": ".1%", "parameters": ",d"}`. Numbers are aligned right, a column named `verdict` gets its colours, and
-    an index with a name becomes the first column. Missing values are shown as a dash.
+    an index with a name becomes the first column. Missing values are shown as a dash. With `slide`, a page has a slider
+    over its rows, of which the columns are a level, a mean, and the smallest and largest of what it is the mean of.
     """
     from IPython.display import display
 
     cells = formatted(frame, formats or {})
-    display({"text/html": html(cells, frame, caption), "text/plain": plain(cells, caption)}, raw=True)
+    table = html(cells, frame, caption)
+    table = table.replace("<table", "<table data-slide", 1) if slide else table
+    display({"text/html": table, "text/plain": plain(cells, caption)}, raw=True)
 
 
 def say(text: str) -> None:

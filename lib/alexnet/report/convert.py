@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from ..errors import ReportError
+from . import glossary
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN = [  # the first of these that an output has is what the page shows
@@ -80,6 +81,7 @@ def article(name: str, notebook: NotebookNode, folder: Path, out: Path, using: E
     html, _ = (using or exporter()).from_notebook_node(notebook)
     made = finished(name, html)
     rewrite_links(made.soup, folder, out)
+    glossary.explain(made.soup)
     return made
 
 

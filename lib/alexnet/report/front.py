@@ -73,7 +73,9 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
         entry = entry_of(row, runs, sources) | {"mark": mark, "corrected": words, "others": inside}
         look = next((other for other in inside if other["would"] and other["drawing"]), None)
         if answers.waits(row) and not entry["drawing"] and look:  # pale, and never as the verdict
-            entry |= {name: look[name] for name in ("ours", "interval", "drawing")} | {"count": f"{look['count']} seen"}
+            entry |= {name: look[name] for name in ("ours", "interval", "drawing", "seeds")} | {
+                "count": f"{look['count']} seen"
+            }
         entries.append(entry)
     return entries
 
@@ -81,7 +83,7 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
 def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     """A row of the board as it is shown, under the names that the template has for it."""
     question, effect = row.question, row.effect
-    estimate, interval, drawn, count = board.ours(row), "", None, ""
+    estimate, interval, drawn, count, seeds = board.ours(row), "", None, "", ""
     if isinstance(effect, Effect):
         estimate, interval = _ours(effect)
         losses = [lost for lost, _ in row.collapses.values()]
@@ -90,7 +92,11 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         figure = question.figure
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
         if not math.isnan(effect.estimate):
-            drawn = drawing(*forest.in_margins(row), paper, question.comparable is not None)
+            drawn = drawing(
+                *forest.in_margins(row), paper, question.comparable is not None, forest.seeds_in_margins(row)
+            )
+            each = [effect.number(value) for value in effect.lowest if math.isfinite(value)]
+            seeds = _minus(f"Each pair of runs: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
     return {
         "id": row.link,  # unique on the page, usable in an anchor
         "question": question,
@@ -99,6 +105,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "interval": interval,  # "1.8 to 2.4"
         "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
         "drawing": drawn,
+        "seeds": seeds,  # "Each pair of runs: 2.0, 2.2 times"
         "verdict": "first look" if question.seen else answers.label(row),
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
         "reason": "" if answers.waits(row) and effect is None else _minus(row.verdict.reason),
@@ -109,7 +116,9 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     }
 
 
-def drawing(low: float, estimate: float, high: float, paper: float | None, comparable: bool) -> dict[str, Any]:
+def drawing(
+    low: float, estimate: float, high: float, paper: float | None, comparable: bool, seeds: Sequence[float] = ()
+) -> dict[str, Any]:
     """An effect, given in margins of its claim, as a line of a row: places from 0 at the left to 100 at the right.
 
     What lies beyond stands at the edge; `open` says whether the interval goes on to the left, and to the right.
@@ -122,6 +131,7 @@ def drawing(low: float, estimate: float, high: float, paper: float | None, compa
     places = {"null": 0.0, "margin": 1.0, "low": low, "high": high, "estimate": estimate}
     there = None if paper is None or not least <= paper <= most else place(paper)
     drawn: dict[str, Any] = {name: place(value) for name, value in places.items()}
+    drawn["dots"] = [place(value) for value in seeds]
     return drawn | {"paper": there, "comparable": comparable, "open": (low < least, high > most)}
 
 
