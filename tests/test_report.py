@@ -67,7 +67,7 @@ def test_report_has_a_page_a_notebook_and_a_single_file_and_is_the_same_twice(so
     names = ["01_figures.html", "02_tables.html", "api.html", "index.html", "report.html", "try.html"]
     assert sorted(content_of(tmp_path / "one")) == names
     assert content_of(tmp_path / "one") == content_of(tmp_path / "two")
-    assert first.index == tmp_path / "one" / "index.html" and second.pages == 5
+    assert first.index == tmp_path / "one" / "index.html" and second.pages == 6
     assert str(first.index) in first.summary and "\n" not in first.summary
     for html in content_of(tmp_path / "one").values():
         assert b"Smoke run" not in html and b"http://" not in html.replace(b"http://www.w3.org/", b"")
