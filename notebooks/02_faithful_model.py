@@ -33,8 +33,8 @@ from torch import nn
 from alexnet.experiments.profiles import check_profile
 from alexnet.figures import diagrams, tables
 from alexnet.figures.display import show
-from alexnet.networks import anatomy
-from alexnet.networks.layers import LocalResponseNorm
+from alexnet.networks import anatomy, models
+from alexnet.networks.layers import LocalResponseNorm, reference_response_norm
 from alexnet.networks.models import build
 from alexnet.records.specs import ImageSpec
 from alexnet.statistics.board import rows as board_rows
@@ -71,6 +71,12 @@ tables.show(
     "AlexNet as written (section 3.5), with 1000 classes; outputs are maps x rows x columns",
     {"parameters": ",d"},
 )
+
+# %% [markdown]
+# The definition of the network is this function; what it is told (`net`) names the deviations that the report tests.
+
+# %%
+tables.source(models._alexnet, models._after_convolution)
 
 # %% [markdown]
 # ## The image size that does not fit
@@ -194,22 +200,15 @@ tables.show(pd.DataFrame(rows, columns=["layer", "first tower notices the second
 #
 # In words: at each place, divide a response by something that grows with the squares of its neighbours, two maps to
 # either side. The order of the maps has no meaning at first; neighbourhoods are given, and training fills them. The
-# definition, written out as a loop in double precision:
-
+# definition, map by map in double precision, as the library has it to test its fast forms against:
 
 # %%
-def response_norm(a, k=2.0, n=5, alpha=1e-4, beta=0.75):
-    """Responses [N] of all maps at one place -> normalised responses [N], word for word as in section 3.3."""
-    b = np.empty(len(a))
-    for i in range(len(a)):
-        window = range(max(0, i - n // 2), min(len(a) - 1, i + n // 2) + 1)
-        b[i] = a[i] / (k + alpha * sum(a[j] ** 2 for j in window)) ** beta
-    return b
+tables.source(reference_response_norm)
 
-
+# %%
 responses = np.full(16, 20.0)
 responses[8] = 300.0
-normalised = response_norm(responses)
+normalised = reference_response_norm(torch.tensor(responses).view(1, 16)).numpy()[0]
 show(*diagrams.norm_at_work(responses, normalised))
 
 # %% [markdown]
@@ -219,7 +218,7 @@ show(*diagrams.norm_at_work(responses, normalised))
 
 # %%
 random = 100 * np.abs(np.random.default_rng(2012).standard_normal((1000, 96)))
-slow = np.stack([response_norm(place) for place in random])
+slow = reference_response_norm(torch.tensor(random)).numpy()
 fast = LocalResponseNorm()(torch.tensor(random, dtype=torch.float32).view(1000, 96, 1, 1)).view(1000, 96).double()
 error = np.abs(fast.numpy() / slow - 1).max()
 Markdown(f"Largest relative difference over {slow.size:,} responses below one in a million: **{error < 1e-6}**.")

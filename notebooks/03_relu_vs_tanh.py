@@ -163,6 +163,9 @@ say(
     "batches of an epoch as they came, while the weights moved, as the original code printed it."
 )
 
+# %%
+say(ablations.one_line("relu-speed", runs))
+
 # %% [markdown]
 # ## Each activation chooses its learning rate
 #

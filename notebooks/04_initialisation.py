@@ -79,6 +79,9 @@ one_each = {spec.net.form: spec for spec in specs.values()}
 for form, spec in one_each.items():
     say(f"**{starting.NETWORKS[form].capitalize()}.** {planning.describe(spec)}")
 
+# %%
+say(ablations.one_line("bias-ones", runs))
+
 # %% [markdown]
 # ## What the first step does
 #

@@ -85,6 +85,9 @@ tables.show(
 # %%
 say(planning.describe(baseline))
 
+# %%
+say(ablations.one_line("dropout-overfit", runs))
+
 # %% [markdown]
 # ## Does it overfit without?
 #

@@ -84,6 +84,9 @@ tables.show(pd.DataFrame(sizes), "Maps after pooling (channels x height x width)
 # %%
 say(planning.describe(baseline))
 
+# %%
+say(ablations.one_line("overlap-pool", runs))
+
 # %% [markdown]
 # ## Which errs less, and which overfits less?
 

@@ -1,6 +1,7 @@
 """Every comparison changes what it says and nothing else; measures read the right figure."""
 
 import math
+import re
 from collections import defaultdict
 
 import pytest
@@ -8,6 +9,7 @@ from fabricate import record, spec
 
 from alexnet.errors import SpecError
 from alexnet.experiments import ablations, profiles, relu_speed, starts, study
+from alexnet.figures import ablations as ablation_figures
 from alexnet.networks import models
 from alexnet.paper import claims
 from alexnet.records.record import Learned, RunRecord
@@ -391,3 +393,14 @@ def test_an_effect_within_runs_takes_both_arms_from_each():
 )
 def test_a_page_names_the_baseline_that_a_comparison_changes(claim, condition, baseline):
     assert ablations.regime("cpu", claim, condition) == getattr(ablations, baseline)
+
+
+def test_the_line_of_code_between_two_arms_makes_one_of_the_other():
+    runs = [(planned, None) for planned in profiles.plan("cpu", Store("none"), claim="overlap-pool")]
+    line = ablation_figures.one_line("overlap-pool", runs)
+    assert line.startswith("**The line that differs.** *")
+    code = re.search(r"`\.(with_\(.*\))`", line)[1]
+    arms = {p.arm: p.spec for p, _ in runs if p.stage == "seeds" and p.condition == "cifar"}
+    (_, base), (_, spec) = arms.items()
+    assert eval(f"base.{code}", {"base": base}).with_(seed=spec.seed) == spec
+    assert ablation_figures.one_line("none", runs) == ""

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 
 from ..paper.claims import Question
 from ..records.record import RunRecord
+from ..records.specs import RunSpec
+from ..runs import planning
 from ..runs.planning import Planned, Runs
 from ..statistics.board import Row, paired_records, readings
 from ..statistics.effects import decimals
@@ -26,6 +28,18 @@ def arms_of(question: Question, runs: Runs) -> dict[str, list[RunRecord]]:
         name: [record for pair in pairs for record in pair[place] if record is not None]
         for place, name in enumerate(question.arms or ())
     }
+
+
+def one_line(claim: str, runs: Runs) -> str:
+    """The code that makes one arm of the other, in the first comparison of a claim whose runs are planned; no words
+    where none is."""
+    arms: dict[tuple[str, int], dict[str, RunSpec]] = {}
+    for planned, _ in runs:
+        if planned.claim == claim and planned.stage == "seeds":
+            arms.setdefault((planned.condition, planned.seed), {}).setdefault(planned.arm, planned.spec)
+    for (one, base), (other, spec) in (list(specs.items())[:2] for specs in arms.values() if len(specs) > 1):
+        return f"**The line that differs.** *{other}* is *{one}* `.{planning.as_code(spec, base)}`."
+    return ""
 
 
 def pairs_table(question: Question, runs: Runs, test_errors: bool = False) -> pd.DataFrame:

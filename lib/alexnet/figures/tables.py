@@ -1,5 +1,6 @@
 """Show a table or a paragraph in a notebook: clean HTML for the page, plain text for the terminal, always the same."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -37,6 +38,11 @@ def say(text: str) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(text))
+
+
+def source(*things: Any) -> None:
+    """Display the library's own code of some functions or classes, as it runs."""
+    say("```python\n" + "\n\n".join(inspect.getsource(thing).rstrip() for thing in things) + "\n```")
 
 
 def _with_index(frame: pandas.DataFrame) -> pandas.DataFrame:

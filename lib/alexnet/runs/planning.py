@@ -99,6 +99,17 @@ def changes(spec: RunSpec, base: RunSpec) -> str:
     return ", ".join(found) or "nothing"
 
 
+def as_code(spec: RunSpec, base: RunSpec) -> str:
+    """What makes a run of another one, as code, seed and measurements aside: `with_(net={'norm': 'none'})`."""
+    parts = []
+    for part in ("images", "net", "recipe"):
+        ours, theirs = getattr(spec, part), getattr(base, part)
+        names = type(ours).model_fields
+        own = {name: getattr(ours, name) for name in names if getattr(ours, name) != getattr(theirs, name)}
+        parts += [f"{part}={own}"] if own else []
+    return f"with_({', '.join(parts)})"
+
+
 def _plainly(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
