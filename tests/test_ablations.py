@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 from fabricate import record, spec
 
+from alexnet import paths
 from alexnet.errors import SpecError
 from alexnet.experiments import ablations, profiles, relu_speed, starts, study
 from alexnet.figures import ablations as ablation_figures
@@ -396,7 +397,7 @@ def test_a_page_names_the_baseline_that_a_comparison_changes(claim, condition, b
 
 
 def test_the_line_of_code_between_two_arms_makes_one_of_the_other():
-    runs = [(planned, None) for planned in profiles.plan("cpu", Store("none"), claim="overlap-pool")]
+    runs = [(planned, None) for planned in profiles.plan("cpu", Store(paths.RUNS), claim="overlap-pool")]
     line = ablation_figures.one_line("overlap-pool", runs)
     assert line.startswith("**The line that differs.** *")
     code = re.search(r"`\.(with_\(.*\))`", line)[1]
