@@ -17,3 +17,5 @@ for _name in (
     "sklearn.model_selection", "torch", "torch._dynamo", "torchinfo",
 ):  # fmt: skip
     importlib.import_module(_name)
+
+importlib.import_module("alexnet.training.machine").keep_freed_memory()  # kernels build networks of 60 million weights
