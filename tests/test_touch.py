@@ -10,10 +10,11 @@ from alexnet import paths
 from alexnet.report import glossary
 from alexnet.statistics import effects
 
-in_a_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
-]
+
+def in_a_browser(test):
+    """A test that drives Chromium, where there is one."""
+    missing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
+    return pytest.mark.browser(missing(test))
 
 
 # ---- terms -----------------------------------------------------------------------------------------------------------
@@ -59,47 +60,49 @@ def test_every_term_of_the_glossary_is_somewhere_in_the_report():
 # ---- sliders and pairs, in a browser ---------------------------------------------------------------------------------
 
 
-class TestInABrowser:
-    pytestmark = in_a_browser
+@in_a_browser
+@pytest.mark.parametrize(("effect", "spread", "pairs"), [(1, 0.8, 6), (0.5, 0.6, 3), (2, 3, 12), (1, 1, 2), (0, 1, 9)])
+def test_the_dial_gives_the_power_that_python_gives(visit, effect, spread, pairs):  # noqa: F811
+    page = visit.open(paths.REPORTS / "11_results.html")
+    for place, value in enumerate((effect, spread, pairs)):
+        page.locator(".dial input").nth(place).fill(str(value))
+    found = float(page.locator(".dial meter").evaluate("meter => meter.value"))
+    assert found == pytest.approx(effects.power(pairs, effect / spread), abs=2e-4)
+    assert f"In {found * 100:.0f} of 100" in page.locator(".dial > output").inner_text()
+    assert visit.complaints == []
 
-    @pytest.mark.parametrize(
-        ("effect", "spread", "pairs"), [(1, 0.8, 6), (0.5, 0.6, 3), (2, 3, 12), (1, 1, 2), (0, 1, 9)]
-    )
-    def test_the_dial_gives_the_power_that_python_gives(self, visit, effect, spread, pairs):  # noqa: F811
-        page = visit.open(paths.REPORTS / "11_results.html")
-        for place, value in enumerate((effect, spread, pairs)):
-            page.locator(".dial input").nth(place).fill(str(value))
-        found = float(page.locator(".dial meter").evaluate("meter => meter.value"))
-        assert found == pytest.approx(effects.power(pairs, effect / spread), abs=2e-4)
-        assert f"In {found * 100:.0f} of 100" in page.locator(".dial > output").inner_text()
-        assert visit.complaints == []
 
-    def test_a_slider_reads_each_row_of_its_table(self, visit):  # noqa: F811
-        page = visit.open(paths.REPORTS / "05_dropout.html")
-        rows = page.locator("table[data-slide] tbody tr")
-        assert rows.count() > 3
-        for place in (0, rows.count() - 1):
-            page.locator(".slide input").fill(str(place))
-            cells = rows.nth(place).locator("th, td").all_inner_texts()
-            said = page.locator(".slide > output").inner_text()
-            assert re.findall(r"[\d.]+(?=[,.]|$)", said.split(": at ")[1]) == [f"{cell}" for cell in cells[:-1]] + [
-                cells[-1] + "."
-            ]
-        assert visit.complaints == []
+@in_a_browser
+def test_a_slider_reads_each_row_of_its_table(visit):  # noqa: F811
+    page = visit.open(paths.REPORTS / "05_dropout.html")
+    rows = page.locator("table[data-slide] tbody tr")
+    assert rows.count() > 3
+    for place in (0, rows.count() - 1):
+        page.locator(".slide input").fill(str(place))
+        cells = rows.nth(place).locator("th, td").all_inner_texts()
+        said = page.locator(".slide > output").inner_text()
+        assert re.findall(r"[\d.]+(?=[,.]|$)", said.split(": at ")[1]) == [f"{cell}" for cell in cells[:-1]] + [
+            cells[-1] + "."
+        ]
+    assert visit.complaints == []
 
-    def test_a_row_shows_a_dot_a_pair_and_tells_their_values(self, visit):  # noqa: F811
-        page = visit.open(paths.REPORTS / "index.html")
-        row = page.locator("#verdicts ~ .claims .look", has=page.locator(".tip")).first
-        assert not row.locator(".tip").is_visible()
-        row.hover()
-        values = row.locator(".tip").inner_text()
-        assert values.startswith("Each pair of runs: ")
-        assert row.locator(".seed").count() == values.count(",") + 1
 
-    def test_a_term_tells_its_meaning_when_it_is_reached(self, visit):  # noqa: F811
-        page = visit.open(paths.REPORTS / "05_dropout.html")
-        term = page.locator("abbr.term").first
-        term.focus()
-        shown = term.evaluate("term => getComputedStyle(term, '::after').content")
-        assert shown.strip('"') == term.get_attribute("title")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+@in_a_browser
+def test_a_row_shows_a_dot_a_pair_and_tells_their_values(visit):  # noqa: F811
+    page = visit.open(paths.REPORTS / "index.html")
+    row = page.locator("#verdicts ~ .claims .look", has=page.locator(".tip")).first
+    assert not row.locator(".tip").is_visible()
+    row.hover()
+    values = row.locator(".tip").inner_text()
+    assert values.startswith("Each pair of runs: ")
+    assert row.locator(".seed").count() == values.count(",") + 1
+
+
+@in_a_browser
+def test_a_term_tells_its_meaning_when_it_is_reached(visit):  # noqa: F811
+    page = visit.open(paths.REPORTS / "05_dropout.html")
+    term = page.locator("abbr.term").first
+    term.focus()
+    shown = term.evaluate("term => getComputedStyle(term, '::after').content")
+    assert shown.strip('"') == term.get_attribute("title")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -21,10 +21,11 @@ from alexnet.report import assemble, try_it
 PAGE = paths.REPORTS / "try.html"
 AGREEING = 200  # test images
 
-in_a_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
-]
+
+def in_a_browser(test):
+    """A test that drives Chromium, where there is one."""
+    missing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
+    return pytest.mark.browser(missing(test))
 
 
 def unpacked(text: str, kind: str) -> np.ndarray:
@@ -70,43 +71,47 @@ def page(browser, request):  # noqa: F811
     context.close()
 
 
-class TestInABrowser:
-    pytestmark = in_a_browser
+@in_a_browser
+def test_the_page_takes_test_images_for_what_python_takes_them_for(page, model, network, counts):
+    images = datasets.load("cifar10").test_images[:AGREEING]
+    script = "images => images.map(image => alexnet.classify(Uint8Array.from(image)).probabilities)"
+    there = np.array(page.evaluate(script, images.reshape(AGREEING, -1).tolist()))
+    here = probabilities(model, network, images)
+    assert (there.argmax(1) == here.argmax(1)).mean() >= 0.99
+    assert np.abs(there - here).max() < 1e-4
+    counts["images shown to the page's network"] += AGREEING
 
-    def test_the_page_takes_test_images_for_what_python_takes_them_for(self, page, model, network, counts):
-        images = datasets.load("cifar10").test_images[:AGREEING]
-        script = "images => images.map(image => alexnet.classify(Uint8Array.from(image)).probabilities)"
-        there = np.array(page.evaluate(script, images.reshape(AGREEING, -1).tolist()))
-        here = probabilities(model, network, images)
-        assert (there.argmax(1) == here.argmax(1)).mean() >= 0.99
-        assert np.abs(there - here).max() < 1e-4
-        counts["images shown to the page's network"] += AGREEING
 
-    @pytest.mark.parametrize("size", [(32, 32), (157, 240), (240, 157), (20, 20), (33, 500)])
-    def test_an_image_is_brought_to_size_as_python_does_it(self, page, size, tmp_path):
-        pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "image.png")
-        page.set_input_files("#file", tmp_path / "image.png")
-        page.locator("#said", has_text="image.png").wait_for()
-        drawn = "Array.from(document.getElementById('seen').getContext('2d').getImageData(0, 0, 32, 32).data)"
-        there = np.array(page.evaluate(drawn)).reshape(32, 32, 4)[..., :3]
-        here = photograph.read(tmp_path / "image.png").square(32, 3)
-        assert np.abs(there - here.astype(int)).max() <= 1, "Pillow rounds in fixed point"
+@in_a_browser
+@pytest.mark.parametrize("size", [(32, 32), (157, 240), (240, 157), (20, 20), (33, 500)])
+def test_an_image_is_brought_to_size_as_python_does_it(page, size, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    page.set_input_files("#file", tmp_path / "image.png")
+    page.locator("#said", has_text="image.png").wait_for()
+    drawn = "Array.from(document.getElementById('seen').getContext('2d').getImageData(0, 0, 32, 32).data)"
+    there = np.array(page.evaluate(drawn)).reshape(32, 32, 4)[..., :3]
+    here = photograph.read(tmp_path / "image.png").square(32, 3)
+    assert np.abs(there - here.astype(int)).max() <= 1, "Pillow rounds in fixed point"
 
-    def test_what_is_no_image_is_told(self, page, tmp_path, bad_input):
-        (tmp_path / "words.txt").write_text("no image")
-        page.set_input_files("#file", tmp_path / "words.txt")
-        page.locator("#said", has_text="words.txt is no image").wait_for()
 
-    def test_a_reader_picks_an_image_by_keyboard_and_hears_what_it_is_taken_for(self, page, network):
-        buttons = page.locator("#choices button")
-        assert buttons.count() == try_it.SHOWN
-        buttons.nth(3).focus()
-        page.keyboard.press("Enter")
-        said = page.locator("#said").inner_text()
-        assert said.startswith(f"a {network.shown[3]['label']} of the test set: taken for")
-        assert page.locator("#taken-for li").count() == 5
-        assert page.locator("#first-maps canvas").count() == network.layers[0]["shape"][0]
+@in_a_browser
+def test_what_is_no_image_is_told(page, tmp_path, bad_input):
+    (tmp_path / "words.txt").write_text("no image")
+    page.set_input_files("#file", tmp_path / "words.txt")
+    page.locator("#said", has_text="words.txt is no image").wait_for()
+
+
+@in_a_browser
+def test_a_reader_picks_an_image_by_keyboard_and_hears_what_it_is_taken_for(page, network):
+    buttons = page.locator("#choices button")
+    assert buttons.count() == try_it.SHOWN
+    buttons.nth(3).focus()
+    page.keyboard.press("Enter")
+    said = page.locator("#said").inner_text()
+    assert said.startswith(f"a {network.shown[3]['label']} of the test set: taken for")
+    assert page.locator("#taken-for li").count() == 5
+    assert page.locator("#first-maps canvas").count() == network.layers[0]["shape"][0]
 
 
 def test_the_weights_take_at_most_three_megabytes_and_cost_no_accuracy_to_speak_of(network):
