@@ -281,7 +281,7 @@ if in_alexnet:
 #
 #     python -m alexnet play net.activation=tanh --network four-layer
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("net.activation=tanh", network="four-layer")

@@ -184,7 +184,7 @@ show_if_any(
 #
 #     python -m alexnet play net.bias_ones=false --network start
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("net.bias_ones=false", network="start")

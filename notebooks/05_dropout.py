@@ -160,7 +160,7 @@ say(ablations.waiting([row for of in found.values() for row in of]))
 #
 #     python -m alexnet play net.dropout=0.8
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("net.dropout=0.8")

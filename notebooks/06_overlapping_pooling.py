@@ -138,7 +138,7 @@ say(ablations.waiting(every))
 #
 #     python -m alexnet play net.pooling=plain
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("net.pooling=plain")

@@ -267,7 +267,7 @@ if everything:
 #
 #     python -m alexnet play net.norm=none images.flip=false
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("net.norm=none", "images.flip=false")

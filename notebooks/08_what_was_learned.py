@@ -204,7 +204,7 @@ if seed:
 #
 #     python -m alexnet play recipe.epochs=1
 
-# %% tags=["skip-execution", "nbval-skip"]
+# %% tags=["live"]
 from alexnet import play
 
 play("recipe.epochs=1")

@@ -26,10 +26,18 @@ QUIET += ["--disable-gpu", "--disable-software-rasterizer"]  # a GPU emulated on
 PATIENCE = 120_000  # milliseconds; for busy machines, nothing here waits that long by itself
 COMMITTED = sorted(path.name for path in paths.REPORTS.glob("*.html"))
 
-pytestmark = [
+BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
 ]
+pytestmark = BROWSER
+
+
+def in_a_browser(test):
+    """A single test of another file that drives Chromium."""
+    for mark in BROWSER:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(scope="module")

@@ -61,3 +61,12 @@ def test_the_command_prints_a_row_an_epoch_of_each(quick, capsys):
 def test_what_is_no_setting_is_refused_before_any_training(words, message, capsys, bad_input):
     assert __main__.main(["play", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_in_a_notebook_that_nobody_sits_at_settings_are_checked_and_nothing_trains(monkeypatch, capsys):
+    monkeypatch.setattr(play, "unattended", lambda: True)
+    monkeypatch.setattr(play, "learner", None)
+    assert play.play("net.dropout=0.8") is None
+    assert "as it is against net.dropout=0.8: 4 epochs of 10,000 images each" in capsys.readouterr().out
+    with pytest.raises(SpecError, match=r"net\.dropot"):
+        play.play("net.dropot=1")

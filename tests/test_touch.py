@@ -4,18 +4,11 @@ import re
 
 import pytest
 from bs4 import BeautifulSoup
-from test_pages import CHROMIUM, browser, visit  # noqa: F401  # fixtures
+from test_pages import browser, in_a_browser, visit  # noqa: F401  # fixtures
 
 from alexnet import paths
 from alexnet.report import glossary
 from alexnet.statistics import effects
-
-
-def in_a_browser(test):
-    """A test that drives Chromium, where there is one."""
-    missing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
-    return pytest.mark.browser(missing(test))
-
 
 # ---- terms -----------------------------------------------------------------------------------------------------------
 

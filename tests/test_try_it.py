@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pages import CHROMIUM, QUIET, Visit, browser, view  # noqa: F401  # a fixture
+from test_pages import browser, in_a_browser, visit  # noqa: F401  # fixtures
 from torch import nn
 
 from alexnet import __main__, paths
@@ -20,12 +20,6 @@ from alexnet.report import assemble, try_it
 
 PAGE = paths.REPORTS / "try.html"
 AGREEING = 200  # test images
-
-
-def in_a_browser(test):
-    """A test that drives Chromium, where there is one."""
-    missing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
-    return pytest.mark.browser(missing(test))
 
 
 def unpacked(text: str, kind: str) -> np.ndarray:
@@ -63,12 +57,9 @@ def probabilities(model: nn.Sequential, network: try_it.Network, images: np.ndar
 
 
 @pytest.fixture
-def page(browser, request):  # noqa: F811
-    context = browser.new_context(**view())
-    visit = Visit(context)
+def page(visit):  # noqa: F811
     yield visit.open(PAGE)
     assert visit.complaints == []
-    context.close()
 
 
 @in_a_browser

@@ -1,6 +1,7 @@
 """A small live run beside one that differs in what you choose: `play("net.dropout=0.8")`. It writes no record."""
 
 import json
+import sys
 from argparse import Namespace
 
 import pandas as pd
@@ -40,8 +41,17 @@ def changed(spec: RunSpec, changes: tuple[str, ...]) -> RunSpec:
     return spec
 
 
-def play(*changes: str, network: str = "alexnet") -> pd.DataFrame:
+def unattended() -> bool:
+    """Whether this is a notebook that nobody sits at: papermill and nbval tell the kernel that no input will come."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    kernel = getattr(shell, "kernel", None)
+    return kernel is not None and not kernel._allow_stdin
+
+
+def play(*changes: str, network: str = "alexnet") -> pd.DataFrame | None:
     """Train a small network as it is and with the changes, from the same seed; errors and losses, a row an epoch.
+
+    In a notebook that nobody sits at, the settings are checked and what would be trained is told, and nothing trains.
 
     `network`: "alexnet" (section 3.5 at a quarter of its width, 32 pixels, crops and reflections), "start" (the same
     from the initial weights and biases of section 5) or "four-layer" (that of section 3.1). Settings are those of
@@ -52,6 +62,10 @@ def play(*changes: str, network: str = "alexnet") -> pd.DataFrame:
     base = NETWORKS[network]
     other = changed(base, changes)
     arms = {"as it is": base} | ({", ".join(changes): other} if changes else {})
+    if unattended():
+        size = f"{base.recipe.epochs} epochs of {base.images.train_size:,} images"
+        print(f"{' against '.join(arms)}: {size} each, trained where someone sits at it, as in JupyterLab.")
+        return None
     found = {}
     for name, spec in arms.items():
         learn = learner(spec, progress=False)
@@ -68,5 +82,6 @@ def play(*changes: str, network: str = "alexnet") -> pd.DataFrame:
 def run(arguments: Namespace) -> int:
     """`python -m alexnet play`: train both and print their epochs, one network below the other."""
     found = play(*arguments.changes, network=arguments.network)
+    assert found is not None, "a command is no notebook"
     print(found.stack(level=0, future_stack=True).swaplevel().sort_index(kind="stable").to_string())
     return 0

@@ -37,9 +37,9 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def from_template(template: str, **values: Any) -> Article:
-    """The first page as an article."""
-    return finished(FRONT, environment().get_template(template).render(values))
+def from_template(name: str, template: str, **values: Any) -> Article:
+    """A page that is no notebook as an article."""
+    return finished(name, environment().get_template(template).render(values))
 
 
 def pages(articles: Sequence[Article], profile: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ..statistics.effects import Effect
 from ..statistics.measures import WITHIN
 from ..statistics.verdicts import LABELS, relative
 from . import answers, facts
-from .assemble import SITE_TITLE, from_template
+from .assemble import FRONT, SITE_TITLE, from_template
 from .convert import Article
 
 SPAN = (-2.0, 4.0)  # margins that a row's drawing reaches from no effect
@@ -30,7 +30,7 @@ Entry = dict[str, Any]  # what a row of the page shows, under the names of front
 
 def article(content: dict[str, Any]) -> Article:
     """The first page as an article."""
-    return from_template("front.html.j2", title=SITE_TITLE, **content)
+    return from_template(FRONT, "front.html.j2", title=SITE_TITLE, **content)
 
 
 def content(

@@ -40,7 +40,6 @@ MACHINE_TRACES = {
     "an object's address": re.compile(r"\bat 0x[0-9a-f]{6,}"),
     "a path of the machine": re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|usr/lib)/\S+"),
 }
-PLAY = ("skip-execution", "nbval-skip")  # tags of a cell that only readers run
 NBVAL_MARKERS = ("NBVAL_IGNORE_OUTPUT", "NBVAL_SKIP", "NBVAL_RAISES_EXCEPTION", "PYTEST_VALIDATE_IGNORE_OUTPUT")
 
 
@@ -306,20 +305,12 @@ def out_of_step(source: Path, executed: NotebookNode) -> list[str]:
 
 
 def never_executed(executed: NotebookNode) -> list[str]:
-    """Code cells without an execution count, or counted out of order: nbval would pass over them unseen.
-
-    Cells to play with are left out by the report and by nbval alike, and then they must not have outputs either.
-    """
+    """Code cells without an execution count, or counted out of order: nbval would pass over them unseen."""
     return [
         f"code cell {number} was not executed from top to bottom (count {cell.execution_count})"
-        for number, cell in enumerate([cell for cell in code_of(executed) if not to_play_with(cell)], start=1)
+        for number, cell in enumerate(code_of(executed), start=1)
         if cell.execution_count != number
     ]
-
-
-def to_play_with(cell: NotebookNode) -> bool:
-    """Whether a cell runs in JupyterLab alone: papermill and nbval pass over it by its tags."""
-    return {*PLAY} <= {*cell.metadata.get("tags", [])}
 
 
 def unclean_outputs(executed: NotebookNode) -> list[str]:
@@ -327,8 +318,6 @@ def unclean_outputs(executed: NotebookNode) -> list[str]:
     found = []
     for number, cell in enumerate(code_of(executed), start=1):
         said = [f"hides its output from nbval ({marker})" for marker in NBVAL_MARKERS if marker in cell.source]
-        if to_play_with(cell) and cell.outputs:
-            said.append("is there to play with, and must not show an output")
         for output in cell.outputs:
             if output.output_type == "error":
                 said.append(f"ended in an error ({output.ename})")

@@ -25,8 +25,8 @@ from ..networks.models import TowerNorm
 from ..prediction import checkpoints
 from ..prediction.checkpoints import Checkpoint
 from ..records.files import write_atomically
-from .assemble import environment
-from .convert import Article, finished
+from .assemble import from_template
+from .convert import Article
 
 NAME, TITLE = "try", "Show it an image"
 SHOWN = 12  # test images to pick from
@@ -156,7 +156,7 @@ def read(page: Path) -> Network | None:
 
 def article(found: Network) -> Article:
     """The page as an article."""
-    made = finished(NAME, environment().get_template("try.html.j2").render(title=TITLE, network=found))
+    made = from_template(NAME, "try.html.j2", title=TITLE, network=found)
     return replace(made, together=False)  # the file of all pages would be half as large again
 
 

@@ -88,26 +88,28 @@ def _and(numbers: tuple[int, ...]) -> str:
     return f"{', '.join(before)} and {last} epochs" if before else f"{last} epochs"
 
 
-def changes(spec: RunSpec, base: RunSpec) -> str:
-    """What a run sets otherwise than another, seed and measurements aside: `net.norm none`, with commas between."""
-    found = []
+def differing(spec: RunSpec, base: RunSpec) -> dict[str, dict[str, object]]:
+    """What a run sets otherwise than another, seed and measurements aside, by part and field."""
+    found: dict[str, dict[str, object]] = {}
     for part in ("images", "net", "recipe"):
         ours, theirs = getattr(spec, part), getattr(base, part)
         for name in type(ours).model_fields:
             if getattr(ours, name) != getattr(theirs, name):
-                found.append(f"{part}.{name} {_plainly(getattr(ours, name))}")
-    return ", ".join(found) or "nothing"
+                found.setdefault(part, {})[name] = getattr(ours, name)
+    return found
+
+
+def changes(spec: RunSpec, base: RunSpec) -> str:
+    """What `differing` finds, in words: `net.norm none`, with commas between."""
+    found = differing(spec, base)
+    return (
+        ", ".join(f"{part}.{name} {_plainly(v)}" for part, own in found.items() for name, v in own.items()) or "nothing"
+    )
 
 
 def as_code(spec: RunSpec, base: RunSpec) -> str:
-    """What makes a run of another one, as code, seed and measurements aside: `with_(net={'norm': 'none'})`."""
-    parts = []
-    for part in ("images", "net", "recipe"):
-        ours, theirs = getattr(spec, part), getattr(base, part)
-        names = type(ours).model_fields
-        own = {name: getattr(ours, name) for name in names if getattr(ours, name) != getattr(theirs, name)}
-        parts += [f"{part}={own}"] if own else []
-    return f"with_({', '.join(parts)})"
+    """The same as code, which makes a run of the other: `with_(net={'norm': 'none'})`."""
+    return f"with_({', '.join(f'{part}={own}' for part, own in differing(spec, base).items())})"
 
 
 def _plainly(value: object) -> str:
