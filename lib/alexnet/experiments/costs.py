@@ -14,7 +14,7 @@ from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Runs
 from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image
-from . import profiles, transfer
+from . import profiles, since_2012, transfer
 from .reimplementations import PROTOCOLS
 
 HOUR = 3600
@@ -37,7 +37,7 @@ def network_name(spec: RunSpec) -> str:
 def _title(name: str) -> str:
     titles = {claim.id: claim.title for claim in claims().claim}
     titles |= {row.id: row.title for row in published().row}
-    titles[transfer.CLAIM] = transfer.TITLE
+    titles |= {transfer.CLAIM: transfer.TITLE, since_2012.CLAIM: since_2012.TITLE}
     return titles.get(name, f"learning rates for {name}")
 
 
