@@ -70,7 +70,7 @@ def _table(rows: Sequence[Row]) -> str:
     marks = {link: mark for link, (mark, _) in answers.corrections(rows).items()}
     lines = [["claim", "section", "the paper", "ours, with 95% interval", "verdict"]]
     for row in rows:
-        verdict, question = f"**{answers.label(row)}**{marks.get(row.link, '')}", row.question
+        verdict, question = f"**{row.label}**{marks.get(row.link, '')}", row.question
         lines.append([question.title, question.section, board.paper(question), board.with_unit(row), verdict])
     corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Holm's correction"}
     below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]

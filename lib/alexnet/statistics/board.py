@@ -38,6 +38,18 @@ class Row:
         """The row's anchor on a page."""
         return f"{self.question.claim}-{self.question.condition}"
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has no verdict because its runs are still to be made."""
+        return self.verdict.label == "not tested" and not self.question.not_tested
+
+    @property
+    def label(self) -> str:
+        """The verdict, or what it waits for."""
+        if not self.waits:
+            return self.verdict.label
+        return "waits for a GPU" if self.question.profile == "gpu" else "waits for its runs"
+
 
 def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
     """The runs that count for a question, by seed, in the order of its arms.
@@ -195,13 +207,13 @@ def answer(found: Sequence[Row]) -> str:
     first, entry = found[0], shown(found)
     title = first.question.title
     if entry.effect is None:
-        return f"**{title}: waits for its runs.** No run of it is recorded yet."
+        return f"**{title}: {first.label}.** No run of it is recorded yet."
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
     if entry is first:
         return f"**{title}: {entry.verdict.label}.** {said[0].upper()}{said[1:]}"
     looked = "seen before the rule was fixed, " if entry.question.seen else ""
     return (
-        f"**{title}: waits for its runs.** Those that decide ({first.question.condition_title}) are not recorded yet. "
+        f"**{title}: {first.label}.** Those that decide ({first.question.condition_title}) are not recorded yet. "
         f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
     )
 
