@@ -133,7 +133,8 @@ def paired_dots(rows: Sequence[Row], runs: Runs, name: str, title: str) -> Drawn
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
-        axis.margins(x=0.22)
+        longest = max(len(arm) for question, *_ in found for arm in question.arms or ())
+        axis.margins(x=0.15 + 0.025 * longest)  # the names of the arms stand beside their dots
         axis.set(ylim=(len(found) - 0.5, -0.7), xlabel=name, title=title)
     said = [
         f"{words}: {question.arms[0]} {values[:, 0].mean():.2f}, {question.arms[1]} {values[:, 1].mean():.2f} over "
@@ -154,7 +155,7 @@ def _dots(axis: Axes, place: int, question: Question, values: np.ndarray) -> Non
         axis.scatter(own, heights, color=colour, s=22, marker=marker, zorder=2)
         axis.plot([means[arm]], [place], marker, markersize=12, markerfacecolor="none", color=colour, zorder=3)
         right = means[arm] >= means[1 - arm]
-        at, offset, side = (own.max(), 12, "left") if right else (own.min(), -12, "right")
+        at, offset, side = (values.max(), 12, "left") if right else (values.min(), -12, "right")
         label(axis, f"{name} {means[arm]:.1f}", (at, place), (offset, 9), ha=side, color=colour)
 
 

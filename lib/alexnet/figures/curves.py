@@ -164,10 +164,8 @@ def epoch_curves(
             over_epochs(axis, mean, linewidth=2.2, **style)
             names.append((mean[-1], len(mean), arm, style["color"]))
         _labels_without_overlap(axis, names)
-        axis.set(xlim=(0, None), xlabel="epochs", ylabel=name, title=title)
-        if drops:
-            corner = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "color": GREY}
-            axis.annotate("dotted: the learning rate drops", (1, 1.01), fontsize=8, **corner)
+        along_them = "epochs (dotted: the learning rate drops)" if drops else "epochs"
+        axis.set(xlim=(0, None), xlabel=along_them, ylabel=name, title=title)
     ends = {arm: [np.mean([curve[end] for curve in curves]) for end in (0, -1)] for arm, curves in drawn.items()}
     said = ", ".join(f"{arm} from {a:.2f} to {b:.2f} ({len(drawn[arm])} runs)" for arm, (a, b) in ends.items())
     return figure, f"{name[0].upper()}{name[1:]} against epochs, means: {said}."

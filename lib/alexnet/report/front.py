@@ -168,10 +168,10 @@ def _href(page: str, sources: Sequence[Path]) -> str:
 
 def _forest(rows: Sequence[board.Row]) -> dict[str, Any] | None:
     try:
-        data, metadata = display.bundle(*forest.forest_plot(rows))
+        _, metadata = display.bundle(*forest.forest_plot(rows))
     except NothingToDraw:
         return None
-    return metadata["image/png"] | {"png": data["image/png"]}
+    return metadata["image/png"]
 
 
 # ---- published reimplementations -------------------------------------------------------------------------------------
