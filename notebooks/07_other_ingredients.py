@@ -64,6 +64,8 @@ def report(claim, label):
         say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
+    if logged := claims.logs().sentences(claim):
+        say(f"**The original code's own logs.** {' '.join(logged)}")
 
 
 # %% [markdown]
