@@ -211,10 +211,10 @@ def curve_panels(
             for place, (arm, records) in enumerate(arms.items()):
                 mean = mean_of([along(record, value) for record in records])
                 over_epochs(axis, mean, color=PALETTE[place], linestyle=LINES[place])
-                ends.append(f"{arm} {mean[-1]:.1f}")
+                ends.append(f"{arm_name(arm)} {mean[-1]:.1f}")
                 corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontweight": "bold"}
                 at = (0.98, 0.97 - 0.11 * place)
-                axis.annotate(f"{arm} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
+                axis.annotate(f"{arm_name(arm)} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
             axis.set_title(textwrap.fill(comparison, 36), fontsize=9.5)
             axis.set_xlim(0, None)
             whole_epochs(axis, 6)
