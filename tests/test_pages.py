@@ -199,6 +199,12 @@ def test_board_sorts_by_the_estimate_and_by_the_verdict(site, visit):
     assert verdicts == sorted(verdicts)
 
 
+MET = """Array.from(document.querySelectorAll('.claims summary.line')).filter(line => {
+    const boxes = Array.from(line.children, e => e.getBoundingClientRect()).filter(box => box.width);
+    return boxes.some((one, place) => boxes.slice(place + 1).some(other => one.right > other.left + 1));
+}).length"""  # rows of which two cells overlap
+
+
 def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     """The page as it is when every claim has its verdict, at a desk of 1280 by 800."""
     rows = fabricate.full_board()
@@ -212,11 +218,7 @@ def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     cut = """Array.from(document.querySelectorAll('.claims summary.line > *')).filter(e => e.tagName != 'svg' &&
         e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"""
     assert page.evaluate(cut) == []
-    met = """Array.from(document.querySelectorAll('.claims summary.line')).filter(line => {
-        const boxes = Array.from(line.children, e => e.getBoundingClientRect()).filter(box => box.width);
-        return boxes.some((one, place) => boxes.slice(place + 1).some(other => one.right > other.left + 1));
-    }).length"""
-    assert page.evaluate(met) == 0, "the cells of a row do not overlap"
+    assert page.evaluate(MET) == 0, "the cells of a row do not overlap"
 
 
 @WITHOUT_SCRIPTS
@@ -234,6 +236,19 @@ def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, visit):
     page = visit.open(site / "index.html")
     page.emulate_media(media="print")
     assert page.locator("#row-relu-speed-modern").bounding_box()["height"] > 10
+
+
+@visits(sheet=view(680))
+def test_a_sheet_of_paper_has_rows_and_not_a_phone_s_cards(visit):
+    """As wide as A4 between its margins: rows in columns, tables to the end, and nothing that only a hand can move."""
+    page = visit.open(paths.REPORTS / "index.html")
+    page.emulate_media(media="print")
+    assert page.locator(".names").is_visible() and page.locator(".board thead th").first.is_visible()
+    assert page.evaluate(MET) == 0
+    for name in ("05_dropout.html", "11_results.html"):
+        visit.open(paths.REPORTS / name)
+        assert not any(one.is_visible() for one in page.locator(".slide, .dial, .save").all())
+        assert page.evaluate("document.documentElement.scrollWidth <= 1.05 * window.innerWidth"), "hardly shrunk"
 
 
 @PHONE

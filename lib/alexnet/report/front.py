@@ -110,7 +110,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
         "reason": "" if answers.waits(row) and effect is None else _minus(row.verdict.reason),
         "notes": [_minus(note) for note in answers.notes(row, runs)],
-        "logs": logs().sentences(question.claim) if question.primary else [],
+        "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
         "command": row.command,
         "mark": "",  # beside a verdict that does not stand after a correction for many claims
