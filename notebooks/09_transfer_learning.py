@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Transfer learning
 #
-# What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and put them
-# to a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
+# What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and use them
+# for a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
 # layers are worth: in accuracy, and in labelled images that one need not have.
 #
 # Five ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:

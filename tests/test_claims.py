@@ -9,7 +9,7 @@ from fabricate import planned
 from alexnet import paths
 from alexnet.errors import SpecError
 from alexnet.experiments import profiles
-from alexnet.paper.claims import claims, history, published
+from alexnet.paper.claims import claims, history, logs, published
 from alexnet.records.store import Store
 from alexnet.report import facts
 
@@ -181,13 +181,31 @@ def test_a_log_with_a_missing_epoch_is_refused(tmp_path):
         published(changed(tmp_path, "train_loss = [\n  1.9404,", "train_loss = [\n", "published.toml"))
 
 
+def test_the_papers_figures_are_the_differences_of_single_runs_in_the_logs():
+    printed = [pair for pair in logs().pair if pair.printed]
+    assert [pair.claim for pair in printed] == ["two-towers", "lrn-alexnet", "overlap-pool", "ten-crop"]
+    for pair in printed:
+        for points, figure in zip(pair.points, claims()[pair.claim].figures, strict=True):
+            # the paper rounds a difference, or takes that of two rounded errors
+            assert points == pytest.approx(figure.value, abs=0.05 if figure.without is None else 0.1), pair.claim
+    (overlap,) = logs().sentences("overlap-pool")
+    assert "top-1 41.06% to 40.66%, 0.39 points; top-5 18.51% to 18.21%, 0.30 points." in overlap
+    assert overlap.endswith("One run each (layer-params-147.cfg and layer-params-145.cfg).")
+    assert logs().sentences("depth") == []
+
+
+def test_a_pair_of_a_run_that_the_logs_lack_is_refused(tmp_path):
+    with pytest.raises(SpecError, match=r"logs\.toml is not valid: .*pair.*with"):
+        logs(changed(tmp_path, 'with = "145-2010"', 'with = "146-2010"', "logs.toml"))
+
+
 def test_an_unknown_reimplementation_is_refused():
     with pytest.raises(SpecError, match="cifar-towers"):
         published()["cifar-tower"]
 
 
 def test_tables_hold_plain_text_and_numbers_only():
-    for name in ("claims.toml", "published.toml"):
+    for name in ("claims.toml", "published.toml", "logs.toml"):
         text = (paths.PAPER / name).read_text(encoding="utf-8")
         assert tomllib.loads(text) and text.isascii() and "http" not in text
 

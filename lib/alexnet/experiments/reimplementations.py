@@ -489,7 +489,7 @@ def overview(found: Found) -> pd.DataFrame:
         value, same, top = clean(arms), own(row.id, arms), best(arms)
         lines.append(
             {
-                "row": row.id,
+                "reimplementation": row.title,
                 "published": f"{row.headline.value:g}%",
                 "measured on": row.headline.measured_on,
                 "ours, its protocol": same.text if same else None,

@@ -11,7 +11,7 @@ from ..experiments import reimplementations, transfer
 from ..experiments.reimplementations import ArmResult
 from ..figures import display, forest
 from ..figures.tables import counted
-from ..paper.claims import Question, Reimplementation, claims, history, published
+from ..paper.claims import Question, Reimplementation, claims, history, logs, published
 from ..records.specs import NAMES
 from ..records.store import Store
 from ..runs.planning import Runs
@@ -110,6 +110,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
         "reason": "" if row.waits and effect is None else _minus(row.verdict.reason),
         "notes": [_minus(note) for note in answers.notes(row, runs)],
+        "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
         "command": row.command,
         "mark": "",  # beside a verdict that does not stand after a correction for many claims
@@ -168,10 +169,10 @@ def _href(page: str, sources: Sequence[Path]) -> str:
 
 def _forest(rows: Sequence[board.Row]) -> dict[str, Any] | None:
     try:
-        data, metadata = display.bundle(*forest.forest_plot(rows))
+        _, metadata = display.bundle(*forest.forest_plot(rows))
     except NothingToDraw:
         return None
-    return metadata["image/png"] | {"png": data["image/png"]}
+    return metadata["image/png"]
 
 
 # ---- published reimplementations -------------------------------------------------------------------------------------

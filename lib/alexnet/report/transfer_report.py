@@ -122,7 +122,7 @@ def published_row() -> None:
 def against_images(runs: Runs) -> None:
     """The curves of accuracy against labelled images, and their numbers."""
     found = transfer.curves(runs)
-    show_if_any(draw_against_images, found, published()[ROW].headline.value, f"{ROW} as published, without ImageNet")
+    show_if_any(draw_against_images, found, published()[ROW].headline.value, "a published training without ImageNet")
     if found:
         tables.show(transfer.grid(runs), "Test accuracy by number of labelled images")
     cells = transfer.by_size(runs)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas
 
 from ..errors import SpecError
-from ..paper.claims import Question, claims
+from ..paper.claims import Question, claims, logs
 from ..records.record import RunRecord
 from ..runs.planning import Runs
 from . import effects, measures, verdicts
@@ -285,6 +285,23 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
         )
         for entry in found
     ]
+    return pandas.DataFrame(lines, columns=columns)
+
+
+def beside_logs(found: Sequence[Row]) -> pandas.DataFrame:
+    """What the paper prints, what the original code's own logs say, and what came out here: a line a pair of runs in
+    the logs; the row shown is the claim's that decides, or while its runs are missing a first look."""
+    lines = []
+    for pair in logs().pair:
+        claim, own = claims()[pair.claim], [entry for entry in found if entry.question.claim == pair.claim]
+        printed, here = ["–"], ("–", "–")
+        if pair.printed:
+            printed = [f"{figure.value:g}" for figure in claim.figures]
+            entry = shown(sorted(own, key=lambda entry: not entry.question.primary))
+            here = with_unit(entry), entry.verdict.label + " (first look)" * entry.question.seen
+        logged = " and ".join(f"{points:.2f}" for points in pair.points)
+        lines.append((claim.title, f"{pair.what} against {pair.against}", " and ".join(printed), logged, *here))
+    columns = ["claim", "compared in the logs", "paper (points)", "logs (points)", "here", "verdict here"]
     return pandas.DataFrame(lines, columns=columns)
 
 
