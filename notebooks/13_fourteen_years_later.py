@@ -23,7 +23,7 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 from alexnet import paths
 from alexnet.experiments import profiles, since_2012
 from alexnet.figures import curves, steps, tables
-from alexnet.figures.display import show_if_any
+from alexnet.figures.display import show
 from alexnet.figures.tables import say
 from alexnet.records.store import Store
 from alexnet.runs import planning
@@ -32,7 +32,9 @@ store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
 found = since_2012.bought(runs)
 say(since_2012.answer(found))
-show_if_any(steps.climb, found, "How far does each ingredient lead?")
+recorded = [one for one in found if one.records]
+if recorded:
+    show(*steps.climb(recorded, "How far does each ingredient lead?"))
 
 # %% [markdown]
 # ## The idea
@@ -51,10 +53,11 @@ first, *rest = since_2012.specs()
 say(planning.describe(first))
 
 # %%
-before = first
-for step, spec in zip(since_2012.STEPS[1:], rest, strict=True):
-    say(f"**{step.name[0].upper()}{step.name[1:]}** ({step.source}): `{planning.as_code(spec, before)}`")
-    before = spec
+lines = [
+    f"1. {step.name} ({step.source}): `{planning.as_code(spec, before)}`"
+    for step, before, spec in zip(since_2012.STEPS[1:], [first, *rest], rest, strict=False)
+]
+say("What each step changes of the one before it, as a line of code:\n\n" + "\n".join(lines))
 
 # %% [markdown]
 # The learning rate is chosen for each step anew, by runs of half the length that never see the test set, and grows or
@@ -71,13 +74,10 @@ tables.show(
 )
 
 # %%
-show_if_any(
-    curves.epoch_curves,
-    {one.step.name: list(one.records) for one in found if one.records},
-    lambda epoch: 100 * epoch.valid_error,
-    "validation error (%)",
-    "Which steps make training faster, and which make it end lower?",
-)
+if recorded:
+    arms = {one.step.name: list(one.records) for one in recorded}
+    question = "Which steps make training faster, and which make it end lower?"
+    show(*curves.epoch_curves(arms, lambda epoch: 100 * epoch.valid_error, "validation error (%)", question))
 
 # %% [markdown]
 # ## Questions

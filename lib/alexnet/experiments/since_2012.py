@@ -139,16 +139,17 @@ def table(found: Sequence[Bought]) -> pd.DataFrame:
 
 
 def answer(found: Sequence[Bought]) -> str:
-    """How far all steps lead together, and which of them have a gain that their seeds tell from none."""
+    """How far all steps lead together, and which of them have a gain that their seeds tell from none; or what makes
+    the runs that this takes."""
     first, last = found[0], found[-1]
     if first.accuracy is None or last.accuracy is None:
-        return ""
+        return f"**Waits for its runs**, which `make runs CLAIM={CLAIM}` makes."
     whole = _gain(last.records, first.records)
     if whole is None:
         raise SpecError("The first and the last step share no seed.")
     said = (
-        f"From {first.accuracy.mean:.1f}% by the paper's recipe to {last.accuracy.mean:.1f}%: {whole.text}, in points, "
-        "with the same images, epochs and convolutional layers."
+        f"**From {first.accuracy.mean:.1f}% by the paper's recipe to {last.accuracy.mean:.1f}%**: {whole.text}, "
+        "in points, with the same images, epochs and convolutional layers."
     )
     gains = [(one.step.name, one.gain) for one in found[1:] if one.gain is not None]
     up = [name for name, gain in gains if gain.low > 0]
