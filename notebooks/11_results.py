@@ -51,7 +51,8 @@ table["margin"] = [verdicts.size(row.question, row.effect) if isinstance(row.eff
                    for row in tested]  # fmt: skip
 table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.effect, effects.Effect) else ""
                  for row in tested]  # fmt: skip
-columns = ["claim", "condition", "decides", "paper", "margin", "ours", "unit", "verdict", "size"]
+table["ours"] = [board.with_unit(row) for row in tested]
+columns = ["claim", "condition", "verdict", "decides", "ours", "margin", "paper", "size"]
 tables.show(table[columns], "Claims tested so far")
 
 # %% [markdown]
