@@ -207,8 +207,10 @@ if bench is not None:
 # %% [markdown]
 # ## Does bfloat16 move results?
 #
-# Where the hardware multiplies bfloat16 fast, convolutions and matrix products are computed in it; weights, updates,
-# the softmax and everything else that adds small to large stay in float32. `make precision` repeats some runs in
+# Where products are faster in bfloat16, convolutions and matrix products are computed in it; weights, updates, the
+# softmax and everything else that adds small to large stay in float32. Instructions for it are no proof: on processors
+# whose matrix unit a virtual machine hides, what is left of them takes longer than float32, so a few products are
+# measured before the first run. `make precision` repeats some runs in
 # float32, seed by seed, and the difference in test error is the effect, with a t interval as everywhere in this report.
 
 # %%
