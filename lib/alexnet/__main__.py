@@ -18,10 +18,10 @@ SHARED: dict[str, dict[str, Any]] = {  # by several commands
     "--profile": {"default": "cpu", "help": "smoke, cpu or gpu"},
     "--seeds": {"type": count, "help": "seeds an arm, where the profile's own number shall not hold"},
     "--fresh": {"action": "store_true", "help": "ignore the committed records; train anew, in build/"},
-    "--workers": {"type": count, "help": "processes of one thread each (default: one a core)"},
+    "--workers": {"type": count, "help": "processes of one thread each (default: one a core; large runs one by one)"},
     "--minutes": {"type": positive, "help": "start no new run after so many minutes"},
     "--store": {"type": path, "help": "folder of the records (default: the profile's)"},
-    "--dry-run": {"action": "store_true", "help": "say what would run; run nothing"},
+    "--dry-run": {"action": "store_true", "help": "say what would run, and how long each run takes; run nothing"},
     "--limit": {"type": positive, "default": 900.0, "help": "seconds a notebook may take"},
 }
 

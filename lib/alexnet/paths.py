@@ -43,6 +43,12 @@ def runs_folder(profile: str, fresh: bool = False) -> Path:
     return _temporary(profile, fresh) / training_code() / "runs" if fresh or profile == "smoke" else RUNS
 
 
+def checkpoints_folder() -> Path:
+    """Where runs of committed records keep their last epoch: beside the data, outside the clone; each state of the
+    training code has a folder of its own, since clones share them."""
+    return data_folder() / "checkpoints" / training_code()
+
+
 def pages_folder(profile: str, fresh: bool = False) -> Path:
     """Where the pages of a profile are built."""
     return _temporary(profile, fresh) / "pages" if fresh or profile == "smoke" else REPORTS
