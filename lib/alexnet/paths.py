@@ -61,14 +61,19 @@ def _temporary(profile: str, fresh: bool) -> Path:
 @functools.cache
 def training_code() -> str:
     """16 hexadecimal digits that name the state of the code which trains: `runs.execution` and all it imports of us."""
-    found, waiting = set(), [PACKAGE / "runs" / "execution.py"]
+    digest = hashlib.sha256()
+    for path in with_imports(PACKAGE / "runs" / "execution.py"):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def with_imports(path: Path) -> list[Path]:
+    """A file of the package and all that it needs of it, sorted."""
+    found, waiting = set(), [path]
     while waiting:
         found.add(path := waiting.pop())
         waiting += [imported for imported in imports(path) if imported not in found]
-    digest = hashlib.sha256()
-    for path in sorted(found):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return sorted(found)
 
 
 def imports(path: Path) -> Iterator[Path]:

@@ -174,10 +174,13 @@ def execute_all(
                 progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
                 break
             # Large runs come after the others, one at a time, unless the user says how many at once.
-            beside = [p for p in missing if workers or scheduler or not large(p.spec)]
-            if beside and pool is None:
-                pool = stack.enter_context(_pool(_at_once(workers), scheduler))
-            made += (pool if pool and beside else Here()).execute(beside or missing, store, progress, deadline)
+            told = workers or scheduler
+            beside = [p for p in missing if told or not large(p.spec)]
+            if told or len(beside) > 1:
+                pool = pool or stack.enter_context(_pool(_at_once(workers), scheduler))
+                made += pool.execute(beside, store, progress, deadline)
+            else:
+                made += Here().execute(beside or missing, store, progress, deadline)
     return made
 
 
