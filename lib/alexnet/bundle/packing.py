@@ -28,7 +28,7 @@ from ..data import datasets, weights
 from ..data.sources import run_client
 from ..errors import DataError, SpecError
 from ..experiments import profiles
-from ..records.files import write_atomically
+from ..records.files import not_writable, write_atomically
 from ..records.store import Store
 from ..runs import pool
 from ..runs.planning import Runs
@@ -63,18 +63,16 @@ def pins() -> dict[str, Requirement]:
 def wheels_needed(version: str, machine: str) -> list[str]:
     """Pins for all that runs import on a target with that Python and processor, and what that needs, torch aside."""
     pinned, providers = pins(), metadata.packages_distributions()
-    here = {name: str(value) for name, value in default_environment().items()} | {"extra": ""}
-    there = here | {"python_version": version, "python_full_version": f"{version}.0", "platform_machine": machine}
+    there = {name: str(value) for name, value in default_environment().items()} | {"extra": ""}
+    there |= {"python_version": version, "python_full_version": f"{version}.0", "platform_machine": machine}
     there |= {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
     waiting: list[str] = [canonicalize_name(name) for top in _imported() for name in providers.get(top, [])]
-    # What is needed there alone is not installed here, and so does not tell what it needs itself: all of it is taken.
-    waiting += [n for n, p in pinned.items() if p.marker and p.marker.evaluate(there) and not p.marker.evaluate(here)]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
         if name in pinned and name not in {*found, *OF_TARGET, *NOT_IMPORTED}:
             found.add(name)
-            with suppress(metadata.PackageNotFoundError):
+            with suppress(metadata.PackageNotFoundError):  # needed there alone, as a backport is
                 wanted = map(Requirement, metadata.requires(name) or [])
                 waiting += [canonicalize_name(r.name) for r in wanted if not r.marker or r.marker.evaluate(there)]
     return sorted(f"{name}{pinned[name].specifier}" for name in found)
@@ -105,6 +103,7 @@ def download(needed: list[str], version: str, machine: str, folder: Path) -> Non
 
 def content(runs: Runs, store: Store) -> Iterator[tuple[str, Path]]:
     """Name and file of all but the wheels. Data come from their sources if need be, and are verified."""
+    yield "LICENSE", paths.ROOT / "LICENSE"
     for path in sorted(paths.PACKAGE.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield f"lib/alexnet/{path.relative_to(paths.PACKAGE)}", path
@@ -124,7 +123,7 @@ def pack(runs: Runs, store: Store, out: Path, told: dict[str, Any]) -> dict[str,
     """Write a bundle for planned runs and return its manifest, which comes last: a bundle without one is not whole.
 
     `told`: what the target has to know besides. Raises `DataError` for data and wheels that cannot be had, and
-    `RecordError` where the disk does not take the bundle.
+    `RecordError` or `OSError` where the disk does not take the bundle.
     """
     with tempfile.TemporaryDirectory(prefix="alexnet-bundle-") as workspace:
         files = [*content(runs, store)]
@@ -136,6 +135,8 @@ def pack(runs: Runs, store: Store, out: Path, told: dict[str, Any]) -> dict[str,
                 archive.add(path, name, filter=_anonymous)
         for old in (out / "MANIFEST.json", *out.glob("bundle.[0-9]*")):
             old.unlink(missing_ok=True)
+        write_atomically(out / "run.sh", RUN.replace("VERSION", told["python"]).encode())
+        write_atomically(out / "run.py", Path(__file__).with_name("target.py").read_bytes())
         parts: dict[str, tuple[int, str]] = {}
         with (Path(workspace) / "bundle.tar").open("rb") as whole:
             while part := whole.read(PART):
@@ -145,8 +146,6 @@ def pack(runs: Runs, store: Store, out: Path, told: dict[str, Any]) -> dict[str,
         disk = sum(path.stat().st_size for _, path in files) + GROWTH * sum(path.stat().st_size for path in wheels)
     records = [Path(name).stem for name, _ in files if name.startswith("records/")]
     manifest = told | {"disk": disk, "records": records, "parts": parts}
-    write_atomically(out / "run.sh", RUN.replace("VERSION", told["python"]).encode())
-    write_atomically(out / "run.py", Path(__file__).with_name("target.py").read_bytes())
     write_atomically(out / "MANIFEST.json", json.dumps(manifest, indent=1).encode())
     return manifest
 
@@ -166,7 +165,7 @@ def run(arguments: Namespace) -> int:
         print(f"{todo.announcement} There is nothing to carry anywhere.")
         return 0
     out = arguments.out or paths.BUILD / "bundle"
-    if out.exists() and not (out / "run.sh").exists():
+    if out.exists() and not (out / "run.sh").exists() and (out.is_file() or any(out.iterdir())):
         raise SpecError(f"{out} is there, and is no bundle; name another folder with --out.")
     machine = (arguments.machine or platform.machine()).replace("arm64", "aarch64")
     told = {
@@ -176,7 +175,10 @@ def run(arguments: Namespace) -> int:
         "torch": str(pins()["torch"].specifier).removeprefix("=="),
         "wheels": wheels_needed(arguments.python, machine),
     }
-    parts = pack(runs, store, out, told)["parts"].values()
+    try:
+        parts = pack(runs, store, out, told)["parts"].values()
+    except OSError as error:
+        raise not_writable(error.filename or out, error) from error
     print(f"{len(todo.missing)} runs in {len(parts)} parts, {sum(size for size, _ in parts) / 1e6:.0f} MB.")
     print(f"Carry the folder {out} to the machine, and there\n    sh run.sh")
     print("makes the runs with the torch that it finds, and collects their records, which are taken in here by")
