@@ -38,7 +38,8 @@ from alexnet.experiments.profiles import check_profile
 from alexnet.figures import diagrams, tables
 from alexnet.figures.display import show
 from alexnet.networks import anatomy
-from alexnet.records.specs import ImageSpec, RunSpec
+from alexnet.records.specs import NAMES, ImageSpec, RunSpec
+from alexnet.runs.planning import SCALINGS
 from alexnet.training import prepared
 from alexnet.training.batches import Batches, Images
 from alexnet.training.preparation import Preparation
@@ -134,7 +135,7 @@ for dataset in (cifar10, mnist):
         array = getattr(dataset, name)
         found = sources.array_hash(array)
         shape = " x ".join(map(str, array.shape))
-        rows.append((dataset.name, name.replace("_", " "), shape, found[:16], found == expected))
+        rows.append((NAMES[dataset.name], name.replace("_", " "), shape, found[:16], found == expected))
 tables.show(
     pd.DataFrame(rows, columns=["data set", "array", "shape", "SHA-256, first 16 digits", "as expected"]),
     "The arrays, each of unsigned 8-bit integers",
@@ -242,7 +243,9 @@ rows = []
 for scaling in ("mean-image", "mean-image-unit", "standardised"):
     prepare = Preparation(ImageSpec(scaling=scaling), pixel, cpu)
     values = prepare(sample, prepare.centre(len(sample))).double()
-    rows.append((scaling, values.min().item(), values.max().item(), values.mean().item(), values.std().item()))
+    rows.append(
+        (SCALINGS[scaling], values.min().item(), values.max().item(), values.mean().item(), values.std().item())
+    )
 tables.show(
     pd.DataFrame(rows, columns=["scaling", "smallest", "largest", "mean", "standard deviation"]),
     f"What {len(sample):,} training images look like to the network",

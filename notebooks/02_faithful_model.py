@@ -128,8 +128,8 @@ Markdown(
   {first:,} is 55 x 48 x 96 (is it? **{first == 55 * 48 * 96}**): the number of kernels of one tower where the height of
   the map should be.
 - **The sum.** The printed list adds up to {sum(listed):,}, which is not what the abstract says. The corrected list adds
-  up to **{counts["neurons"]:,}**, and that, cut off, is the abstract's {stated:,}. So the total was taken from a right
-  count, and only the caption went wrong.
+  up to **{counts["neurons"]:,}**, and that, cut off, is the abstract's {stated:,}. So the abstract may rest on a right
+  count, and only the caption may have gone wrong: a guess, which no count can prove.
 - **The parameters.** {counts["parameters"]:,}, where the abstract has {anatomy.stated("arch-params") // 10**6} million.
 """
 )

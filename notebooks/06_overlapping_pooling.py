@@ -32,6 +32,7 @@ from alexnet.figures import ablations, curves, forest, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
+from alexnet.paper.claims import logs
 from alexnet.records.store import Store
 from alexnet.runs import planning
 from alexnet.statistics import board
@@ -126,11 +127,9 @@ tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "
 
 # %%
 say(ablations.waiting(every))
+say(f"**The original code's own logs.** {' '.join(logs().sentences('overlap-pool'))}")
 
 # %% [markdown]
-# The original code's own logs have a run with plain pooling; there the padding changed as well, so it did not isolate
-# the windows.
-#
 # ## Play with it
 #
 # Train the network with plain pooling beside the one whose windows overlap. It takes about a minute and writes no

@@ -25,12 +25,15 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
+import re
+
 import pandas as pd
 
 from alexnet import paths
 from alexnet.experiments import profiles
 from alexnet.experiments.ablations import REMOVABLE, regime
 from alexnet.figures import ablations, curves, forest, tables
+from alexnet.figures.base import arm_name
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
@@ -60,10 +63,12 @@ def report(claim, label):
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs), "the ingredient"):
+    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs)):
         say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
+    if logged := claims.logs().sentences(claim):
+        say(f"**The original code's own logs.** {' '.join(logged)}")
 
 
 # %% [markdown]
@@ -116,7 +121,8 @@ for p, _ in runs:
     if p.stage == "seeds" and p.claim in ingredients:
         spec = regime(PROFILE, p.claim, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
         title = claims.claims()[p.claim].title
-        differences.append((title, p.arm, planning.changes(p.spec, spec)))
+        settings = re.sub(r"(images|net|recipe)\.", "", planning.changes(p.spec, spec)).replace("_", " ")
+        differences.append((title, arm_name(p.arm), settings))
 tables.show(
     pd.DataFrame([line for line in dict.fromkeys(differences) if line[-1] != "nothing"],
                  columns=["claim", "arm", "sets otherwise"]),

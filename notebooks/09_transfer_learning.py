@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Transfer learning
 #
-# What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and put them
-# to a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
+# What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and use them
+# for a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
 # layers are worth: in accuracy, and in labelled images that one need not have.
 #
 # Five ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:
@@ -71,10 +71,12 @@ transfer_report.network()
 # ## What is compared
 #
 # Each approach trains on the same images with the same batches, reflections and number of epochs for a given number of
-# images, as far as the profile's time allows; a random start and fine-tuning, whose every epoch runs through the
-# convolutional layers, get fewer epochs in the cpu profile. With frozen layers the features of each image and of its
-# reflection are computed once, and an epoch then takes seconds. The images of a smaller set are drawn anew for each
-# seed, every class in proportion, and are the same for all approaches.
+# images, as far as the profile's time allows; fine-tuning, whose every epoch runs through the convolutional layers, gets
+# fewer epochs in the cpu profile. So did a random start at first, which showed what few steps cost and not what
+# ImageNet's layers are worth. It is compared only where it made as many steps as the frozen approaches, with rates
+# chosen anew; the runs of few steps stay in the tables under their own name. With frozen layers the features of each
+# image and of its reflection are computed once, and an epoch then takes seconds. The images of a smaller set are drawn
+# anew for each seed, every class in proportion, and are the same for all approaches.
 #
 # Learning rates are chosen by the error on validation images. Where a run is short they are chosen for several numbers
 # of images; a number of images between takes the rate of the next smaller one.
@@ -160,10 +162,10 @@ transfer_report.replaced(runs)
 # - Some of CIFAR-10's test images may well be in ImageNet in a larger size, since both were collected from the web.
 #   Nobody trained on their CIFAR-10 labels, but the layers may have seen them.
 # - An image of 32 pixels that is enlarged is blurred: the layers were trained on sharp ones.
-# - In the cpu profile a random start gets fewer steps than the frozen approaches, the fewest where images are few, and
-#   looks worse for it there. Its accuracy in a full training is in the table of what others published.
-# - Learning rates are chosen with one seed and with some numbers of images only. In the cpu profile fine-tuning and a
-#   random start, whose runs are long, have theirs from one number of images.
+# - A random start is compared where it made as many steps as the frozen approaches. It would gain from more than
+#   these; its accuracy in a full training is in the table of what others published.
+# - Learning rates are chosen with one seed and with some numbers of images only; in the cpu profile fine-tuning, whose
+#   runs are long, has its rate from one number of images.
 # - The validation images, by which rates are chosen, are labelled too, and are more than the smallest sets have. The
 #   counts above leave them out, as is the custom in such comparisons.
 # - An interval over few seeds is wide; where there is one run, it speaks of the test images alone.

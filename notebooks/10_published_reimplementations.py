@@ -203,6 +203,7 @@ published_report.pictures(row, found, store)
 #
 # - Optimiser, batch size, dropout or preprocessing are unstated in some rows; what we take there is listed, and another
 #   choice could move a figure by a point or more.
-# - Two rows held back 10,000 training images for validation, we hold back 5,000; the number they train on is kept.
+# - Two rows held back 10,000 training images for validation. The first runs of them here hold back 5,000, and train on
+#   as many images as theirs.
 # - A run on a share of the images says little about the full protocol, and is marked partial wherever it is shown.
 # - One seed gives an interval for the test images, not for the luck of the start.

@@ -55,7 +55,7 @@ display(
     Markdown(
         f"All {total['runs']} runs together: **{total['hours']:.1f} hours of one thread**, "
         f"{total['million images']:.1f} million training images, {total['PFLOP']:.0f} x 10^15 multiplications and "
-        f"additions. {f'{missing} planned runs have no record yet.' if missing else 'No planned run is missing.'}"
+        f"additions.{f' {missing} planned runs have no record yet.' if missing else ''}"
     )
 )
 
@@ -173,7 +173,7 @@ if bench is not None:
             memory = result.memory_bytes or (None, None)
             rows.append(
                 {
-                    "network": result.case.removeprefix("threads-"),
+                    "network": result.question.rpartition(": ")[2],
                     "images/s, one run on all threads": together,
                     "images/s, a run a core": apart,
                     "ratio": result.ratio,
@@ -194,9 +194,13 @@ if bench is not None:
 # %%
 if bench is not None:
     held = [
-        {"case": result.case, "baseline, GB": result.memory_bytes[0] / 1e9, "ours, GB": result.memory_bytes[1] / 1e9}
-        for result in bench.results
-        if result.memory_bytes is not None and not result.case.startswith("threads-")
+        {
+            "baseline against ours": r.question,
+            "baseline, GB": r.memory_bytes[0] / 1e9,
+            "ours, GB": r.memory_bytes[1] / 1e9,
+        }
+        for r in bench.results
+        if r.memory_bytes is not None and not r.case.startswith("threads-")
     ]
     tables.show(pd.DataFrame(held), "Memory at 227 pixels", {"baseline, GB": ".2f", "ours, GB": ".2f"})
 

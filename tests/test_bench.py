@@ -162,7 +162,7 @@ def test_records_that_cannot_be_read_are_refused(tmp_path):
 
 
 def test_the_peak_is_measured_for_the_precisions_the_machine_has(monkeypatch):
-    monkeypatch.setattr(machine, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     monkeypatch.setattr(machine, "default_device", lambda: torch.device("cpu"))
     found = harness.peaks()
     assert list(found) == ["float32"]

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet import learner
 from alexnet.networks import response_norm
+from alexnet.training import machine
 from alexnet.training.prepared import prepare
 
 # What makes a program wait for a GPU: a number or an array for the host, or a shape that depends on values.
@@ -119,3 +120,33 @@ def test_a_compiled_network_trains_as_the_plain_one_does(small_data: None, monke
     assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
     for ours, theirs in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "seconds", "expected"),
+    [
+        (True, {torch.float32: 1.0, torch.bfloat16: 0.5}, "bfloat16"),
+        (True, {torch.float32: 1.0, torch.bfloat16: 0.9}, "float32"),
+        (True, {torch.float32: 1.0, torch.bfloat16: 2.0}, "float32"),  # as where a virtual machine hides AMX
+        (False, {}, "float32"),
+    ],
+)
+def test_bfloat16_is_the_default_only_where_it_is_faster(
+    instructions: bool, seconds: dict, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALEXNET_PRECISION", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: instructions)
+    monkeypatch.setattr(machine, "seconds_of_a_product", seconds.__getitem__)
+    machine.bfloat16_pays.cache_clear()
+    try:
+        assert machine.default_precision() == expected
+        monkeypatch.setenv("ALEXNET_PRECISION", "bfloat16")
+        assert machine.default_precision() == "bfloat16"
+    finally:
+        machine.bfloat16_pays.cache_clear()
+
+
+def test_a_product_takes_time_in_both_precisions() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert 0 < machine.seconds_of_a_product(dtype, side=64, tries=2) < 10

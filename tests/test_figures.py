@@ -4,7 +4,9 @@ import io
 import itertools
 import math
 import re
+import xml.etree.ElementTree as ElementTree
 
+import drawn_labels
 import matplotlib
 import numpy as np
 import pytest
@@ -193,25 +195,10 @@ def test_the_claimed_side_is_to_the_right_and_a_margin_of_nothing_is_ten_points(
     assert verdicts.relative(rows[0].question, ratio, math.inf) == math.inf
 
 
-def overlaps(figure):
-    """Pairs of texts whose boxes meet."""
-    figure.savefig(io.BytesIO(), format="png")
-    texts = [text for axis in figure.axes for text in [*axis.texts, *axis.get_yticklabels(), *axis.get_xticklabels()]]
-    texts += [axis.xaxis.label for axis in figure.axes] + [figure._suptitle]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-    return [(a, b) for place, (a, one) in enumerate(boxes) for b, other in boxes[:place] if one.overlaps(other)]
-
-
-def test_labels_stay_inside_the_picture_and_do_not_overlap(rows):
+def test_words_stay_inside_the_picture_and_lie_on_no_others(rows):
     many = [row(claim.id, [1.2, 1.9, 1.6]) for claim in claims().claim if claim.effect == "difference"]
     for drawn in (rows, many, [*many, *rows]):
-        figure, _ = forest.forest_plot(drawn)
-        assert overlaps(figure) == []
-        width, height = figure.bbox.width, figure.bbox.height
-        for axis in figure.axes:
-            for text in [*axis.texts, *axis.get_yticklabels(), axis.xaxis.label]:
-                box = text.get_window_extent()
-                assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1, text.get_text()
+        assert drawn_labels.faults(forest.forest_plot(drawn)[0]) == []
 
 
 def test_a_claim_s_conditions_are_named_where_there_are_several(rows):
@@ -319,6 +306,14 @@ def test_a_chosen_rate_must_be_in_the_grid():
         curves.learning_rates({"relu": grid("relu", (14, 9, 7, 99))}, {"relu": 0.003})
 
 
+def test_words_that_cannot_be_read_are_found():
+    figure = matplotlib.figure.Figure(figsize=(3, 2))
+    for x, y, word in ((0.1, 0.5, "one"), (0.11, 0.5, "another"), (0.1, 0.2, "apart"), (0.9, 0.8, "cut off")):
+        figure.text(x, y, word)
+    figure.text(0.9, 0.1, "upright", rotation=90)
+    assert drawn_labels.faults(figure) == ["'one' lies on 'another'", "the edge cuts 'cut off'"]
+
+
 # ---- all ------------------------------------------------------------------------------------------------------------
 
 
@@ -329,10 +324,15 @@ def test_the_same_numbers_give_the_same_picture_and_others_do_not(rows):
 
 
 def test_figures_can_be_shown_in_a_notebook():
-    data, details = bundle(*curves.learning_curves(by_arm([12.3, 11.8], [7.2, 6.8])))
-    assert "ReLU comes to 25%" in details["image/png"]["alt"]
+    data, metadata = bundle(*curves.learning_curves(by_arm([12.3, 11.8], [7.2, 6.8])))
+    details = metadata["image/png"]
+    assert "ReLU comes to 25%" in details["alt"]
+    drawing = ElementTree.fromstring(base64.b64decode(details["svg"]))
+    width, height = (float(drawing.get(side).removesuffix("pt")) for side in ("width", "height"))
+    assert width / height == pytest.approx(details["width"] / details["height"], rel=0.01)
+    assert "ReLU: 7.0 epochs" in {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
-        assert picture.mode == "P" and picture.width == pytest.approx(2 * details["image/png"]["width"], abs=1)
+        assert picture.mode == "P" and picture.width == pytest.approx(2 * details["width"], abs=1)
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
     for name in ("#FFFFFF", base.BLUE, base.VERMILION):  # the palette keeps them, or what the eye takes for them
         wanted = [int(name[start : start + 2], 16) for start in (1, 3, 5)]

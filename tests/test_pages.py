@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,12 @@ def test_board_sorts_by_the_estimate_and_by_the_verdict(site, visit):
     assert verdicts == sorted(verdicts)
 
 
+MET = """Array.from(document.querySelectorAll('.claims summary.line')).filter(line => {
+    const boxes = Array.from(line.children, e => e.getBoundingClientRect()).filter(box => box.width);
+    return boxes.some((one, place) => boxes.slice(place + 1).some(other => one.right > other.left + 1));
+}).length"""  # rows of which two cells overlap
+
+
 def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     """The page as it is when every claim has its verdict, at a desk of 1280 by 800."""
     rows = fabricate.full_board()
@@ -211,11 +218,7 @@ def test_the_verdicts_end_within_two_screens_and_no_row_is_cut(tmp_path, visit):
     cut = """Array.from(document.querySelectorAll('.claims summary.line > *')).filter(e => e.tagName != 'svg' &&
         e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"""
     assert page.evaluate(cut) == []
-    met = """Array.from(document.querySelectorAll('.claims summary.line')).filter(line => {
-        const boxes = Array.from(line.children, e => e.getBoundingClientRect()).filter(box => box.width);
-        return boxes.some((one, place) => boxes.slice(place + 1).some(other => one.right > other.left + 1));
-    }).length"""
-    assert page.evaluate(met) == 0, "the cells of a row do not overlap"
+    assert page.evaluate(MET) == 0, "the cells of a row do not overlap"
 
 
 @WITHOUT_SCRIPTS
@@ -233,6 +236,19 @@ def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, visit):
     page = visit.open(site / "index.html")
     page.emulate_media(media="print")
     assert page.locator("#row-relu-speed-modern").bounding_box()["height"] > 10
+
+
+@visits(sheet=view(680))
+def test_a_sheet_of_paper_has_rows_and_not_a_phone_s_cards(visit):
+    """As wide as A4 between its margins: rows in columns, tables to the end, and nothing that only a hand can move."""
+    page = visit.open(paths.REPORTS / "index.html")
+    page.emulate_media(media="print")
+    assert page.locator(".names").is_visible() and page.locator(".board thead th").first.is_visible()
+    assert page.evaluate(MET) == 0
+    for name in ("05_dropout.html", "11_results.html"):
+        visit.open(paths.REPORTS / name)
+        assert not any(one.is_visible() for one in page.locator(".slide, .dial, .save").all())
+        assert page.evaluate("document.documentElement.scrollWidth <= 1.05 * window.innerWidth"), "hardly shrunk"
 
 
 @PHONE
@@ -295,6 +311,20 @@ def test_figures_enlarge_by_mouse_and_by_keyboard(site, visit):
     assert visit.complaints == []
 
 
+def test_a_drawing_is_downloaded_as_the_vector_file_that_the_page_shows(site, visit):
+    page = visit.open(site / "01_figures.html")
+    link = page.locator("main figure .save")
+    assert link.count() == 1 and link.inner_text() == "SVG", "pictures have none"
+    with page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == "01_figures-1.svg"
+    drawing = ElementTree.parse(download.value.path()).getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    written = {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"epoch", "training error", "ReLU", "How fast does each activation learn?"} <= written
+    assert visit.complaints == [] and page.url.endswith("01_figures.html")
+
+
 @DARK
 def test_photographs_keep_their_colours_in_the_dark(site, visit):
     page = visit.open(site / "01_figures.html")
@@ -330,7 +360,7 @@ def test_single_file_holds_every_page_and_its_links_stay_inside(site, visit):
 
 
 def images_in(page: Path) -> list[np.ndarray]:
-    """The pixels of all images inside a page, drawings as text left out."""
+    """The pixels of all images inside a page, vector drawings left out."""
     found = re.findall(r"data:image/(?:png|webp);base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")) for content in found]
 
@@ -339,7 +369,7 @@ def test_single_file_holds_the_images_of_all_pages_pixel_for_pixel(site):
     assert "data:image/png" not in (site / "report.html").read_text(encoding="utf-8")
     apart = [image for name in ("index", "01_figures", "02_tables") for image in images_in(site / f"{name}.html")]
     together = images_in(site / "report.html")
-    assert len(together) == len(apart) > 1
+    assert len(together) == len(apart) == 1
     assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
 
 

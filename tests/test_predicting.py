@@ -733,7 +733,7 @@ def at_home(small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(training, "WORK", tmp_path / "checkpoints" / "training")
     monkeypatch.setattr(machine, "default_precision", lambda: "float32")
-    monkeypatch.setattr(machine, "has_fast_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     monkeypatch.setitem(training.DEFAULTS, "cifar10", SPEC)
     return tmp_path
 

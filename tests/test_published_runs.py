@@ -225,10 +225,38 @@ def test_only_runs_in_full_write_down_what_others_chose_by():
     assert all(spec.measured == "epochs" for spec in PROTOCOLS.values())
 
 
-def test_training_images_are_those_of_the_split():
+def test_every_row_is_planned_in_full_and_only_tails_of_eighty_epochs_are_cut():
     for row, spec in PROTOCOLS.items():
-        labels = {"cifar10": 50_000, "mnist": 60_000}[spec.dataset]
-        assert spec.training_images == (spec.images.train_size or labels - 5000), row
+        planned = arm_of(row, "cpu").spec
+        assert planned in (spec, spec.with_(recipe={"stop_after": 8}))
+        assert (planned != spec) == (spec.recipe.epochs == 80), row
+    bn = [arm.spec for arm in ARMS["cpu"] if arm.row == "cifar-bn" and arm.name.endswith("-full")]
+    assert len(bn) == 4 and {spec.recipe.epochs for spec in bn} == {50}
+    together = bn[-1]
+    assert together.images.flip and together.recipe.weight_decay == 0.0005 and together.recipe.drops == (35, 45)
+
+
+def test_a_row_whose_tail_was_cut_says_where():
+    arm = arm_of("cifar-lrn", "cpu")
+    record = fabricate.record(arm.spec, [0.4] * 31, 0.3)
+    cut = ArmResult(arm, (record,), 1)
+    assert cut.share == (
+        "in full, but for its tail: ended after 31 of 80 epochs, as each stage's validation error had not become "
+        "better for 8"
+    )
+    assert reimplementations.extent([cut]) == "in full, but for its tail"
+    verdict = reimplementations.verdict(published()["cifar-lrn"], [cut])
+    assert verdict.label == "contradicted" and "ended after 31 of 80 epochs" in verdict.reason
+    whole = ArmResult(arm, (fabricate.record(arm.spec, [0.4] * 80, 0.3),), 1)
+    assert whole.share == reimplementations.extent([whole]) == "in full"
+    nothing = ArmResult(arm, (), 1)
+    assert nothing.share == "in full"
+
+
+def test_training_images_are_those_of_the_split():
+    images = {row: spec.training_images for row, spec in PROTOCOLS.items()}
+    assert [images.pop(row) for row in ("cifar-bn", "cifar-lrn")] == [40_000, 40_000]
+    assert images == {"mnist-alexnet": 55_000, "cifar-towers": 45_000, "cifar-transfer": 45_000}
     held_back = RunSpec(images=ImageSpec(valid_size=10_000))
     assert held_back.training_images == len(datasets.split(np.arange(50_000) % 10, 10_000)[0]) == 40_000
 
@@ -420,7 +448,7 @@ def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch
     published_report.variant(found)
     published_report.enlarging(found)
     published_report.paper_start(found)
-    assert len(said) == 10 and all(line.startswith("*Not run yet:* `make runs CLAIM=") for line in said)
+    assert len(said) == 9 and all(line.startswith("*Not run yet:* `make runs CLAIM=") for line in said)
     assert reimplementations.overview(found)["verdict"].tolist() == ["not tested"] * 5
 
 
@@ -440,12 +468,12 @@ def test_a_start_fails_only_where_the_other_one_has_begun_to_learn(
 ):
     said: list[str] = []
     monkeypatch.setattr(published_report, "say", said.append)
-    errors = {PAPER_START: paper, PUBLISHED: own}
+    errors = {f"{PAPER_START}-full": paper, PUBLISHED: own}
     arms = {name: arm_of("cifar-towers", name=name) for name in errors}
     found = [
         ArmResult(arms[name], (fabricate.record(arms[name].spec, values),) if values else (), 1)
         for name, values in errors.items()
     ]
     published_report.paper_start({"cifar-towers": found})
-    assert len(said) == 1 and said[0].startswith("**With the paper's initialisation**: after 2 epochs")
+    assert len(said) == 1 and said[0].startswith("**With the paper's initialisation, on all images**: after 2 ")
     assert words in said[0]

@@ -23,7 +23,10 @@ from alexnet.statistics.accuracy import Accuracy
 
 NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
 # error with 100 images
-QUALITY = {"random start": 0.9, "linear probe": 0.45, "new classifier": 0.4, "fine-tuning": 0.25}
+QUALITY = {
+    "random start": 0.9, "random start, few steps": 0.92, "linear probe": 0.45, "new classifier": 0.4,
+    "fine-tuning": 0.25,
+}  # fmt: skip
 
 
 def made(spec: RunSpec, error: float) -> RunRecord:
@@ -118,7 +121,7 @@ def test_tables_derive_from_the_records(runs: Runs) -> None:
             assert row["chosen"] == f"{approach.rates[1]:g}" and row[row["chosen"]] == "70.0%"
             assert row[[f"{rate:g}" for rate in approach.rates]].notna().all()
     overview = transfer.overview(runs)
-    assert list(overview["approach"]) == ["linear probe", "new classifier", "fine-tuning", "random start"]
+    assert list(overview["approach"]) == ["linear probe", "new classifier", "fine-tuning", transfer.SHORT]
     name, value = transfer.best(runs)  # type: ignore[misc]
     expected = 100 * (1 - QUALITY["fine-tuning"] / math.log10(ALL) * 1.5)
     assert name == "fine-tuning" and value.mean == pytest.approx(expected)
@@ -132,7 +135,8 @@ def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: Runs) -> N
     soup = front.article(front.content([], runs, [NOTEBOOK])).soup
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
     cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
-    assert cells[0] == ["Labelled images", "Linear probe", "New classifier", "Fine-tuning", "Random start"]
+    starts = ["Random start, few steps", "Random start"]
+    assert cells[0] == ["Labelled images", "Linear probe", "New classifier", "Fine-tuning", *starts]
     assert cells[1][:2] == ["100", frozen] and cells[1][3] == "–" and len(cells) == 7
     assert soup.select_one("#transfer + p a")["href"] == f"{NOTEBOOK.stem}.html"  # type: ignore[index]
     text, _ = readme.block(readme.Content([], transfer=runs))
@@ -148,6 +152,29 @@ def test_the_gain_is_paired_by_seed(store: Store) -> None:
     found = transfer.gain(runs, "linear probe", 100)
     assert found is not None and found.n == 5, "both have five seeds with 100 images"
     assert found.estimate == pytest.approx(100 * (0.9 - 0.45) / 2 * 1.5)
+
+
+def test_a_random_start_is_compared_only_where_it_made_as_many_steps(tmp_path: Path, small_data: None) -> None:
+    """Few steps show what few steps cost, not what ImageNet's layers are worth."""
+
+    def runs(*names: str) -> Runs:
+        found = []
+        for approach in transfer.approaches("cpu"):
+            for planned in counted(approach) if approach.name in names else ():
+                error = QUALITY[approach.name] / math.log10(int(planned.condition))
+                found.append((planned, fabricate.record(planned.spec, [error] * planned.spec.recipe.epochs, error)))
+        return found
+
+    first = runs("linear probe", transfer.SHORT)
+    assert list(transfer.comparable(first)) == [ALL], "four epochs of small batches beside six of large ones"
+    assert transfer.waiting(first) == [100, 300, 1000, 3000, 10_000]
+    assert transfer.gain(first, "linear probe", 100) is None
+    assert transfer.gain(first, "linear probe", ALL) is not None
+    assert all(times[0] in "–>" for times in transfer.worth(first)["times as many"]), "no number that few steps made"
+    both = runs("linear probe", transfer.SHORT, transfer.RANDOM)
+    assert list(transfer.comparable(both)) == [100, 300, 1000, 3000, 10_000, ALL] and transfer.waiting(both) == []
+    gain = transfer.gain(both, "linear probe", 100)
+    assert gain is not None and gain.n == 3 and gain.estimate == pytest.approx(100 * (0.9 - 0.45) / 2)
 
 
 def test_records_of_other_weights_are_named(runs: Runs) -> None:
@@ -176,7 +203,8 @@ def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: 
     assert transfer.at_the_edge(last) == [
         "linear probe (100, 300, 1,000, 3,000 images)",
         "fine-tuning (3,000 images)",
-        "random start (1,000 images)",
+        "random start, few steps (1,000 images)",
+        "random start (100, 300, 1,000, 3,000 images)",
     ]
     assert transfer.at_the_edge([]) == []
 
@@ -198,14 +226,14 @@ def test_runs_of_the_first_plan_are_shown_and_never_count(store: Store) -> None:
     """The plan was changed when their test accuracy was known, which the pages have to say."""
     before = runs_of("cpu", store)
     assert not len(transfer.replaced(before))
-    fine_tuning, start = transfer.approaches("cpu")[2:]
-    for approach in (fine_tuning, start):
+    fine_tuning, short, _ = transfer.approaches("cpu")[2:]
+    for approach in (fine_tuning, short):
         assert approach.first is not None
         for size, budget in approach.first.budgets.items():
             store.put(diverged(made(approach.run(size, approach.first.rate, budget), 0.6)))
     runs = runs_of("cpu", store)
     table = transfer.replaced(runs)
-    assert list(table["approach"]) == ["fine-tuning", "random start"]
+    assert list(table["approach"]) == ["fine-tuning", transfer.SHORT]
     assert (table["first: test accuracy"].str.match(r"40\.00% .*, 1 diverged$")).all()
     assert (table["now: epochs"].astype(int) > table["first: epochs"].astype(int)).all()
     now = transfer.curves(runs)["fine-tuning"][ALL]
@@ -244,7 +272,7 @@ def test_every_cell_of_the_notebook_runs(
     if records != "none":
         fill(store)
     if records == "some":
-        fine_tuning, start = transfer.approaches("cpu")[2:]
+        fine_tuning, _, start = transfer.approaches("cpu")[2:]
         (search,) = fine_tuning.study().searches
         for planned in (*search.outcome(store)[0], *counted(start)[:4]):
             store.path(planned.spec.hash).unlink()

@@ -122,8 +122,8 @@ def features_are_made(record: RunRecord) -> bool:
 
 
 def precision_here(record: RunRecord) -> str:
-    """The record's precision, where this machine is fast at it."""
-    return record.environment.precision if machine.has_fast_bfloat16() else "float32"
+    """The record's precision, where this machine has instructions for it."""
+    return record.environment.precision if machine.has_bfloat16() else "float32"
 
 
 def arm(record: RunRecord, records: Iterable[RunRecord]) -> list[RunRecord]:

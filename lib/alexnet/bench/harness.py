@@ -90,8 +90,8 @@ def _seconds(call: Callable[[], object], calls: int = 1) -> float:
 
 
 def precisions() -> list[str]:
-    """Those that the machine is fast at."""
-    return ["float32", "bfloat16"] if machine.has_fast_bfloat16() else ["float32"]
+    """Those that the machine has instructions for."""
+    return ["float32", "bfloat16"] if machine.has_bfloat16() else ["float32"]
 
 
 def peak(precision: str, repeats: int = 2) -> float:

@@ -16,12 +16,21 @@ from ..records.store import Store
 from ..runs.planning import Runs
 from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image, images_worked
 from ..training import machine
-from . import profiles, transfer
+from . import profiles, since_2012, transfer
 from .reimplementations import PROTOCOLS
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
 GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
+
+NETWORKS = {  # as readers know them
+    "alexnet": "AlexNet", "four-layer": "four-layer network", "cifar-bn": "batch-normalised network",
+    "four-layer-local": "four-layer network with unshared layers",
+}  # fmt: skip
+SEARCHED = {  # what the searches that several claims share look for rates for
+    "overfit": "networks that can overfit", "long": "networks trained to the end", "alexnet-32": "the first look",
+    "four-layer-long": "the four-layer network", "starts-own-rates": "each start", "alexnet-227": "the full network",
+}  # fmt: skip
 
 
 def images_trained(record: RunRecord) -> float:
@@ -32,14 +41,14 @@ def images_trained(record: RunRecord) -> float:
 def network_name(spec: RunSpec) -> str:
     """A network and the size of its images, as readers tell them apart."""
     width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
-    return f"{spec.net.name}, {spec.side} pixels{width}"
+    return f"{NETWORKS[spec.net.name]}, {spec.side} pixels{width}"
 
 
 def _title(name: str) -> str:
     titles = {claim.id: claim.title for claim in claims().claim}
     titles |= {row.id: row.title for row in published().row}
-    titles[transfer.CLAIM] = transfer.TITLE
-    return titles.get(name, f"learning rates for {name}")
+    titles |= {transfer.CLAIM: transfer.TITLE, since_2012.CLAIM: since_2012.TITLE}
+    return titles.get(name) or f"learning rates for {SEARCHED[name]}"
 
 
 def by_claim(runs: Runs) -> pd.DataFrame:
@@ -172,7 +181,7 @@ def error_table(record: BenchRecord) -> pd.DataFrame:
     """Errors of the cases that measured them, against float64, beside what is allowed."""
     rows = [
         {
-            "case": result.case, "of": goal.what.removeprefix("error of "), "error": goal.found,
+            "case": result.question, "of": goal.what.removeprefix("error of "), "error": goal.found,
             "allowed": goal.wanted, "exact enough": goal.reached,
         }
         for result in record.results

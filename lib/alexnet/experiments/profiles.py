@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..errors import SpecError
 from ..records.store import Store
 from ..runs.planning import Planned, Runs, check_profile
-from . import reimplementations
+from . import reimplementations, since_2012
 from .ablations import ABLATIONS
 from .relu_speed import RELU_ALEXNET, RELU_SPEED
 from .study import Study
@@ -23,6 +23,7 @@ STUDIES: dict[str, tuple[Study, ...]] = {
         *([] if profile == "smoke" else [reimplementations.FIRST_LAYERS]),
         reimplementations.study(profile),
         *(approach.study() for approach in APPROACHES[profile]),
+        *([] if profile == "smoke" else [since_2012.study()]),
     )
     for profile in ("smoke", "cpu", "gpu")
 }

@@ -1,9 +1,9 @@
 """The five published reimplementations: their protocols, our runs of them, and what comes out beside theirs.
 
-What their descriptions leave open or contradict is named in `published.toml`, with what is taken here. All read the
-project's own validation split of 5,000 training images, and never train on it; two rows held 10,000 back and train on
-40,000, as we do for them. The cpu profile trains the two networks for 32 pixels in full, and the four for 224 or 227
-pixels on a stated share of images and epochs; such rows are partial, and say so wherever they are shown.
+What their descriptions leave open or contradict is named in `published.toml`, with what is taken here. 5,000 training
+images are held back for validation, and 10,000 for the two rows that held so many back. Every row's protocol is planned
+in full. Until those runs are made, a share of images and epochs stands for the four networks at 224 or 227 pixels; such
+rows are partial, and say so wherever they are shown.
 
 A row's own protocol may choose its epoch by test images, or keep dropout on in validation. Its figure is read from
 what a run wrote down after each epoch; the run itself chooses nothing by it. The clean figure is the test accuracy
@@ -11,8 +11,8 @@ after the last epoch of a recipe that was fixed before; where a setting is chose
 """
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ from ..runs.planning import A_FIRST_LOOK, check_profile
 from ..statistics.accuracy import Accuracy, accuracy
 from ..statistics.verdicts import Verdict
 from ..training.prepared import dataset_of, split_for
-from .study import CONSTANT, Block, Cell, Study
+from .starts import TRAINED
+from .study import CONSTANT, Block, Cell, Change, Study
 
 # ---- protocols -------------------------------------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ PROTOCOLS: dict[str, RunSpec] = {
         measured="epochs",
     ),
     "cifar-bn": RunSpec(
-        images=ImageSpec(train_size=40_000, scaling="unit-range"),
+        images=ImageSpec(valid_size=10_000, scaling="unit-range"),
         net=NETWORKS["cifar-bn"],
         recipe=RecipeSpec(momentum=0.0, weight_decay=0.0, batch_size=32, epochs=50),
         measured="epochs",
@@ -77,7 +78,7 @@ PROTOCOLS: dict[str, RunSpec] = {
         measured="epochs",
     ),
     "cifar-lrn": RunSpec(
-        images=ImageSpec(train_size=40_000, scaling="unit-range", resize=227),
+        images=ImageSpec(valid_size=10_000, scaling="unit-range", resize=227),
         net=NETWORKS["cifar-lrn"],
         recipe=RecipeSpec(
             optimiser="adam",
@@ -89,6 +90,12 @@ PROTOCOLS: dict[str, RunSpec] = {
         ),
         measured="epochs",
     ),
+}
+
+# The two rows that held 10,000 images back, as they were run at first: 40,000 training images, the project's own 5,000
+# for validation.
+HELD_BACK_FEWER = {
+    row: PROTOCOLS[row].with_(images={"train_size": 40_000, "valid_size": None}) for row in ("cifar-bn", "cifar-lrn")
 }
 
 # The variant of cifar-towers for images of 32 pixels, whose accuracy and time its table leaves open: the same network
@@ -125,9 +132,16 @@ def with_paper_recipe(row: RunSpec, epochs: int, drops: tuple[int, ...]) -> RunS
 # ---- our runs --------------------------------------------------------------------------------------------------------
 
 PUBLISHED = "published"  # the arm that follows a row's own protocol, in full
+HELD_BACK_5000 = "published-5000"  # the same with 5,000 validation images, where the row held 10,000 back
 SHARE = "share"  # the same on a share of its images and epochs, which stands for it while it is not run in full
 PUBLISHED_32 = "published-32"  # the same for cifar-towers' variant for 32 pixels
-PAPER_START = "paper-start"  # the paper's initial weights instead of the author's; with -32 for the variant
+PAPER_START = "paper-start"  # the paper's initial weights instead of the author's, on a share of the images
+PAPER_STARTS = {  # the same in full, and for the variant for 32 pixels -> the arm from the author's start beside it
+    PAPER_START: SHARE,
+    f"{PAPER_START}-full": PUBLISHED,
+    f"{PAPER_START}-32": PUBLISHED_32,
+    f"{PAPER_START}-32-full": PUBLISHED_32,
+}
 TOWERS, BN = "cifar-towers", "cifar-bn"
 CLEAN = "clean"  # arms of which one is chosen, on validation images
 
@@ -165,7 +179,7 @@ class Arm:
 
 def share(row: str, images: int, epochs: int, **recipe: Any) -> Arm:
     """A row's protocol on some of its images, for some of its epochs; the test set is used once, at the end."""
-    full = PROTOCOLS[row]
+    full = HELD_BACK_FEWER.get(row, PROTOCOLS[row])
     spec = full.with_(images={"train_size": images}, recipe={"epochs": epochs, **recipe}, measured="splits")
     return Arm(row, SHARE, "as published, on a share of the images", spec, full)
 
@@ -175,22 +189,29 @@ def in_full(row: str, seeds: int | None = None) -> Arm:
     return Arm(row, PUBLISHED, "as published", PROTOCOLS[row], PROTOCOLS[row], seeds)
 
 
+def until_no_better(row: str) -> Arm:
+    """The same, but each stage ends where validation has not improved for `PATIENCE` epochs."""
+    return replace(in_full(row), spec=PROTOCOLS[row].with_(recipe={"stop_after": PATIENCE}))
+
+
 VARIANT = Arm(TOWERS, PUBLISHED_32, "as published, on 32 pixels", TOWERS_32, TOWERS_32)
 SHARE_224 = share(TOWERS, 8_000, 10)
+STANDING = (PUBLISHED, HELD_BACK_5000, SHARE, PUBLISHED_32)  # for a row's own protocol, the first that is recorded
+PATIENCE = 8  # epochs without a better validation error after which a tail is cut
 
 
-def remedies(epochs: int, drops: tuple[int, ...]) -> tuple[Arm, ...]:
-    """cifar-bn's open question, how to stop the overfitting: the paper's remedies, each alone."""
-
-    def remedy(name: str, title: str, **changes: Any) -> Arm:
-        shorter = PROTOCOLS[BN].with_(recipe={"epochs": epochs})
-        return Arm(BN, name, title, shorter.with_(**changes))
-
-    return (
-        remedy("crops-flips", "with random crops and reflections", images={"padding": 4, "crop": 32, "flip": True}),
-        remedy("weight-decay", "with weight decay 0.0005", recipe={"weight_decay": 0.0005}),
-        remedy("drops", "with two drops of the learning rate", recipe={"schedule": "steps", "drops": drops}),
-    )
+def remedies(base: RunSpec, drops: tuple[int, ...], suffix: str = "") -> Iterator[Arm]:
+    """cifar-bn's open question, how to stop the overfitting: the paper's remedies, each alone, and all together."""
+    changes: dict[str, tuple[str, Change]] = {
+        "crops-flips": ("random crops and reflections", {"images": {"padding": 4, "crop": 32, "flip": True}}),
+        "weight-decay": ("weight decay 0.0005", {"recipe": {"weight_decay": 0.0005}}),
+        "drops": ("two drops of the learning rate", {"recipe": {"schedule": "steps", "drops": drops}}),
+    }
+    together = base
+    for name, (title, change) in changes.items():
+        yield Arm(BN, f"{name}{suffix}", f"with {title}", base.with_(**change))
+        together = together.with_(**change)
+    yield Arm(BN, f"together{suffix}", "with all three", together)
 
 
 def paper(row: str, epochs: int, drops: tuple[int, ...]) -> Arm:
@@ -201,12 +222,21 @@ def paper(row: str, epochs: int, drops: tuple[int, ...]) -> Arm:
 def paper_32(epochs: int, drops: tuple[int, ...]) -> Arm:
     """The same for the variant for 32 pixels."""
     spec = with_paper_recipe(TOWERS_32, epochs, drops)
-    return Arm(TOWERS, "paper-recipe-32", "by the paper's recipe, on 32 pixels", spec)
+    return Arm(TOWERS, f"paper-recipe-32-{epochs}", f"by the paper's recipe, on 32 pixels, {epochs} epochs", spec)
 
 
-def paper_start(base: RunSpec, epochs: int, name: str, title: str) -> Arm:
+def paper_start(base: RunSpec, name: str, title: str, **recipe: Any) -> Arm:
     """cifar-towers' open question, whether the paper's initialisation really fails there."""
-    return Arm(TOWERS, name, title, base.with_(net={"init": "paper"}, recipe={"epochs": epochs, **CONSTANT}))
+    return Arm(TOWERS, name, title, base.with_(net={"init": "paper"}, recipe={**CONSTANT, **recipe}))
+
+
+def paper_starts_in_full() -> tuple[Arm, ...]:
+    """The same on all images, for the protocol's ten epochs, or until it has trained."""
+    title = "with the paper's initialisation, on all images"
+    return (
+        paper_start(PROTOCOLS[TOWERS], f"{PAPER_START}-full", title, stop_at_train_error=TRAINED),
+        paper_start(TOWERS_32, f"{PAPER_START}-32-full", f"{title} of 32 pixels", stop_at_train_error=TRAINED),
+    )
 
 
 def fresh_rates() -> tuple[Arm, ...]:
@@ -233,31 +263,36 @@ ARMS: dict[str, tuple[Arm, ...]] = {
         small(TOWERS_32, PUBLISHED_32, TOWERS, net={"width": 0.125}, measured="splits"),
     ),
     "cpu": (
-        in_full(BN),
         in_full("mnist-alexnet"),
         in_full(TOWERS, seeds=3),
+        until_no_better("cifar-transfer"),
+        until_no_better("cifar-lrn"),
+        in_full(BN, seeds=3),
         VARIANT,
+        Arm(BN, HELD_BACK_5000, "as published, with 5,000 validation images", HELD_BACK_FEWER[BN]),
         SHARE_224,
         Arm(TOWERS, "share-32", "on 32 pixels, the same share",
             TOWERS_32.with_(images={"train_size": 8_000}, measured="splits"), TOWERS_32),
         share("mnist-alexnet", 12_000, 5),
         share("cifar-lrn", 8_000, 7, second=None),
         share("cifar-transfer", 8_000, 12, second={"after": 9, "learning_rate": 0.01, "last_layer": True}),
-        *remedies(8, (5, 7)),
+        *remedies(HELD_BACK_FEWER[BN].with_(recipe={"epochs": 8}), (5, 7)),
+        *remedies(PROTOCOLS[BN], (35, 45), "-full"),
         paper(BN, 16, (11, 14)),
-        paper_start(SHARE_224.spec, 2, PAPER_START, "with the paper's initialisation"),
-        paper_start(TOWERS_32.with_(measured="splits"), 2, f"{PAPER_START}-32",
-                    "with the paper's initialisation, on 32 pixels"),
+        paper_start(SHARE_224.spec, PAPER_START, "with the paper's initialisation", epochs=2),
+        paper_start(TOWERS_32.with_(measured="splits"), f"{PAPER_START}-32",
+                    "with the paper's initialisation, on 32 pixels", epochs=2),
+        *paper_starts_in_full(),
         paper_32(8, (5, 7)),
+        paper_32(30, (20, 26)),
     ),
     "gpu": (
         *(in_full(row) for row in PROTOCOLS),
         VARIANT,
         *fresh_rates(),
-        *remedies(50, (35, 45)),
+        *remedies(PROTOCOLS[BN], (35, 45), "-full"),
         paper(BN, 90, (60, 80)),
-        paper_start(PROTOCOLS[TOWERS], 10, PAPER_START, "with the paper's initialisation"),
-        paper_start(TOWERS_32, 10, f"{PAPER_START}-32", "with the paper's initialisation, on 32 pixels"),
+        *paper_starts_in_full(),
         paper("mnist-alexnet", 12, (8, 10)),
         paper(TOWERS, 60, (40, 52)),
         paper_32(60, (40, 52)),
@@ -318,6 +353,17 @@ class ArmResult:
     planned: int
 
     @property
+    def share(self) -> str:
+        """How much of the protocol was run, in words, and where a tail was cut."""
+        cap, ends = self.arm.spec.recipe.epochs, sorted({record.final.epochs for record in self.records})
+        if self.arm.spec.recipe.stop_after is None or not ends or ends == [cap]:
+            return self.arm.share
+        return (
+            f"{self.arm.share}, but for its tail: ended after {' and '.join(map(str, ends))} of {cap} epochs, as each "
+            f"stage's validation error had not become better for {self.arm.spec.recipe.stop_after}"
+        )
+
+    @property
     def command(self) -> str:
         """What makes its missing records."""
         return f"make runs CLAIM={self.arm.row}"
@@ -345,7 +391,7 @@ def find(arms: Sequence[ArmResult], name: str) -> ArmResult | None:
 
 def protocol(arms: Sequence[ArmResult]) -> ArmResult | None:
     """The arm that stands for a row's own protocol: in full, else on a share, else its variant; recorded ones first."""
-    known = [result for name in (PUBLISHED, SHARE, PUBLISHED_32) if (result := find(arms, name)) is not None]
+    known = [result for name in STANDING if (result := find(arms, name)) is not None]
     return next((result for result in known if result.records), known[0] if known else None)
 
 
@@ -402,13 +448,15 @@ def best(arms: Sequence[ArmResult]) -> tuple[ArmResult, Accuracy] | None:
 def partial(arms: Sequence[ArmResult]) -> str:
     """How much of a row's protocol is run, if less than all; else nothing."""
     found = protocol(arms)
-    return found.arm.share if found and found.arm.partial else ""
+    return found.share if found and found.share != "in full" else ""
 
 
 def extent(arms: Sequence[ArmResult]) -> str:
     """The same in few words."""
     found = protocol(arms)
-    return f"partial: {found.arm.part:.1%} of the images seen" if found and found.arm.partial else "in full"
+    if found and found.arm.partial:
+        return f"partial: {found.arm.part:.1%} of the images seen"
+    return "in full, but for its tail" if partial(arms) else "in full"
 
 
 def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
@@ -417,7 +465,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     reproduced: the whole interval is at least a point below the figure or higher; contradicted: it is wholly lower, and
     the protocol was run in full; inconclusive: anything between.
     """
-    found, target, share = clean(arms), row.headline.value, partial(arms)
+    found, target, share, stands = clean(arms), row.headline.value, partial(arms), protocol(arms)
     if found is None:
         return Verdict("not tested", "It waits for its runs: none is recorded yet.")
     over = "seeds" if len(found.values) > 1 else "the test images of one run"
@@ -425,7 +473,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     said = f"{said}, interval over {over}{f' ({share})' if share else ''}."
     if found.interval[0] >= target - MARGIN:
         return Verdict("reproduced", said)
-    if share or found.interval[1] >= target - MARGIN:
+    if (stands and stands.arm.partial) or found.interval[1] >= target - MARGIN:
         return Verdict("inconclusive", said)
     return Verdict("contradicted", said)
 
@@ -441,7 +489,7 @@ def overview(found: Found) -> pd.DataFrame:
         value, same, top = clean(arms), own(row.id, arms), best(arms)
         lines.append(
             {
-                "row": row.id,
+                "reimplementation": row.title,
                 "published": f"{row.headline.value:g}%",
                 "measured on": row.headline.measured_on,
                 "ours, its protocol": same.text if same else None,

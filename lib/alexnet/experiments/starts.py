@@ -199,21 +199,29 @@ def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTra
     curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m): the last
     column is the learning rate at which that begins.
     """
-    differences, gradients, reach = {}, {}, []
-    for name, spec in found.items():
-        model, _, images, labels = prepare(spec).beginning()
-        images, labels = images[:count], labels[:count]
-        differences[name] = anatomy.signal(model, images)
-        gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}
-        recipe = spec.recipe
-        moved = recipe.learning_rate * signals.common_input(model, images) / spec.net.classes
+    differences: dict[str, pd.Series] = {}
+    gradients: dict[str, dict[str, float]] = {}
+    reach = []
+    model, built = None, None
+    for name, spec in sorted(found.items(), key=lambda item: repr(item[1].net)):  # the same network one after the other
+        one = (spec.net, spec.side, spec.seed)
+        model, _, images, labels = prepare(spec).beginning(model if one == built else None, count)
+        built = one
+        with anatomy.watching(model) as seen:
+            gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}
+        differences[name] = anatomy.signal_of(images, seen)
+        recipe, (last, _) = spec.recipe, list(seen.values())[-1]
+        moved = recipe.learning_rate * signals.common_input(last) / spec.net.classes
         limit = 2 * (1 + recipe.momentum)
         rate = recipe.learning_rate * limit / moved if moved else math.inf
         reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit, "rate": rate})
     return BeforeTraining(
-        _by_layer(differences),
-        _by_layer(gradients),
-        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots", "rate"]),
+        _by_layer(differences)[list(found)],
+        _by_layer(gradients)[list(found)],
+        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots", "rate"])
+        .set_index("start")
+        .loc[list(found)]
+        .reset_index(),
     )
 
 

@@ -26,7 +26,7 @@ from ..training.prepared import WEIGHTS
 from .study import Block, Cell, Rates, Search, Study, rate_of_grid
 
 Sizes = dict[int, list[RunRecord]]  # number of labelled images -> runs, one a seed
-RANDOM = "random start"
+RANDOM, SHORT = "random start", "random start, few steps"  # with as many steps as its rivals, or fewer
 CLAIM = "transfer"
 TITLE = "Transfer from ImageNet to CIFAR-10"
 ALL = 45000  # images of the training split
@@ -50,6 +50,7 @@ class Budget:
     batch_size: int
     epochs: int
     seeds: int
+    valid_size: int | None = None  # validation images an epoch ends with; None: all that are held back
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Approach:
         """The run with `size` labelled images, within the budget of that size unless another is given."""
         budget = budget or self.budgets[size]
         images = {} if size == ALL else {"train_size": size, "subset": "own"}
+        images["valid_size"] = budget.valid_size
         recipe = {"learning_rate": rate, "batch_size": budget.batch_size, "epochs": budget.epochs}
         return self.spec.with_(images=images, recipe=recipe)
 
@@ -105,8 +107,8 @@ class Approach:
         return tuple(Planned(CLAIM, str(size), "replaced", self.name, spec.seed, spec) for spec in specs)
 
 
-def budgets(*rows: tuple[int, int, int, int]) -> dict[int, Budget]:
-    """Budgets from rows of labelled images, batch size, epochs, seeds."""
+def budgets(*rows: tuple[int, ...]) -> dict[int, Budget]:
+    """Budgets from rows of labelled images, batch size, epochs, seeds, and validation images if not all are read."""
     return {size: Budget(*rest) for size, *rest in rows}
 
 
@@ -115,7 +117,11 @@ def budgets(*rows: tuple[int, int, int, int]) -> dict[int, Budget]:
 FROZEN_CPU = budgets(
     (100, 10, 20, 5), (300, 20, 20, 5), (1000, 50, 20, 5), (3000, 100, 15, 3), (10000, 125, 10, 3), (ALL, 250, 6, 3)
 )  # fmt: skip
-RANDOM_CPU = budgets(
+RANDOM_CPU = budgets(  # as many steps as the frozen approaches take; with all images the runs of few steps have as many
+    (100, 10, 20, 3, 1000), (300, 20, 20, 3, 1000), (1000, 50, 20, 3, 1000), (3000, 100, 15, 3, 1000),
+    (10000, 125, 10, 1, 1000)
+)  # fmt: skip
+SHORT_CPU = budgets(
     (100, 10, 4, 3), (300, 20, 4, 3), (1000, 50, 4, 3), (3000, 100, 4, 1), (10000, 125, 3, 1), (ALL, 125, 4, 1)
 )  # fmt: skip
 FINE_TUNING_CPU = budgets((3000, 50, 3, 1), (ALL, 125, 4, 1))
@@ -139,7 +145,8 @@ APPROACHES: dict[str, tuple[Approach, ...]] = {
         Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, FROZEN_CPU, PROBE_FIRST),
         Approach("new classifier", CLASSIFIER, CLASSIFIER_RATES, FROZEN_SIZES, FROZEN_CPU, CLASSIFIER_FIRST),
         Approach("fine-tuning", FINE_TUNING, FINE_TUNING_RATES, (3000,), FINE_TUNING_CPU, ALL_FIRST),
-        Approach(RANDOM, RANDOM_START, RANDOM_RATES, (1000,), RANDOM_CPU, ALL_FIRST),
+        Approach(SHORT, RANDOM_START, RANDOM_RATES, (1000,), SHORT_CPU, ALL_FIRST),
+        Approach(RANDOM, RANDOM_START, RANDOM_RATES, FROZEN_SIZES, RANDOM_CPU),
     ),
     "gpu": (
         Approach("linear probe", PROBE, PROBE_RATES, FROZEN_SIZES, GPU),
@@ -178,16 +185,36 @@ def curves(runs: Runs) -> dict[str, dict[int, Accuracy]]:
     }
 
 
+def steps(record: RunRecord) -> int:
+    """Updates of the weights that a run made."""
+    return record.final.epochs * (record.spec.training_images // record.spec.recipe.batch_size)
+
+
+def comparable(runs: Runs) -> Sizes:
+    """Runs from random weights that made at least as many steps as the approaches with frozen layers did with as many
+    images. Others would show what few steps cost, and not what ImageNet's layers are worth."""
+    cells = by_size(runs)
+    frozen = [r for sizes in cells.values() for records in sizes.values() for r in records if r.spec.frozen]
+    found: Sizes = {}
+    for name in (SHORT, RANDOM):
+        for size, records in cells.get(name, {}).items():
+            rivals = [steps(record) for record in frozen if record.spec.training_images == size]
+            if min(map(steps, records)) >= max(rivals, default=0):
+                found[size] = records
+    return dict(sorted(found.items()))
+
+
+def waiting(runs: Runs) -> list[int]:
+    """Numbers of labelled images with which no random start can be compared yet."""
+    every = {size for sizes in by_size(runs).values() for size in sizes}
+    return sorted(every - comparable(runs).keys())
+
+
 def gain(runs: Runs, approach: str, size: int) -> Effect | None:
     """Points of test accuracy over a random start, the seeds paired: they share their labelled images."""
-    cells = by_size(runs)
     first, second = (
-        {
-            record.spec.seed: record
-            for record in cells.get(name, {}).get(size, [])
-            if record.final.test_error is not None
-        }
-        for name in (approach, RANDOM)
+        {record.spec.seed: record for record in records if record.final.test_error is not None}
+        for records in (by_size(runs).get(approach, {}).get(size, []), comparable(runs).get(size, []))
     )
     pairs = [(first[seed].final, second[seed].final) for seed in sorted(set(first) & set(second))]
     if not pairs:
@@ -195,6 +222,11 @@ def gain(runs: Runs, approach: str, size: int) -> Effect | None:
     ours, theirs = ([100 * (1 - (final.test_error or 0.0)) for final in arm] for arm in zip(*pairs, strict=True))
     diverged = [any(final.outcome == "diverged" for final in pair) for pair in pairs]
     return effects.paired_difference(ours, theirs, diverged=diverged)
+
+
+def start_curve(runs: Runs) -> dict[int, Accuracy]:
+    """Number of labelled images -> test accuracy of a random start that can be compared."""
+    return {size: value for size, records in comparable(runs).items() if (value := accuracy(records)) is not None}
 
 
 def images_needed(curve: Mapping[int, Accuracy], target: float) -> tuple[float, str]:
@@ -345,7 +377,7 @@ def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
                     "epochs": f"{records[0].final.epochs}",
                     "validation accuracy": f"{1 - statistics.fmean(r.final.valid_error for r in records):.1%}",
                     "test accuracy": value.text,
-                    "points over a random start": None if name == RANDOM or over is None else over.text,
+                    "points over a random start": None if name in (RANDOM, SHORT) or over is None else over.text,
                     "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
                     "threads": " or ".join(sorted({str(r.environment.threads) for r in records})),
                 }
@@ -407,11 +439,9 @@ def diverged(runs: Runs) -> dict[tuple[str, int], int]:
 
 def worth(runs: Runs) -> pd.DataFrame:
     """What transfer is worth in labelled images: how many a random start needs for the same accuracy."""
-    found = curves(runs)
-    start = found.get(RANDOM, {})
-    lines = []
-    for name, curve in found.items():
-        for size, value in curve.items() if start and name != RANDOM else ():
+    start, lines = start_curve(runs), []
+    for name, curve in curves(runs).items():
+        for size, value in curve.items() if start and name not in (RANDOM, SHORT) else ():
             number, words = images_needed(start, value.mean)
             times = "–" if number == min(start) else f"{'> ' * math.isinf(number)}{min(number, max(start)) / size:.1f}"
             lines.append(

@@ -14,7 +14,7 @@ from ..runs import planning
 from ..runs.planning import Planned, Runs
 from ..statistics.board import Row, paired_records, readings
 from ..statistics.effects import decimals
-from .base import GREY, PALETTE, Drawn, drawing, label, needed
+from .base import GREY, PALETTE, Drawn, arm_name, drawing, label, needed
 
 # The sign before a change whose first, second value is at a cap: the true one lies above.
 BOUNDS = {(False, False): "", (True, False): "> ", (False, True): "< ", (True, True): "? "}
@@ -82,15 +82,17 @@ def mean_errors(question: Question, runs: Runs) -> dict[str, tuple[float, float]
     return found
 
 
-def doubt(errors: Mapping[str, tuple[float, float]], what: str) -> str:
-    """What the errors of both arms say of a comparison, as Markdown: which errs less, and whether they fit at all."""
+def doubt(errors: Mapping[str, tuple[float, float]], what: str = "") -> str:
+    """What the errors of both arms say of a comparison, as Markdown: which errs less, and, if it is named what is
+    compared, whether they fit at all."""
     if len(errors) < 2:
         return ""
+    errors = {arm_name(arm): both for arm, both in errors.items()}
     (first, (_, one)), (second, (train, other)) = list(errors.items())[:2]
     better = first if one < other else second
     fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
     said = f"**The doubt.** Mean errors, {fits}. On test images *{better}* errs less, by {abs(one - other):.2f} points."
-    if train > UNDERFIT:
+    if what and train > UNDERFIT:
         said += (
             f" Networks that err on {train:.0f}% of the images they were trained on have not come near to fitting "
             f"them, so this says little of what {what} does for a network that could."
@@ -133,10 +135,12 @@ def paired_dots(rows: Sequence[Row], runs: Runs, name: str, title: str) -> Drawn
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
-        axis.margins(x=0.22)
+        longest = max(len(arm) for question, *_ in found for arm in question.arms or ())
+        axis.margins(x=0.15 + 0.025 * longest)  # the names of the arms stand beside their dots
         axis.set(ylim=(len(found) - 0.5, -0.7), xlabel=name, title=title)
     said = [
-        f"{words}: {question.arms[0]} {values[:, 0].mean():.2f}, {question.arms[1]} {values[:, 1].mean():.2f} over "
+        f"{words}: {arm_name(question.arms[0])} {values[:, 0].mean():.2f}, "
+        f"{arm_name(question.arms[1])} {values[:, 1].mean():.2f} over "
         f"{len(values)} seeds."
         for question, words, values in found
         if question.arms
@@ -154,8 +158,8 @@ def _dots(axis: Axes, place: int, question: Question, values: np.ndarray) -> Non
         axis.scatter(own, heights, color=colour, s=22, marker=marker, zorder=2)
         axis.plot([means[arm]], [place], marker, markersize=12, markerfacecolor="none", color=colour, zorder=3)
         right = means[arm] >= means[1 - arm]
-        at, offset, side = (own.max(), 12, "left") if right else (own.min(), -12, "right")
-        label(axis, f"{name} {means[arm]:.1f}", (at, place), (offset, 9), ha=side, color=colour)
+        at, offset, side = (values.max(), 12, "left") if right else (values.min(), -12, "right")
+        label(axis, f"{arm_name(name)} {means[arm]:.1f}", (at, place), (offset, 9), ha=side, color=colour)
 
 
 def selected(runs: Runs, claim: str) -> list[tuple[Planned, RunRecord | None]]:

@@ -111,4 +111,4 @@ def arm_style(arm: str, place: int = 0) -> tuple[str, str]:
 
 def arm_name(arm: str) -> str:
     """An arm as it is written in figures and sentences."""
-    return NAMES.get(arm, arm)
+    return NAMES.get(arm, arm.replace("-", " "))

@@ -45,7 +45,7 @@ def layer_bars(record: BenchRecord, net: str, title: str | None = None) -> Drawn
         _name_bars(axis, [layer.layer for layer in layers])
         axis.margins(x=0.12)
         axis.set_xlabel(f"milliseconds for {layers[0].images} images, {layers[0].precision}")
-        axis.set_title(title or f"Where does a training step of {net} spend its time?")
+        axis.set_title(title or f"Where does a training step spend its time? ({net})")
         axis.legend(loc="lower right", frameon=False)
     whole = sum(layer.seconds for layer in layers)
     groups = {

@@ -164,10 +164,8 @@ def epoch_curves(
             over_epochs(axis, mean, linewidth=2.2, **style)
             names.append((mean[-1], len(mean), arm, style["color"]))
         _labels_without_overlap(axis, names)
-        axis.set(xlim=(0, None), xlabel="epochs", ylabel=name, title=title)
-        if drops:
-            corner = {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "color": GREY}
-            axis.annotate("dotted: the learning rate drops", (1, 1.01), fontsize=8, **corner)
+        along_them = "epochs (dotted: the learning rate drops)" if drops else "epochs"
+        axis.set(xlim=(0, None), xlabel=along_them, ylabel=name, title=title)
     ends = {arm: [np.mean([curve[end] for curve in curves]) for end in (0, -1)] for arm, curves in drawn.items()}
     said = ", ".join(f"{arm} from {a:.2f} to {b:.2f} ({len(drawn[arm])} runs)" for arm, (a, b) in ends.items())
     return figure, f"{name[0].upper()}{name[1:]} against epochs, means: {said}."
@@ -213,10 +211,10 @@ def curve_panels(
             for place, (arm, records) in enumerate(arms.items()):
                 mean = mean_of([along(record, value) for record in records])
                 over_epochs(axis, mean, color=PALETTE[place], linestyle=LINES[place])
-                ends.append(f"{arm} {mean[-1]:.1f}")
+                ends.append(f"{arm_name(arm)} {mean[-1]:.1f}")
                 corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontweight": "bold"}
                 at = (0.98, 0.97 - 0.11 * place)
-                axis.annotate(f"{arm} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
+                axis.annotate(f"{arm_name(arm)} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
             axis.set_title(textwrap.fill(comparison, 36), fontsize=9.5)
             axis.set_xlim(0, None)
             whole_epochs(axis, 6)

@@ -13,6 +13,7 @@ from ..errors import NothingToDraw, ReportError
 
 DOTS_PER_INCH = 160  # two device pixels for each pixel of the page, so text stays sharp on fine screens
 COLOURS = 128  # enough for lines, words and their soft edges
+WHOLE: dict[str, Any] = {"bbox_inches": "tight", "facecolor": "white"}
 SHORTEST_ALT = 30  # characters; less is a label, not a finding
 
 
@@ -21,7 +22,8 @@ def show(figure: Any, alt: str) -> None:
 
     `alt` says in a sentence or two what the figure shows. It reaches the page as the image's alternative text, and,
     because nbval does not compare pictures, the plain-text form of the output holds it together with a digest of the
-    data drawn: a figure that changes fails the check of the notebook.
+    data drawn: a figure that changes fails the check of the notebook. A figure of lines and words is handed to the page
+    as a vector drawing too, in the metadata, which no committed notebook keeps.
     Raises ReportError when the alt text is too short to state a finding.
     """
     from IPython.display import display
@@ -52,27 +54,34 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
         raise ReportError(f"The alt text {alt!r} is too short; say in a sentence what the figure shows.")
     drawn = describe(figure)
     buffer = io.BytesIO()
+    details: dict[str, Any] = {"alt": alt}
     with themed():
-        figure.savefig(
-            buffer,
-            format="png",
-            dpi=DOTS_PER_INCH,
-            bbox_inches="tight",
-            facecolor="white",
-            metadata={"Software": None},  # the version of matplotlib would change the bytes
-        )
+        # the version of matplotlib would change the bytes
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, **WHOLE)
+        if _holds_pictures(figure):
+            picture, details["photograph"] = buffer.getvalue(), True  # never recoloured for the dark scheme
+        else:
+            picture, details["svg"] = _with_palette(buffer), _vector(figure)
     pyplot.close(figure)
-    picture = buffer.getvalue() if _holds_pictures(figure) else _with_palette(buffer)
-    width, height = (int.from_bytes(picture[start : start + 4]) // 2 for start in (16, 20))  # the PNG header
-    details = {"alt": alt, "width": width, "height": height}
-    if _holds_pictures(figure):
-        details["photograph"] = True  # never recoloured for the dark scheme
+    details["width"], details["height"] = (int.from_bytes(picture[at : at + 4]) // 2 for at in (16, 20))  # PNG's header
     data = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": f"Figure: {alt} [{drawn}]"}
     return data, {"image/png": details}
 
 
 def _holds_pictures(figure: Any) -> bool:
     return any(axes.images for axes in figure.axes)
+
+
+def _vector(figure: Any) -> str:
+    """A figure that was drawn once as SVG in base64, its words as words: outlines would take three times the room."""
+    import matplotlib
+
+    drawing = io.StringIO()
+    figure.set_layout_engine("none")  # all has its place
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(drawing, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")), **WHOLE)
+    wide = drawing.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana")  # most other fonts are narrower
+    return base64.b64encode(wide.replace("<svg ", '<svg xml:space="preserve" ', 1).encode()).decode("ascii")
 
 
 def _with_palette(picture: io.BytesIO) -> bytes:

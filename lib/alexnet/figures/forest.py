@@ -130,7 +130,7 @@ def power_curve(title: str) -> Drawn:
     with drawing(6.4, 3.4) as (figure, axis):
         axis.plot(list(found), list(found.values()), color=BLUE, marker="o", markersize=4)
         for n in (3, 6, 12):
-            label(axis, f"{n} pairs: {found[n]:.2f}", (n, found[n]), (8, 8))
+            label(axis, f"{n} pairs: {found[n]:.2f}", (n, found[n]), (8, 2))  # to the right, where the curve falls
         axis.set(ylim=(0, None), xlabel="pairs of runs", title=title)
         axis.set_ylabel("smallest effect found\n(standard deviations)")
     said = ", ".join(f"{value:.2f} with {n}" for n, value in found.items())

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 
 from ..training.evaluation import colour_selectivity, tower_means
 from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, drawing, label, needed
-from .diagrams import Pixels
+from .diagrams import ACROSS, Pixels, bounded, put
 
 NO_KERNELS = "There are no kernels to draw; `make runs` makes the missing records."
 
@@ -21,20 +22,17 @@ def kernels(weights: np.ndarray, title: str, columns: int = 12) -> Drawn:
     weights = np.asarray(weights, dtype=np.float64)
     selectivity, half = colour_selectivity(weights), len(weights) // 2
     rows = -(-half // columns)
-    size = (0.62 * columns + 1.4, 0.66 * 2 * rows + 0.9)
-    with drawing(*size, 2 * rows, columns, heading=title, tight=True, squeeze=False) as (figure, axes):
-        for axis in axes.flat:
-            axis.axis("off")
+    with drawing(0.62 * columns + 1.4, 0.66 * 2 * rows + 0.9, heading=title, tight=True) as (figure, axis):
         for tower in (0, 1):
+            first = (tower * (rows + 0.2)) * ACROSS
             order = tower * half + np.argsort(selectivity[tower * half : (tower + 1) * half])
             for place, kernel in enumerate(order):
                 image = weights[kernel].transpose(1, 2, 0)
                 low, high = image.min(), image.max()
-                axis = axes[tower * rows + place // columns, place % columns]
-                axis.imshow(np.round((image - low) / max(high - low, 1e-12), 3), interpolation="nearest")
-            axis = axes[tower * rows, 0]
-            beside = {"transform": axis.transAxes, "ha": "right", "va": "center", "fontsize": 9}
-            axis.text(-0.15, 0.5, f"tower {tower + 1}", **beside)
+                row, column = divmod(place, columns)
+                put(axis, np.round((image - low) / max(high - low, 1e-12), 3), first + ACROSS * row, column)
+            axis.text(-0.65, first, f"tower {tower + 1}", ha="right", va="center", fontsize=9)
+        bounded(axis, ACROSS * (2 * rows - 0.8), columns)
     said = " and ".join(f"{mean:.3f} in tower {place}" for place, mean in enumerate(tower_means(weights), start=1))
     return figure, f"The {len(weights)} kernels of the first layer. Mean colour selectivity (0 grey, 1 colour): {said}."
 
@@ -105,40 +103,38 @@ def neighbours(
     """Test images in the first column, then their nearest training images, framed where the class is another."""
     count = len(next(iter(nearest.values()))[0])
     columns = 1 + len(nearest) * count
-    size, small = (0.66 * columns + 0.3, 0.68 * len(queries) + 0.8), {"fontsize": 9, "fontweight": "normal"}
-    with drawing(*size, len(queries), columns, heading=title, tight=True, squeeze=False) as (figure, axes):
-        for axis in axes.flat:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
+    size = (0.66 * columns + 0.3, 0.68 * len(queries) + 0.8)
+    with drawing(*size, heading=title, tight=True) as (figure, axis):
         for row, query in enumerate(queries):
-            axes[row, 0].imshow(query, interpolation="nearest")
+            put(axis, query, ACROSS * row, 0)
             images = [image for found in nearest.values() for image in found[row]]
             right = [known for kind in nearest for known in same[kind][row]]
-            for axis, image, known in zip(axes[row, 1:], images, right, strict=True):
-                axis.imshow(image, interpolation="nearest")
+            for column, (image, known) in enumerate(zip(images, right, strict=True), start=1):
+                put(axis, image, ACROSS * row, column)
                 if not known:
-                    axis.spines[:].set(visible=True, color=VERMILION, linewidth=2.5)
-        axes[0, 0].set_title("test", loc="center", **small)
+                    corner = (ACROSS * column - 0.5, ACROSS * row - 0.5)
+                    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=VERMILION, linewidth=2.5))
+        axis.text(0, -0.6, "test", ha="center", va="bottom", fontsize=9)
         for place, name in enumerate(nearest):
-            axes[0, 1 + place * count].set_title(f"nearest in {name}", loc="left", **small)
+            axis.text(ACROSS * (1 + place * count) - 0.5, -0.6, f"nearest in {name}", va="bottom", fontsize=9)
+        bounded(axis, ACROSS * (len(queries) - 1), columns)
     shares = ", ".join(f"{np.mean(same[name]):.0%} nearest in {name}" for name in nearest)
     return figure, f"{len(queries)} test images and their nearest training images. Of the same class: {shares}."
 
 
 def feature_maps(maps: Mapping[str, np.ndarray], image: Pixels, title: str, shown: int = 10) -> Drawn:
     """The strongest maps of each layer for one image: layer -> [channels, H, W]; the image stands first."""
-    size, alive = (0.72 * (shown + 1) + 0.6, 0.78 * len(maps) + 0.7), []
-    with drawing(*size, len(maps), shown + 1, heading=title, tight=True, squeeze=False) as (figure, axes):
-        for axis in axes.flat:
-            axis.axis("off")
-        axes[0, 0].imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")  # grey if it has one channel
+    alive = []
+    with drawing(0.72 * (shown + 1) + 0.6, 0.9 * len(maps) + 0.7, heading=title, tight=True) as (figure, axis):
+        put(axis, image, 0, 0, cmap="gray", vmin=0, vmax=255)  # grey if it has one channel
         for row, (name, values) in enumerate(maps.items()):
             values = np.asarray(values, dtype=np.float64)
             strength = values.mean(axis=(1, 2))
             alive.append(f"{name} {np.mean(strength > 0):.0%}")
             for place, channel in enumerate(np.argsort(-strength)[:shown], start=1):
-                axes[row, place].imshow(np.round(values[channel], 2), cmap="gray", interpolation="nearest")
-            axes[row, 1].set_title(name, fontsize=9, fontweight="normal", loc="left", pad=2)
+                put(axis, np.round(values[channel], 2), 1.25 * row, place, cmap="gray")
+            axis.text(ACROSS - 0.5, 1.25 * row - 0.52, name, va="bottom", fontsize=9)
+        bounded(axis, 1.25 * (len(maps) - 1), shown + 1)
     said = f"Feature maps of one image, the strongest of each layer. Maps that respond at all: {', '.join(alive)}."
     return figure, said
 

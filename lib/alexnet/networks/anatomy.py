@@ -9,7 +9,8 @@ import functools
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import pandas as pd
 import torch
@@ -21,6 +22,8 @@ from ..paper.claims import claims
 from ..records.specs import NetSpec
 from .models import build, fan_in, initial_bias, initial_std, layer_table, parameter_count, weight_layers
 from .response_norm import LocalResponseNorm, SpatialResponseNorm
+
+Seen = dict[str, tuple[Tensor, Tensor]]  # what each layer of weights was given, and what it gave
 
 SIDE = 227  # pixels a side at the input: the printed 224 does not give the printed 55 (see `positions`)
 AS_WRITTEN = NetSpec(classes=1000)
@@ -180,16 +183,35 @@ def signal(model: nn.Sequential, images: Tensor) -> pd.Series:
     deviation over the N images, root mean square over neurons. Biases shift all images alike and don't count; what
     norms, activations and pooling do on the way does. Dropout is off.
     """
-    learned = weight_layers(model)
-    found = {"input": _spread(images)}
     was_training = model.training
     model.eval()
-    for name, layer in model.named_children():
-        images = layer(images)
-        if name in learned:
-            found[name] = _spread(images)
+    with watching(model) as seen:
+        model(images)
     model.train(was_training)
-    return pd.Series(found, name="signal")
+    return signal_of(images, seen)
+
+
+def signal_of(images: Tensor, seen: Seen) -> pd.Series:
+    """The same, of images that have gone through the network already."""
+    return pd.Series(
+        {"input": _spread(images)} | {name: _spread(output) for name, (_, output) in seen.items()}, name="signal"
+    )
+
+
+@contextmanager
+def watching(model: nn.Module) -> Iterator[Seen]:
+    """What the layers of weights are given, and what they give, whenever images go through them."""
+    seen: Seen = {}
+
+    def note(name: str) -> Callable:
+        return lambda _, inputs, output: seen.update({name: (inputs[0].detach(), output.detach())})
+
+    hooks = [layer.register_forward_hook(note(name)) for name, layer in weight_layers(model).items()]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _spread(values: Tensor) -> float:

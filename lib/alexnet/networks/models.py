@@ -61,6 +61,8 @@ def build(net: NetSpec, side: int, seed: int = 0, channels: int = 3) -> nn.Seque
     makers = {
         "alexnet": _alexnet, "four-layer": _four_layer, "four-layer-local": _four_layer_local, "cifar-bn": _cifar_bn,
     }  # fmt: skip
+    if net.name != "alexnet" and (net.averaged or net.norm == "batch"):
+        raise SpecError(f"Only alexnet has batch normalisation or averaged maps as options, and this is {net.name}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(OrderedDict(makers[net.name](net, side, channels)))
@@ -132,6 +134,8 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
     section 3.2), so that both have about as many parameters.
     """
     torchvision = net.variant == "torchvision"
+    if net.norm == "batch" and net.variant != "as-written":
+        raise SpecError('Batch normalisation is for AlexNet as written: set variant="as-written".')
     if torchvision and (net.towers != "full" or net.norm != "none"):
         raise SpecError('The torchvision variant has one tower and no norm: set towers="full", norm="none".')
     all_filters = TORCHVISION_FILTERS if torchvision else FILTERS
@@ -148,7 +152,9 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
         if name != net.without:
             layers[name] = nn.Conv2d(previous, filters[name], kernel, stride, padding, groups=split)
             previous = filters[name]
-        layers.update(_after_convolution(name, net, groups))
+        layers.update(_after_convolution(name, net, groups, previous))
+    if net.averaged:
+        layers["average"] = nn.AdaptiveAvgPool2d(1)
     features = previous * _side_after(layers, side, channels) ** 2
     at_inputs = torchvision or net.dropout_at == "inputs"
     if at_inputs:
@@ -167,12 +173,14 @@ def _alexnet(net: NetSpec, side: int, channels: int) -> Layers:
     return layers
 
 
-def _after_convolution(name: str, net: NetSpec, towers: int) -> Layers:
+def _after_convolution(name: str, net: NetSpec, towers: int, filters: int) -> Layers:
     """What follows a convolution; it stays when the convolution itself is removed, except its activation."""
     number = name[-1]
     nonlinear: Layers = {f"{net.activation}{number}": activation(net)} if name != net.without else {}
     norm: Layers = {}
-    if name in ("conv1", "conv2") and net.norm != "none":
+    if net.norm == "batch":
+        nonlinear = {f"bn{number}": nn.BatchNorm2d(filters), **nonlinear} if nonlinear else {}
+    elif name in ("conv1", "conv2") and net.norm != "none":
         norm[f"norm{number}"] = TowerNorm(towers, divide=net.norm == "mean")
     pool: Layers = {f"pool{number}": _pool(net)} if name in ("conv1", "conv2", "conv5") else {}
     if net.variant == "as-run" and name == "conv1":

@@ -1,4 +1,5 @@
-"""The claims of the paper and the published reimplementations, read from `claims.toml` and `published.toml`.
+"""The claims of the paper, the published reimplementations and the logs of the original code, read from the tables
+beside this file.
 
 A claim is tested under one or more conditions; a claim under a condition is a `Question`, and each question gets an
 effect and a verdict. What decides the verdict is all in the question, and is committed before its runs.
@@ -9,7 +10,7 @@ import functools
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -386,6 +387,68 @@ class Published(Entry):
         return _find(self.row, row, "published reimplementation")
 
 
+class LoggedRun(Entry):
+    """How a run of the original code ended: its top-1 and top-5 errors, fractions."""
+
+    images: Prose
+    errors: tuple[float, float]
+
+
+class LoggedPair(Entry):
+    """Two runs of the original code, without and with what a claim is about."""
+
+    claim: str
+    what: Prose  # the run without, in words
+    against: Prose = "the whole network"
+    besides: Prose | None = None  # what else differed
+    without: LoggedRun
+    with_: LoggedRun = Field(alias="with")
+    files: tuple[str, str]
+    printed: bool  # the paper has a figure for their difference
+
+    @property
+    def points(self) -> tuple[float, float]:
+        """By how many points the run with it errs less, top-1 and top-5."""
+        first, second = (100 * (a - b) for a, b in zip(self.without.errors, self.with_.errors, strict=True))
+        return first, second
+
+    @property
+    def text(self) -> str:
+        """The errors of both runs and their differences."""
+        kinds = zip(("top-1", "top-5"), self.without.errors, self.with_.errors, self.points, strict=True)
+        return "; ".join(f"{kind} {100 * a:.2f}% to {100 * b:.2f}%, {less:.2f} points" for kind, a, b, less in kinds)
+
+
+class Logs(Entry):
+    """All of `logs.toml`: what the original code's own logs say."""
+
+    repository: str
+    files: str
+    run: dict[str, LoggedRun]
+    pair: tuple[LoggedPair, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_runs(cls, given: Any) -> Any:
+        """Put the runs in the place of their names, and name their files."""
+        runs, files = given.get("run", {}), given.get("files", "")
+        for pair in given.get("pair", ()):
+            names = [str(pair.get(side)) for side in ("without", "with")]
+            pair["files"] = [files.format(run=name.partition(",")[0]) for name in names]
+            pair["without"], pair["with"] = (runs.get(name, name) for name in names)
+        return given
+
+    def sentences(self, claim: str) -> list[str]:
+        """What the logs say of a claim, some sentences a pair of runs."""
+        found = []
+        for pair in (pair for pair in self.pair if pair.claim == claim):
+            files = list(dict.fromkeys(file.rpartition("/")[2] for file in pair.files))
+            what = f"{pair.what[0].upper()}{pair.what[1:]} against {pair.against}, on {pair.without.images}"
+            runs = f"One run{' each' * (len(files) > 1)} ({' and '.join(files)})."
+            found.append(f"{what}: {pair.text}. {f'{pair.besides} ' if pair.besides else ''}{runs}")
+        return found
+
+
 class Event(Entry):
     """A commit that planned, showed or changed something."""
 
@@ -437,6 +500,12 @@ def claims(path: Path = paths.PAPER / "claims.toml") -> Claims:
 def published(path: Path = paths.PAPER / "published.toml") -> Published:
     """The published reimplementations. Raises `SpecError` naming each wrong entry."""
     return _read(Published, path)
+
+
+@functools.cache
+def logs(path: Path = paths.PAPER / "logs.toml") -> Logs:
+    """What the original code's own logs say. Raises `SpecError` naming each wrong entry."""
+    return _read(Logs, path)
 
 
 @functools.cache

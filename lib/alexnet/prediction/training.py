@@ -131,7 +131,7 @@ def run(arguments: Namespace) -> int:
     print(announcement(spec, record, records, threads))
     if arguments.dry_run:
         return 0
-    precision = record.environment.precision if record and machine.has_fast_bfloat16() else None
+    precision = record.environment.precision if record and machine.has_bfloat16() else None
     with machine.threads(threads), pool.stopping_cleanly("The same command goes on from the last epoch."):
         description = train(spec, out, precision=precision, report=_say)
     kind = "validation" if description.test_error is None else "test"

@@ -47,6 +47,7 @@ class ImageSpec(Spec):
     # image) and shape (3:4 to 4:3), brought to the network's size, as torchvision's RandomResizedCrop has it
     flip: bool = False  # horizontal reflection of half the training images (section 4.1)
     colour: float = Field(0.0, ge=0)  # standard deviation of the PCA colour noise, 0.1 in section 4.1
+    cutout: int = Field(0, ge=0)  # pixels a side of a square of mean colour in each training image, its centre anywhere
 
     @model_validator(mode="after")
     def _resized_crops_need_a_size(self) -> "ImageSpec":
@@ -74,11 +75,14 @@ class NetSpec(Spec):
     towers: Literal["two", "full", "half"] = "two"  # two towers; one ungrouped of full width; one of half the kernels
     width: float = Field(1.0, gt=0)  # multiplies every hidden width
     pooling: Literal["overlapping", "plain"] = "overlapping"  # window 3 stride 2, or window 2 stride 2 (section 3.4)
-    norm: Literal["sum", "mean", "none"] = "sum"  # alpha times the sum as printed, or over the window size as run
+    norm: Literal["sum", "mean", "none", "batch"] = "sum"
+    # response normalisation with alpha times the sum as printed, or over the window size as run; none; or batch
+    # normalisation after each convolution (alexnet as written alone)
     dropout: float = Field(0.5, ge=0, lt=1)
     dropout_at: Literal["outputs", "inputs"] = "outputs"  # of fc6 and fc7, as written; the torchvision variant: inputs
     without: Literal["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"] | None = None  # the one removed (section 7)
     hidden: tuple[int, ...] = Field((4096, 4096), max_length=2)  # widths of fc6 and fc7; (): a linear classifier
+    averaged: bool = False  # the last maps are averaged over their pixels before the fully connected layers (alexnet)
     init: Literal["paper", "as-run", "cuda-convnet", "kaiming", "torch"] = "paper"
     local3_filters: int = Field(32, gt=0)  # of the four-layer-local net's first unshared layer, times the width
     bias_ones: bool = True  # biases of conv2, conv4, conv5, fc6, fc7 start at 1 (section 5); init paper, as-run
@@ -95,12 +99,14 @@ class StageSpec(Spec):
 class RecipeSpec(Spec):
     """How a network is trained, and when that ends."""
 
-    optimiser: Literal["sgd", "adam"] = "sgd"  # adam: `momentum` is its first beta, the second is 0.999
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    # adam, adamw: `momentum` is the first beta, the second is 0.999; adamw decays weights apart from the gradient
     learning_rate: float = Field(0.01, gt=0)
     bias_learning_rate_factor: float = Field(1.0, gt=0)  # cuda-convnet's layer files give biases twice the rate
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)  # L2, inside the velocity (section 5)
     layer_weight_decay: tuple[tuple[str, float], ...] = ()  # (layer, weight decay of its weights), where it has its own
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # probability that is spread over all classes, in training alone
     batch_size: int = Field(128, gt=0)
     epochs: int = Field(90, gt=0)  # the cap
     schedule: Literal["constant", "plateau", "steps", "one-cycle"] = "constant"

@@ -28,18 +28,6 @@ AS_SAID: dict[Label, str] = {  # labels that read otherwise in a sentence
 # ---- the answer ------------------------------------------------------------------------------------------------------
 
 
-def waits(row: Row) -> bool:
-    """Whether a row has no verdict because its runs are still to be made."""
-    return row.verdict.label == "not tested" and not row.question.not_tested
-
-
-def label(row: Row) -> str:
-    """A row's verdict, or what it waits for."""
-    if not waits(row):
-        return row.verdict.label
-    return "waits for a GPU" if row.question.profile == "gpu" else "waits for its runs"
-
-
 def headline(found: Sequence[Row]) -> dict[Label, list[Row]]:
     """Label to the claims that have it after the correction for many claims, by their primary conditions."""
     primary = [row for row in found if row.question.primary]
@@ -51,8 +39,8 @@ def sentences(found: Sequence[Row], records: Iterable[RunRecord]) -> list[str]:
     """What was asked, what held, what did not, what is open, and how sure that is: five sentences."""
     by_label = headline(found)
     primary = [row for row in found if row.question.primary]
-    waiting = [row for row in by_label["not tested"] if waits(row)]
-    barred = [row for row in by_label["not tested"] if not waits(row)]
+    waiting = [row for row in by_label["not tested"] if row.waits]
+    barred = [row for row in by_label["not tested"] if not row.waits]
     runs = list(records)
     made = f"{counted(len(runs), 'recorded training')} on {listed(sorted({NAMES[run.data.name] for run in runs}))}"
     asked = (

@@ -11,7 +11,7 @@ from ..experiments import reimplementations, transfer
 from ..experiments.reimplementations import ArmResult
 from ..figures import display, forest
 from ..figures.tables import counted
-from ..paper.claims import Question, Reimplementation, claims, history, published
+from ..paper.claims import Question, Reimplementation, claims, history, logs, published
 from ..records.specs import NAMES
 from ..records.store import Store
 from ..runs.planning import Runs
@@ -72,7 +72,7 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
         mark, words = corrected.get(row.link, ("", ""))
         entry = entry_of(row, runs, sources) | {"mark": mark, "corrected": words, "others": inside}
         look = next((other for other in inside if other["would"] and other["drawing"]), None)
-        if answers.waits(row) and not entry["drawing"] and look:  # pale, and never as the verdict
+        if row.waits and not entry["drawing"] and look:  # pale, and never as the verdict
             entry |= {name: look[name] for name in ("ours", "interval", "drawing", "seeds")} | {
                 "count": f"{look['count']} seen"
             }
@@ -106,10 +106,11 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
         "drawing": drawn,
         "seeds": seeds,  # "Each pair of runs: 2.0, 2.2 times"
-        "verdict": "first look" if question.seen else answers.label(row),
+        "verdict": "first look" if question.seen else row.label,
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
-        "reason": "" if answers.waits(row) and effect is None else _minus(row.verdict.reason),
+        "reason": "" if row.waits and effect is None else _minus(row.verdict.reason),
         "notes": [_minus(note) for note in answers.notes(row, runs)],
+        "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
         "command": row.command,
         "mark": "",  # beside a verdict that does not stand after a correction for many claims
@@ -168,10 +169,10 @@ def _href(page: str, sources: Sequence[Path]) -> str:
 
 def _forest(rows: Sequence[board.Row]) -> dict[str, Any] | None:
     try:
-        data, metadata = display.bundle(*forest.forest_plot(rows))
+        _, metadata = display.bundle(*forest.forest_plot(rows))
     except NothingToDraw:
         return None
-    return metadata["image/png"] | {"png": data["image/png"]}
+    return metadata["image/png"]
 
 
 # ---- published reimplementations -------------------------------------------------------------------------------------

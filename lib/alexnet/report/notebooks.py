@@ -262,8 +262,11 @@ def execute_all(
 
 
 def write_pair(executed: Executed) -> bool:
-    """Put the executed notebook beside its source in one step; True when the file changed."""
+    """Put the executed notebook beside its source in one step; True when the file changed. The vector drawings of its
+    figures, which only pages show, are left out."""
     pair = pair_of(executed.source)
+    for output in (output for cell in code_of(executed.notebook) for output in cell.outputs):
+        output.get("metadata", {}).get("image/png", {}).pop("svg", None)
     text = nbformat.writes(executed.notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n"
     if pair.exists() and pair.read_text(encoding="utf-8") == text:
         return False

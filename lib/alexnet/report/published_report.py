@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 
 from ..experiments import reimplementations
 from ..experiments.reimplementations import (
-    PAPER_START,
+    PAPER_STARTS,
     PROTOCOLS,
+    PUBLISHED,
     PUBLISHED_32,
     SHARE,
     TOWERS_32,
@@ -109,7 +110,7 @@ def beside(row: str, found: Found) -> None:
     say(said)
     tables.show(reimplementations.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
     splits = reimplementations.splits_table(entry, result.records[0])
-    tables.show(splits, f"The three splits, {result.arm.share}, seed 0", SPLITS)
+    tables.show(splits, f"The three splits, {result.share}, seed 0", SPLITS)
 
 
 def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
@@ -118,7 +119,7 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
     result = find(arms, name) if name else protocol(arms)
     if result is None or not result.records:
         return
-    record, share = result.records[0], result.arm.share
+    record, share = result.records[0], result.share
     show(*training_curves(record, f"How does it learn? ({share})", None if result.arm.partial else entry.log))
     ours, theirs = reimplementations.class_table(record, store), reimplementations.published_class_table(entry)
     for table, whose in ((ours, f"ours ({share})"), (theirs, "as published")):
@@ -133,7 +134,10 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
 def remedies(found: Found) -> None:
     """What each remedy against overfitting buys, after the same number of epochs."""
     arms = found.get("cifar-bn", [])
-    have = {result.arm.title: result.records for result in arms if result.records}
+    recorded = [result for result in arms if result.records]
+    full = [result for result in recorded if result.arm.spec.recipe.epochs == PROTOCOLS["cifar-bn"].recipe.epochs]
+    shown = full if any(result.arm.name != PUBLISHED for result in full) else recorded
+    have = {result.arm.title: result.records for result in shown}
     if len(have) > 1:
         show(*draw_remedies(have, "What does each remedy buy?"))
         tables.show(at_same_epoch(have), "After the same number of epochs, means over seeds", ARMS)
@@ -172,7 +176,7 @@ def variant(found: Found) -> None:
         ("32 pixels, ours, clean protocol", clean and clean.text, None),
     ]
     table = pd.DataFrame(rows, columns=["model", "accuracy", "time an epoch"])
-    tables.show(table, f"The line that was left open ({result.arm.share})")
+    tables.show(table, f"The line that was left open ({result.share})")
     splits = reimplementations.splits_table(entry, first)[["split", "loss", "accuracy"]]
     tables.show(splits, "The three splits, seed 0", SPLITS)
 
@@ -193,7 +197,7 @@ def enlarging(found: Found) -> None:
         meet = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
         say(
             f"Test accuracy: {one.text} with 224 pixels, {other.text} with 32: {abs(gain):.2f} points "
-            f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.arm.share}). The intervals "
+            f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.share}). The intervals "
             f"{'meet' if meet else 'do not meet'}."
         )
 
@@ -201,12 +205,14 @@ def enlarging(found: Found) -> None:
 def paper_start(found: Found) -> None:
     """Whether the network begins to learn from the paper's initial weights, where it does from the author's own."""
     every = found.get("cifar-towers", [])
-    for result in every:
-        if result.arm.name.startswith(PAPER_START) and not result.records:
-            not_run(result.command)
-        elif result.arm.name.startswith(PAPER_START):
-            twin = protocol(every) if result.arm.name == PAPER_START else find(every, PUBLISHED_32)
-            say(f"**{result.arm.title.capitalize()}**: {_begun(result.records, twin.records if twin else ())}")
+    starts = [result for result in every if result.arm.name in PAPER_STARTS]
+    for result in starts:
+        if result.records:
+            twin = find(every, PAPER_STARTS[result.arm.name])
+            said = _begun(result.records, twin.records if twin else ())
+            say(f"**{result.arm.title[0].upper()}{result.arm.title[1:]}**: {said}")
+    for result in [result for result in starts if not result.records][:1]:
+        not_run(result.command)
 
 
 def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:

@@ -15,7 +15,6 @@ from ..experiments.reimplementations import Found
 from ..figures import base, forest
 from ..figures.display import describe
 from ..networks.anatomy import exact_counts
-from ..paper.claims import published
 from ..records.files import write_atomically
 from ..records.store import Store
 from ..runs.planning import Runs
@@ -70,7 +69,7 @@ def _table(rows: Sequence[Row]) -> str:
     marks = {link: mark for link, (mark, _) in answers.corrections(rows).items()}
     lines = [["claim", "section", "the paper", "ours, with 95% interval", "verdict"]]
     for row in rows:
-        verdict, question = f"**{answers.label(row)}**{marks.get(row.link, '')}", row.question
+        verdict, question = f"**{row.label}**{marks.get(row.link, '')}", row.question
         lines.append([question.title, question.section, board.paper(question), board.with_unit(row), verdict])
     corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Holm's correction"}
     below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]
@@ -78,11 +77,10 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _reimplementations(others: Found) -> str:
-    titles = {row.id: row.title for row in published().row}
-    shown = ["row", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
+    shown = ["reimplementation", "published", "measured on", "ours, clean", "best recipe", "run", "verdict"]
     table = reimplementations.overview(others).fillna("–")[shown]
     lines = [
-        [titles[row], f"{figure} ({where})", ours, best, run, f"**{verdict}**"]
+        [row, f"{figure} ({where})", ours, best, run, f"**{verdict}**"]
         for row, figure, where, ours, best, run, verdict in table.itertuples(index=False)
     ]
     head = ["reimplementation", "published", "ours, on the test set", "best recipe", "run", "verdict"]

@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..experiments import transfer
-from ..experiments.transfer import ALL, CLASSIFIER, RANDOM
+from ..experiments.transfer import ALL, CLASSIFIER, RANDOM, SHORT
 from ..figures import tables
 from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, drawing, label, needed
 from ..figures.curves import along, over_epochs, whole_epochs
 from ..figures.display import show_if_any
-from ..figures.tables import say
+from ..figures.tables import listed, say
 from ..paper.claims import published
 from ..records.record import RunRecord
 from ..runs.planning import Runs
@@ -27,7 +27,8 @@ STYLES = {  # colour, line and marker of an approach
     "linear probe": (BLUE, "dashed", "s"),
     "new classifier": (BLUE, "solid", "o"),
     "fine-tuning": (GREEN, "solid", "D"),
-    "random start": (VERMILION, "solid", "^"),
+    RANDOM: (VERMILION, "solid", "^"),
+    SHORT: (VERMILION, "dotted", "v"),
 }
 OTHERS = (PURPLE, "dotted", "v")
 
@@ -122,7 +123,7 @@ def published_row() -> None:
 def against_images(runs: Runs) -> None:
     """The curves of accuracy against labelled images, and their numbers."""
     found = transfer.curves(runs)
-    show_if_any(draw_against_images, found, published()[ROW].headline.value, f"{ROW} as published, without ImageNet")
+    show_if_any(draw_against_images, found, published()[ROW].headline.value, "a published training without ImageNet")
     if found:
         tables.show(transfer.grid(runs), "Test accuracy by number of labelled images")
     cells = transfer.by_size(runs)
@@ -137,6 +138,11 @@ def worth(runs: Runs) -> None:
     """What transfer is worth in labelled images."""
     if not _table(transfer.worth(runs), "How many labelled images does transfer stand for?"):
         published_report.not_run(COMMAND)
+    elif sizes := transfer.waiting(runs):
+        say(
+            f"With {listed(f'{size:,}' for size in sizes)} images no random start has made as many steps as the frozen "
+            f"approaches yet, so it is not compared there: `{COMMAND}` makes these runs."
+        )
 
 
 def epochs(profile: str, runs: Runs, size: int = ALL) -> None:
@@ -153,10 +159,10 @@ def play(runs: Runs, images: int) -> None:
     if not found:
         published_report.not_run(COMMAND)
         return
-    start, lines = found.get(RANDOM, {}), []
+    start, lines = transfer.start_curve(runs), []
     for name, curve in found.items():
         value = transfer.at(curve, images)
-        compared = start if name != RANDOM else {}
+        compared = start if name not in (RANDOM, SHORT) else {}
         needs = transfer.images_needed(compared, value)[1] if compared and value is not None else None
         lines.append((name, value, needs))
     if all(value is None for _, value, _ in lines):

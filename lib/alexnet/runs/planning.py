@@ -19,6 +19,7 @@ SCALINGS = {  # in words, for tables
     "unit-range": "0 to 1",
 }
 A_FIRST_LOOK: dict[str, Any] = {"valid_size": 1000, "test_size": 1000}  # what the smoke profile reads of each split
+OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 INITS = {
     "paper": "normal, 0.01 in every layer",
     "as-run": "normal, 0.01, but 0.03 in conv3 to conv5",
@@ -71,6 +72,7 @@ def describe(spec: RunSpec) -> str:
         seen.append(f"{'random' if images.crops == 'random' else 'centre'} crops of {images.crop} pixels")
     seen += ["reflections"] * images.flip
     seen += [f"colour noise of standard deviation {images.colour:g}"] * bool(images.colour)
+    seen += [f"a square of {images.cutout} pixels cut out"] * bool(images.cutout)
     learns = [f"momentum {recipe.momentum:g}", f"batches of {recipe.batch_size}"]
     if recipe.weight_decay:
         learns.append(f"weight decay {recipe.weight_decay:g}")
@@ -78,8 +80,8 @@ def describe(spec: RunSpec) -> str:
     drops = f", the learning rate divided by 10 after {_and(recipe.drops)}" if recipe.drops else ""
     early = f", or until the validation error gets no better for {recipe.stop_after}" if recipe.stop_after else ""
     return (
-        f"{' '.join(parts)}. Images: {', '.join(seen)}. Initial weights: {INITS[net.init]}. Training: SGD, "
-        f"{', '.join(learns)}; {recipe.epochs} epochs{early}{drops}."
+        f"{' '.join(parts)}. Images: {', '.join(seen)}. Initial weights: {INITS[net.init]}. Training: "
+        f"{OPTIMISERS[recipe.optimiser]}, {', '.join(learns)}; {recipe.epochs} epochs{early}{drops}."
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas
 
 from ..errors import SpecError
-from ..paper.claims import Question, claims
+from ..paper.claims import Question, claims, logs
 from ..records.record import RunRecord
 from ..runs.planning import Runs
 from . import effects, measures, verdicts
@@ -37,6 +37,18 @@ class Row:
     def link(self) -> str:
         """The row's anchor on a page."""
         return f"{self.question.claim}-{self.question.condition}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has no verdict because its runs are still to be made."""
+        return self.verdict.label == "not tested" and not self.question.not_tested
+
+    @property
+    def label(self) -> str:
+        """The verdict, or what it waits for."""
+        if not self.waits:
+            return self.verdict.label
+        return "waits for a GPU" if self.question.profile == "gpu" else "waits for its runs"
 
 
 def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
@@ -195,13 +207,13 @@ def answer(found: Sequence[Row]) -> str:
     first, entry = found[0], shown(found)
     title = first.question.title
     if entry.effect is None:
-        return f"**{title}: waits for its runs.** No run of it is recorded yet."
+        return f"**{title}: {first.label}.** No run of it is recorded yet."
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
     if entry is first:
         return f"**{title}: {entry.verdict.label}.** {said[0].upper()}{said[1:]}"
     looked = "seen before the rule was fixed, " if entry.question.seen else ""
     return (
-        f"**{title}: waits for its runs.** Those that decide ({first.question.condition_title}) are not recorded yet. "
+        f"**{title}: {first.label}.** Those that decide ({first.question.condition_title}) are not recorded yet. "
         f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
     )
 
@@ -273,6 +285,23 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
         )
         for entry in found
     ]
+    return pandas.DataFrame(lines, columns=columns)
+
+
+def beside_logs(found: Sequence[Row]) -> pandas.DataFrame:
+    """What the paper prints, what the original code's own logs say, and what came out here: a line a pair of runs in
+    the logs; the row shown is the claim's that decides, or while its runs are missing a first look."""
+    lines = []
+    for pair in logs().pair:
+        claim, own = claims()[pair.claim], [entry for entry in found if entry.question.claim == pair.claim]
+        printed, here = ["–"], ("–", "–")
+        if pair.printed:
+            printed = [f"{figure.value:g}" for figure in claim.figures]
+            entry = shown(sorted(own, key=lambda entry: not entry.question.primary))
+            here = with_unit(entry), entry.verdict.label + " (first look)" * entry.question.seen
+        logged = " and ".join(f"{points:.2f}" for points in pair.points)
+        lines.append((claim.title, f"{pair.what} against {pair.against}", " and ".join(printed), logged, *here))
+    columns = ["claim", "compared in the logs", "paper (points)", "logs (points)", "here", "verdict here"]
     return pandas.DataFrame(lines, columns=columns)
 
 

@@ -232,6 +232,23 @@ class Unfreezing(Callback):
         self.opt.freeze_to(-1 - released)
 
 
+class Smoothing(Callback):
+    """Label smoothing in training (Szegedy and others 2016, section 7): validation losses are those of the labels."""
+
+    order = 0
+
+    def __init__(self, share: float):
+        self.share = share
+
+    def before_train(self) -> None:
+        """Spread a share of each label over all classes."""
+        self.loss_func.func.label_smoothing = self.share
+
+    def before_validate(self) -> None:
+        """Leave the labels as they are."""
+        self.loss_func.func.label_smoothing = 0.0
+
+
 class Ending(Callback):
     """End a run that its recipe has finished, or whose loss is no longer a number: the record says so."""
 

@@ -26,7 +26,7 @@ from ..records.specs import LEARNING, RecipeSpec, RunSpec, TransferSpec
 from . import machine
 from . import recipe as recipes
 from .batches import Batches
-from .callbacks import Ending, EpochSeeds, History, OnDevice, Precision, Schedule, Unfreezing, Watching
+from .callbacks import Ending, EpochSeeds, History, OnDevice, Precision, Schedule, Smoothing, Unfreezing, Watching
 from .evaluation import log_probabilities
 from .prepared import Prepared, prepare
 
@@ -218,6 +218,8 @@ def learner_of(
     test = run.test() if run.spec.measured == "epochs" else None
     callbacks = [EpochSeeds(seed), Precision(run.precision), History(history), Watching(seed, clean, test)]
     callbacks += [Ending(recipe), Schedule(recipe, seed), OnDevice()]
+    if recipe.label_smoothing:
+        callbacks.append(Smoothing(recipe.label_smoothing))
     thawing = transfer is not None and not transfer.frozen
     if transfer is not None and thawing:
         callbacks.append(Unfreezing(transfer))

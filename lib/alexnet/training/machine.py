@@ -15,6 +15,7 @@ import torch
 from .. import paths
 
 PRECISION_VARIABLE = "ALEXNET_PRECISION"
+PAYS = 1.2  # times as fast, from which bfloat16 is worth its rounding
 
 
 def keep_freed_memory() -> bool:
@@ -76,11 +77,32 @@ def wait() -> None:
 
 
 @functools.cache
-def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX), or the GPU does."""
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16 (AVX512-BF16 or AMX), or the GPU does."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return "avx512_bf16" in processor_flags() or "amx_bf16" in processor_flags()
+
+
+@functools.cache
+def bfloat16_pays() -> bool:
+    """Whether products are faster in bfloat16 than in float32, which the instructions alone do not promise: on a
+    processor whose AMX a virtual machine hides, they take twice as long."""
+    if torch.cuda.is_available() or not has_bfloat16():
+        return has_bfloat16()
+    return seconds_of_a_product(torch.float32) > PAYS * seconds_of_a_product(torch.bfloat16)
+
+
+def seconds_of_a_product(dtype: torch.dtype, side: int = 768, tries: int = 4) -> float:
+    """The shortest time of some products of square matrices; a few milliseconds each."""
+    matrix = torch.ones(side, side, dtype=dtype)
+
+    def once() -> float:
+        start = time.perf_counter()
+        matrix @ matrix
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(tries))
 
 
 @functools.cache
@@ -103,8 +125,8 @@ def default_device() -> torch.device:
 
 
 def default_precision() -> str:
-    """bfloat16 where the hardware multiplies it fast, else float32; `ALEXNET_PRECISION` overrides."""
-    return paths.environment(PRECISION_VARIABLE) or ("bfloat16" if has_fast_bfloat16() else "float32")
+    """bfloat16 where it is measured to be faster here, else float32; `ALEXNET_PRECISION` overrides."""
+    return paths.environment(PRECISION_VARIABLE) or ("bfloat16" if bfloat16_pays() else "float32")
 
 
 def compiler() -> str | None:

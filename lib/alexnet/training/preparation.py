@@ -75,6 +75,7 @@ class Draws:
     flips: Tensor | None  # bool [N]
     colours: Tensor | None  # float32 [N, C]
     boxes: Tensor | None = None  # float32 [N, 4]: top, left, height and width of resized crops, in the image's pixels
+    holes: Tensor | None = None  # int64 [N, 2]: row and column of the centre of what is cut out
 
     def part(self, chosen: slice | Tensor) -> "Draws":
         """The draws of one batch."""
@@ -128,6 +129,7 @@ class Preparation:
             flips.to(self.device) if self.spec.flip else None,
             (colours * self.spec.colour).to(self.device) if self.spec.colour else None,
             random_boxes(count, self._mean.shape[0], generator).to(self.device) if resized else None,
+            torch.randint(self.side, (count, 2), generator=generator).to(self.device) if self.spec.cutout else None,
         )
 
     def read(self, source: Source) -> np.ndarray:
@@ -161,7 +163,16 @@ class Preparation:
             images = self._crop(F.pad(images, (0, 0) + (self.spec.padding,) * 4), draws)
         elif draws.flips is not None:
             images = torch.where(draws.flips[:, None, None, None], images.flip(2), images)
+        if draws.holes is not None:
+            images = images.masked_fill(self._hidden(draws.holes)[..., None], 0.0)
         return images.permute(0, 3, 1, 2)
+
+    def _hidden(self, centres: Tensor) -> Tensor:
+        """Which pixels bool [B, S, S] lie in the squares around the centres [B, 2]; a border cuts squares off."""
+        steps, side = torch.arange(self.side, device=self.device), self.spec.cutout
+        along = steps - (centres[..., None] - side // 2)  # [B, 2, S]: places within the square, from 0
+        rows, columns = ((along >= 0) & (along < side)).unbind(1)
+        return rows[:, :, None] & columns[:, None, :]
 
     def _places(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Rows [B, S] and columns [B, S] of the crops; reflected crops read their columns backwards."""

@@ -201,13 +201,15 @@ class Prepared:
             train = self.split.part(train, most)
         return Batches(*self._seen("train"), bs=AT_ONCE, indices=torch.from_numpy(train))
 
-    def beginning(self) -> Beginning:
-        """What the run begins with: it depends neither on the device nor on the precision."""
+    def beginning(self, model: nn.Sequential | None = None, count: int | None = None) -> Beginning:
+        """What the run begins with: it depends neither on the device nor on the precision. The network is not built
+        where one like it is given, and of the first batch only the first `count` images are prepared, if it is."""
         cpu = replace(self, device=torch.device("cpu"))
         images = images_of(self.split.dataset, "train", cpu.device)
         training = cpu._training(images, cpu.preparation)
+        training = training.new(bs=min(count or training.bs, training.bs))
         places, _ = training.order(epoch=0)
-        return Beginning(self.network(), places[: training.bs], *training.one_batch())
+        return Beginning(model or self.network(), places[: training.bs], *training.one_batch())
 
 
 def prepare(spec: RunSpec, device: torch.device | None = None, precision: str | None = None) -> Prepared:

@@ -147,8 +147,9 @@ class WeightsAndBiases(OptimWrapper):
 
 
 def optimiser(recipe: RecipeSpec, wrapper: Callable = WeightsAndBiases) -> partial:
-    """SGD with momentum, and weight decay as L2 inside the velocity (section 5); or Adam, with the same L2."""
+    """SGD with momentum, and weight decay as L2 inside the velocity (section 5); Adam, with the same L2; or AdamW."""
     options = {"weight_decay": recipe.weight_decay, "fused": True}
-    if recipe.optimiser == "adam":
-        return partial(wrapper, opt=torch.optim.Adam, betas=(recipe.momentum, ADAM_SECOND_BETA), **options)
+    if recipe.optimiser != "sgd":
+        kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
+        return partial(wrapper, opt=kind, betas=(recipe.momentum, ADAM_SECOND_BETA), **options)
     return partial(wrapper, opt=torch.optim.SGD, momentum=recipe.momentum, **options)

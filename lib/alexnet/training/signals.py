@@ -16,15 +16,10 @@ def at_initialisation(spec: RunSpec) -> list[Signal]:
     return measure(fresh.model, fresh.images, fresh.labels)
 
 
-@torch.no_grad()
-def common_input(model: nn.Sequential, images: Tensor) -> float:
-    """Squared norm of what all images [N, C, S, S] have in common in the input of the last layer, the constant 1 that
-    its biases see included. Dropout is off; the model's own mode is left as it was."""
-    was_training = model.training
-    model.eval()
-    shared = model[:-1](images).mean(0)
-    model.train(was_training)
-    return float(shared.square().sum()) + 1
+def common_input(inputs: Tensor) -> float:
+    """Squared norm of what the last layer's inputs [N, features] have in common, the constant 1 that its biases see
+    included."""
+    return float(inputs.mean(0).square().sum()) + 1
 
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:

@@ -118,6 +118,18 @@ if (window.matchMedia("(max-width: 62rem)").matches) document.getElementById("co
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 }
 
+// ---- figures to download: a drawing's picture is its vector file -----------------------------------------------------
+{
+  const page = location.pathname.split("/").pop().replace(/\.html$/, "");
+  document.querySelectorAll('main figure img[src^="data:image/svg"]').forEach((image, place) => {
+    const link = Object.assign(document.createElement("a"), { className: "save", textContent: "SVG", href: image.src });
+    link.download = `${page}-${place + 1}.svg`;
+    link.title = "Download this figure as SVG";
+    link.setAttribute("aria-label", link.title);
+    image.closest("figure").append(link);
+  });
+}
+
 // ---- commands that copy ----------------------------------------------------------------------------------------
 if (navigator.clipboard) {
   document.querySelectorAll("code.command").forEach((command) => {

@@ -1,0 +1,29 @@
+"""How far a row of steps leads, each on top of those before."""
+
+from collections.abc import Sequence
+
+from ..experiments.since_2012 import Bought
+from .base import BLUE, GREY, VERMILION, Drawn, drawing, label, needed
+
+
+def climb(found: Sequence[Bought], title: str) -> Drawn:
+    """Test accuracy after each step, with an interval and every seed's dot; a step that takes away is vermilion."""
+    shown = needed([one for one in found if one.accuracy is not None])
+    said = []
+    with drawing(9.5, 0.5 * len(shown) + 1.4) as (figure, axis):
+        for place, one in enumerate(shown):
+            if one.accuracy is None:
+                continue
+            loses = one.gain is not None and one.gain.high < 0
+            colour = VERMILION if loses else BLUE
+            axis.hlines(place, *one.accuracy.interval, color=colour, linewidth=2)
+            axis.plot(one.accuracy.values, [place] * len(one.accuracy.values), "o", color=GREY, markersize=3.5)
+            axis.plot(one.accuracy.mean, place, "|", color=colour, markersize=14, markeredgewidth=2.5)
+            gain = "" if one.gain is None else f"{one.gain.estimate:+.1f}"
+            label(axis, gain, (one.accuracy.mean, place), (0, 9), ha="center", color=colour)
+            said.append(f"{one.step.name} {one.accuracy.mean:.1f}%")
+        axis.set_yticks(range(len(shown)), [f"{'+ ' if one.gain else ''}{one.step.name}" for one in shown])
+        axis.invert_yaxis()
+        axis.set_ylim(len(shown) - 0.5, -0.8)
+        axis.set(xlabel="test accuracy (%)", title=title)
+    return figure, f"Test accuracy after each of {len(shown)} steps, one on top of the other: {', '.join(said)}."
