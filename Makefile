@@ -23,7 +23,8 @@ RESULTS ?=#          with make imagenet: folder for what comes out, by default r
 IMAGE ?=#            an image file, for make predict
 CHECKPOINT ?=#       with make checkpoint and make predict: the trained network's file, by default checkpoints/cifar10.safetensors
 DATASET ?=#          with make checkpoint: cifar10 (the default) or mnist
-OUT ?=#              with make predict: the picture to write (.png, .svg or .pdf), by default build/prediction.png
+OUT ?=#              with make predict: the picture to write, by default build/prediction.png; with make bundle: its folder
+RECORDS ?=#          with make runs: the records.tar.gz that came back from a bundle, to be taken in
 PYTHON ?=#           interpreter that makes .venv; by default the first python3 found that is new enough
 UPGRADE ?=#          yes or 1, with make lock: take the newest versions pyproject.toml admits
 
@@ -83,9 +84,11 @@ endif
 
 choice = --profile=$(profile) $(call option,--seeds,SEEDS) $(if $(fresh),--fresh)
 labour = $(call option,--workers,WORKERS) $(call option,--minutes,MINUTES)
+train = runs $(choice) $(labour) $(call option,--claim,CLAIM) $(call option,--scheduler,SCHEDULER)
+receive = receive --profile=$(profile) $(call quote,$(call absolute,RECORDS))
 
 # ---------------------------------------------------------------------------------------------------------------
-.PHONY: report test runs precision audit checkpoint predict imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
+.PHONY: report test runs bundle precision audit checkpoint predict imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
 	@$(ALEXNET) report $(choice) $(call option,--workers,WORKERS)
@@ -102,7 +105,10 @@ test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's o
 	exit $$failed
 
 runs: $(STAMP) ## Make the run records the profile still lacks; resumes where it was stopped
-	@$(ALEXNET) runs $(choice) $(labour) $(call option,--claim,CLAIM) $(call option,--scheduler,SCHEDULER)
+	@$(ALEXNET) $(if $(call given,RECORDS),$(receive),$(train))
+
+bundle: $(STAMP) ## Write all that a machine without a network needs to make the runs, in parts of at most 50 MB
+	@$(ALEXNET) bundle --profile=$(profile) $(call option,--claim,CLAIM) $(call option,--out,OUT)
 
 precision: $(STAMP) ## Repeat some runs in float32, and say whether bfloat16 moves results
 	@$(ALEXNET) precision --profile=$(profile) $(labour)

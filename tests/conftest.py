@@ -14,7 +14,7 @@ COUNTS = pytest.StashKey[Counter]()
 # Files that take longest, first: were one of them left to the end, one of two processes would wait for the other.
 LONGEST = (
     "test_notebooks.py", "test_pages.py", "test_audit.py", "test_imagenet.py", "test_make.py", "test_runs.py",
-    "test_transfer.py", "test_predicting.py",
+    "test_bundle.py", "test_transfer.py", "test_predicting.py",
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def test_what_the_options_offer_is_what_the_modules_have():
 WORDS = {  # names, looked up by their command
     "--claim", "--scheduler", "--record", "--weights", "--only", "--cases", "--network", "changes",
 }  # fmt: skip
-PATHS = {"image", "folder", "--out", "--checkpoint", "--store", "--local", "--results"}
+PATHS = {"image", "folder", "archive", "--out", "--checkpoint", "--store", "--local", "--results"}
 SENSELESS = ("", "x", "nan", "inf", "-inf", "-1", "-0.5", "1e999", "1,5", "None")
 
 
@@ -87,14 +87,14 @@ def test_a_value_that_makes_no_sense_is_refused_in_one_line_before_any_work(
     monkeypatch.setattr(__main__, "importlib", None)  # the command is not begun
     if option in WORDS or option == "--profile":
         return
-    positional = {"predict": ["a.png"], "imagenet": ["images"]}.get(command, [])
+    positional = {"predict": ["a.png"], "imagenet": ["images"], "receive": ["a.tar.gz"]}.get(command, [])
     senseless = ("",) if option in PATHS else SENSELESS
     if option in ("--epochs", "--seeds", "--processes", "--threads", "--repeats", "--batch-size", "--patience"):
         senseless += ("0", "1.5", "9" * 30)
     if command == "report" and option == "--seeds":
         senseless += ("1",)
     for value in senseless:
-        words = [value] if option in ("image", "folder") else [*positional, f"{option}={value}"]
+        words = [value] if option in ("image", "folder", "archive") else [*positional, f"{option}={value}"]
         assert __main__.main([command, *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"python -m alexnet {command}: argument") and error.count("\n") == 1

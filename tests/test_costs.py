@@ -5,14 +5,18 @@ from pathlib import Path
 import fabricate
 import pytest
 
+from alexnet import paths
 from alexnet.errors import NothingToDraw, SpecError
 from alexnet.experiments import costs, profiles, relu_speed, transfer
+from alexnet.experiments.reimplementations import PROTOCOLS
 from alexnet.figures import cost
 from alexnet.networks import models
 from alexnet.records.bench import BenchRecord, LayerTime, Result
 from alexnet.records.specs import NetSpec, RunSpec
 from alexnet.records.store import Store
-from alexnet.runs.planning import PROFILES
+from alexnet.runs import pool
+from alexnet.runs.planning import PROFILES, Planned
+from alexnet.training import machine
 
 
 def test_runs_are_named_by_what_they_are_for() -> None:
@@ -120,6 +124,33 @@ def test_hours_of_a_protocol_count_what_each_epoch_ends_with() -> None:
     assert row["share of peak"] == pytest.approx(0.5)
     assert row["hours, training"] == pytest.approx(450_000 / 50 / 3600)
     assert row["hours, in full"] == pytest.approx((450_000 + 200_000 / 3) / 50 / 3600)
+
+
+def test_a_run_takes_as_long_as_the_bench_of_this_machine_lets_expect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "BENCH", tmp_path)
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    towers = {"case": "protocol-cifar-towers", "images": 100, "ours_seconds": [2.0], "peak_flop_per_second": [4e7]}
+    here = bench().model_copy(
+        update={"machine": machine.describe(), "threads": 2, "results": [bench().results[0].model_copy(update=towers)]}
+    )
+    for name, record in {"here": here, "elsewhere": here.model_copy(update={"machine": {"cpu": "another"}})}.items():
+        (tmp_path / f"{name}.json").write_text(record.model_dump_json())
+    spec, small = PROTOCOLS["cifar-towers"], PROTOCOLS["cifar-bn"]
+    stopping = spec.with_(net={"init": "paper"}, recipe={"stop_after": 3})  # its arithmetic is the same
+    rates = costs.measured_rates()
+    assert rates == {costs.flop_an_image(spec): 25.0}, "images a second of one of the two threads"
+    seconds = (450_000 + 200_000 / 3) / 25
+    runs = [(Planned("one", "claim", "seeds", "arm", 0, one), None) for one in (spec, stopping, small)]
+    todo = pool.work(runs, None, rates)
+    assumed = costs.flop_an_image(small) * small.images_seen / pool.ASSUMED_FLOPS
+    assert todo.each == pytest.approx([seconds / 4, seconds / 4, assumed]), "large ones on all threads"
+    assert todo.seconds == pytest.approx(2 * seconds / 4 + assumed / 4)
+    assert pool.work(runs, 2, rates).each == pytest.approx([seconds, seconds, assumed])
+    first, second, third = (line.rpartition("spec, ")[2] for line in todo.reasons())
+    assert (first, second) == ("about 86 min", "at most 86 min") and third.startswith("about ")
+    assert [*todo.reasons(1)] == [[*todo.reasons()][2], "run    2 more, none of them longer"]
 
 
 def test_the_layer_table_adds_up() -> None:

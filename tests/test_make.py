@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from alexnet.experiments.study import Rates, Study
 from alexnet.records.record import RunRecord
 from alexnet.records.store import Store
 from alexnet.runs import execution, pool
+from alexnet.runs.planning import Planned
 
 FEW = MODERN.base.with_(
     images={"train_size": 600, "valid_size": 100, "test_size": 100},
@@ -101,15 +103,16 @@ def test_runs_are_made_once_and_each_reuse_is_explained(
 ) -> None:
     assert run(tmp_path, "--workers", "1") == 0
     out = capsys.readouterr()
-    assert out.out.count("no record of this spec") == 4
+    assert out.out.count("no record of this spec, at most 1 min") == 4
+    assert f"keeps its last epoch in {tmp_path / '.work'}" in out.out
     assert "4 runs are missing" in out.out
     assert "6 records made" in out.out
     assert out.err.count("relu-speed/modern") == 6, "a line a run where there is no terminal"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
     assert run(tmp_path, "--workers", "1") == 0
-    again = capsys.readouterr().out
-    assert again.count("its record is there") == 6
-    assert "All 6 runs have their records" in again
+    assert capsys.readouterr().out == "All 6 runs have their records.\n"
+    assert run(tmp_path, "--dry-run") == 0
+    assert capsys.readouterr().out.count("its record is there") == 6
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
     assert not list((tmp_path / ".work").glob("*.checkpoint"))
 
@@ -181,6 +184,29 @@ def test_workers_have_one_thread_and_one_arena_of_memory() -> None:
     with pool._pool(2, None) as workers:
         found = workers.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
     assert list(found.values()) == [("1", "1")] * 2
+
+
+@pytest.mark.parametrize(("workers", "beside"), [(None, {0.25, 0.125}), (2, {0.5, 0.25, 0.125})])
+def test_large_runs_come_after_the_others_one_at_a_time(
+    workers: int | None, beside: set, small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user says how many at once."""
+    given = []
+
+    class Workers(pool.Here):
+        def execute(self, planned: list[Planned], *others: Any) -> int:
+            given.extend(float(one.arm) for one in planned)
+            return super().execute(planned, *others)
+
+    sizes = {width: FEW.with_(net={"width": width}, recipe={"epochs": 1}) for width in (0.5, 0.25, 0.125)}
+    planned = [Planned("one", "claim", "seeds", f"{width}", 0, spec) for width, spec in sizes.items()]
+    monkeypatch.setattr(pool, "LARGE", pool.flop_an_image(sizes[0.5]))
+    monkeypatch.setattr(pool, "_pool", lambda *_: nullcontext(Workers()))
+    store = Store(tmp_path)
+    assert pool.execute_all(lambda: [(one, store.get(one.spec)) for one in planned], store, workers) == 3
+    assert set(given) == beside
+    made = sorted(store.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    assert (made[-1].stem == sizes[0.5].hash) == (workers is None)
 
 
 def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(

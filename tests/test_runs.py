@@ -20,7 +20,7 @@ import pytest
 import small
 import torch
 
-from alexnet import RunRecord, RunSpec, Store
+from alexnet import RunRecord, RunSpec, Store, paths
 from alexnet.audit import checks
 from alexnet.errors import RecordError
 from alexnet.networks import models
@@ -205,7 +205,7 @@ def stopped(store: Store, spec: RunSpec, epoch: int = 1) -> Path:
     with pytest.raises(KeyboardInterrupt):
         execution.execute(spec, store, report=stop_after(epoch))
     assert store.hashes() == []
-    return store.checkpoint(spec.hash)
+    return store.checkpoint(spec.label)
 
 
 def resumed(store: Store, spec: RunSpec) -> tuple[RunRecord, list[int]]:
@@ -254,7 +254,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(
 
 def test_a_checkpoint_of_another_run_is_not_used(small_data: None, tmp_path: Path, counts: Counter) -> None:
     store, spec, other = Store(tmp_path), small.spec(0), small.spec(1)
-    stopped(store, other).rename(store.checkpoint(spec.hash))
+    stopped(store, other).rename(store.checkpoint(spec.label))
     assert resumed(store, spec)[1] == [1, 2]
     counts["bad inputs tried"] += 1
 
@@ -269,7 +269,37 @@ def test_a_checkpoint_of_other_code_is_not_used(
     record, trained = resumed(store, spec)
     assert trained == [1, 2]
     assert comparable(record) == comparable(execution.execute(spec, Store(tmp_path / "whole")))
-    counts["bad inputs tried"] += 1
+    with monkeypatch.context() as patch:  # the same weights and batches, and yet it may train otherwise
+        patch.setattr(paths, "training_code", lambda: "0" * 16)
+        stopped(Store(tmp_path / "since"), spec)
+    assert resumed(Store(tmp_path / "since"), spec)[1] == [1, 2]
+    counts["bad inputs tried"] += 2
+
+
+def test_checkpoints_of_committed_records_lie_in_the_cache_by_state_of_the_code(
+    small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clones share that folder; neither takes up, nor removes, what other code has left."""
+    spec, store = small.spec(), Store(tmp_path / "runs")
+    monkeypatch.setattr(paths, "RUNS", store.folder)
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(paths, "training_code", lambda: "0" * 16)
+        foreign = stopped(store, spec)
+        assert foreign.name == f"cifar10-four-layer-32-pixels-seed-0-{spec.hash}.checkpoint"
+        assert foreign.parent == tmp_path / "cache" / "checkpoints" / ("0" * 16)
+        assert store.foreign_checkpoints(spec.hash) == []
+    assert store.foreign_checkpoints(spec.hash) == [foreign]
+    own = stopped(store, spec)
+    shutil.rmtree(store.folder)  # the clone is removed
+    assert own.exists() and resumed(store, spec)[1] == [2]
+    assert foreign.exists() and not own.exists()
+    with store.hold(spec.hash):
+        own.touch()
+        store.tidy()
+        assert own.exists(), "another clone is at it"
+    store.tidy()
+    assert foreign.exists() and not own.exists() and store.leftovers() == []
 
 
 # --- stores that cannot be written ----------------------------------------------------------------------------
@@ -293,7 +323,7 @@ def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Cou
     earlier = execution.execute(small.spec(5), store)
     with small.full_disk(free=10_000), pytest.raises(RecordError, match=r"^\S+ cannot be written: .*Free the disk"):
         execution.execute(spec, store)
-    checkpoint = store.checkpoint(spec.hash)
+    checkpoint = store.checkpoint(spec.label)
     assert not checkpoint.exists()
     with pytest.raises(KeyboardInterrupt):
         execution.execute(spec, store, report=stop_after(1))

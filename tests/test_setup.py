@@ -323,6 +323,7 @@ PLACES = {  # setting: how it is called, and how its value comes; an absolute pa
     "RESULTS": (["imagenet", "IMAGENET=a"], "--results={value}"),
     "WEIGHTS": (["imagenet", "IMAGENET=a"], "--weights={value}"),
     "CLAIM": (["runs"], "--claim={value}"),
+    "RECORDS": (["runs"], "{place}"),
     "SCHEDULER": (["runs"], "--scheduler={value}"),
 }
 

@@ -149,7 +149,7 @@ def test_a_finished_run_is_taken_as_it_is(planned, capsys):
     assert make_runs(store) == 0
     before = store.path(spec.hash).read_bytes()
     assert make_runs(store) == 0
-    assert "its record is there" in capsys.readouterr().out
+    assert "All 1 runs have their records." in capsys.readouterr().out
     assert store.path(spec.hash).read_bytes() == before
 
 
@@ -245,11 +245,11 @@ def test_both_signals_stop_cleanly(number, planned, monkeypatch, capsys):
         assert make_runs(store) == 130
     error = capsys.readouterr().err
     assert "goes on from the last epochs" in error and "Traceback" not in error
-    assert store.checkpoint(spec.hash).exists() and not store.hashes()
+    assert store.checkpoint(spec.label).exists() and not store.hashes()
     assert make_runs(store) == 0
     record = store.get(spec)
     assert record is not None and record.weights_sha256 == whole.weights_sha256
-    assert not store.checkpoint(spec.hash).exists()
+    assert not store.checkpoint(spec.label).exists()
 
 
 def test_a_fault_of_a_committed_notebook_is_exit_code_1(tmp_path, monkeypatch, capsys):

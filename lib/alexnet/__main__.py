@@ -16,12 +16,13 @@ from .paths import count, one_of, path, positive, seed, share, whole
 
 SHARED: dict[str, dict[str, Any]] = {  # by several commands
     "--profile": {"default": "cpu", "help": "smoke, cpu or gpu"},
+    "--claim": {"help": "only the runs of this claim, such as relu-speed, or a,b of several"},
     "--seeds": {"type": count, "help": "seeds an arm, where the profile's own number shall not hold"},
     "--fresh": {"action": "store_true", "help": "ignore the committed records; train anew, in build/"},
-    "--workers": {"type": count, "help": "processes of one thread each (default: one a core)"},
+    "--workers": {"type": count, "help": "processes of one thread each (default: one a core; large runs one by one)"},
     "--minutes": {"type": positive, "help": "start no new run after so many minutes"},
     "--store": {"type": path, "help": "folder of the records (default: the profile's)"},
-    "--dry-run": {"action": "store_true", "help": "say what would run; run nothing"},
+    "--dry-run": {"action": "store_true", "help": "say what would run, and how long each run takes; run nothing"},
     "--limit": {"type": positive, "default": 900.0, "help": "seconds a notebook may take"},
 }
 
@@ -39,9 +40,22 @@ def _report(parser: ArgumentParser) -> None:
 
 
 def _runs(parser: ArgumentParser) -> None:
-    _share(parser, "--profile", "--seeds", "--fresh", "--workers", "--minutes", "--store", "--dry-run")
-    parser.add_argument("--claim", help="only the runs of this claim, such as relu-speed, or a,b of several")
+    _share(parser, "--profile", "--claim", "--seeds", "--fresh", "--workers", "--minutes", "--store", "--dry-run")
     parser.add_argument("--scheduler", help="address of a Dask scheduler")
+
+
+def _bundle(parser: ArgumentParser) -> None:
+    _share(parser, "--profile", "--claim")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help="where the bundle goes (default: build/bundle)")
+    version = "{}.{}".format(*sys.version_info)
+    versions = one_of("3.11", "3.12", "3.13", "3.14")
+    parser.add_argument("--python", type=versions, default=version, help=f"the target's version (default: {version})")
+    parser.add_argument("--machine", type=one_of("x86_64", "aarch64"), help="its processor (default: as here)")
+
+
+def _receive(parser: ArgumentParser) -> None:
+    _share(parser, "--profile")
+    parser.add_argument("archive", type=path, metavar="ARCHIVE", help="what run.sh of a bundle wrote")
 
 
 def _train(parser: ArgumentParser) -> None:
@@ -137,6 +151,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "report": Command("report.build", "build the HTML report from the run records", _report),
     "runs": Command("experiments.make", "make the run records a profile lacks", _runs),
+    "bundle": Command("bundle.packing", "write what a machine without a network needs to make runs", _bundle),
+    "receive": Command("bundle.receiving", "take in the records that were made there", _receive),
     "train": Command("prediction.training", "train one network and keep its weights", _train),
     "predict": Command("prediction.classifier", "show a trained network an image", _predict),
     "precision": Command("audit.precision", "repeat runs in float32, and compare", _precision),

@@ -43,6 +43,12 @@ def runs_folder(profile: str, fresh: bool = False) -> Path:
     return _temporary(profile, fresh) / training_code() / "runs" if fresh or profile == "smoke" else RUNS
 
 
+def checkpoints_folder() -> Path:
+    """Where runs of committed records keep their last epoch: beside the data, outside the clone; each state of the
+    training code has a folder of its own, since clones share them."""
+    return data_folder() / "checkpoints" / training_code()
+
+
 def pages_folder(profile: str, fresh: bool = False) -> Path:
     """Where the pages of a profile are built."""
     return _temporary(profile, fresh) / "pages" if fresh or profile == "smoke" else REPORTS
@@ -55,14 +61,19 @@ def _temporary(profile: str, fresh: bool) -> Path:
 @functools.cache
 def training_code() -> str:
     """16 hexadecimal digits that name the state of the code which trains: `runs.execution` and all it imports of us."""
-    found, waiting = set(), [PACKAGE / "runs" / "execution.py"]
+    digest = hashlib.sha256()
+    for path in with_imports(PACKAGE / "runs" / "execution.py"):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def with_imports(path: Path) -> list[Path]:
+    """A file of the package and all that it needs of it, sorted."""
+    found, waiting = set(), [path]
     while waiting:
         found.add(path := waiting.pop())
         waiting += [imported for imported in imports(path) if imported not in found]
-    digest = hashlib.sha256()
-    for path in sorted(found):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return sorted(found)
 
 
 def imports(path: Path) -> Iterator[Path]:

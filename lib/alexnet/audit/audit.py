@@ -111,12 +111,12 @@ def examine(store: Store, profile: str, minutes: float | None = None, seed: int 
             catch(run_hash, str(error))
     for run_hash, difference in checks.copies(records.values()):
         catch(run_hash, difference)
-    planned, notes = _planned(profile, store, records)
+    planned, notes = titles_of_plans(profile, store, records)
     unused = [run_hash for run_hash in records if run_hash not in planned]
     notes += [f"{run_hash}: no experiment needs this record" for run_hash in unused]
     notes += checks.strays(store)
     unchecked = without_weights(records)
-    for run_hash, differences in _checked(store, records, unchecked):
+    for run_hash, differences in checked(store, records, unchecked):
         for difference in differences:
             catch(run_hash, difference)
     for name in checks.edited_since_committed(store):
@@ -178,7 +178,7 @@ class _Known(Store):
         return self.records.get(spec.hash)
 
 
-def _planned(profile: str, store: Store, records: dict[str, RunRecord]) -> tuple[dict[str, str], list[str]]:
+def titles_of_plans(profile: str, store: Store, records: dict[str, RunRecord]) -> tuple[dict[str, str], list[str]]:
     """Hash and title of every run that the profiles which share this store need; what stood in the way of planning.
 
     Only the runs of `profile` itself are asked for; those of the others count where they have a record.
@@ -201,9 +201,7 @@ def _title(spec: RunSpec) -> str:
     return f"{spec.net.name}, {spec.net.activation}, lr {spec.recipe.learning_rate:g} seed {spec.seed}"
 
 
-def _checked(
-    store: Store, records: dict[str, RunRecord], unchecked: Collection[str]
-) -> Iterator[tuple[str, list[str]]]:
+def checked(store: Store, records: dict[str, RunRecord], unchecked: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     """What differs, for each record; a process a core looks at them, each at those that begin alike together."""
     alike: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records.values():

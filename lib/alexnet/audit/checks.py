@@ -277,7 +277,7 @@ def strays(store: Store) -> Iterator[str]:
         elif path.stem not in hashes:
             yield f"{path.name}: predictions without a record"
     for path in store.leftovers():
-        if path.parent == store.work and path.stem in hashes:
+        if path.parent == store.work and path.stem[-16:] in hashes:
             yield f"{path.relative_to(store.folder)}: left over from a run whose record is complete"
 
 

@@ -5,21 +5,22 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from .. import paths
 from ..errors import SpecError
 from ..networks import models
 from ..paper.claims import claims, published
-from ..records.bench import BenchRecord
+from ..records.bench import BenchRecord, load_all
 from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Runs
-from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image
+from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image, images_worked
+from ..training import machine
 from . import profiles, since_2012, transfer
 from .reimplementations import PROTOCOLS
 
 HOUR = 3600
 PETA, GIGA = 1e15, 1e9
-WATCHED = 20_000  # images that a published protocol's epoch ends with: validation twice and test (`callbacks.Watching`)
 GPU_IMAGES_PER_SECOND = 15_000  # AlexNet as written at 227 pixels on an H100-class card: what is aimed at, not measured
 
 NETWORKS = {  # as readers know them
@@ -150,18 +151,30 @@ def protocol_table(record: BenchRecord) -> pd.DataFrame:
         spec = PROTOCOLS.get(result.case.removeprefix("protocol-"))
         if spec is None or result.images_per_second is None:
             continue
-        rate, trained = result.images_per_second[1], spec.images_seen
-        watched = spec.recipe.epochs * WATCHED / 3  # a training step is worth three passes forward
+        rate = result.images_per_second[1]
         rows.append(
             {
                 "protocol": result.case.removeprefix("protocol-"),
                 "images/s": rate,
                 "share of peak": record.share_of_peak(result),
-                "hours, training": trained / rate / HOUR,
-                "hours, in full": (trained + watched) / rate / HOUR,
+                "hours, training": spec.images_seen / rate / HOUR,
+                "hours, in full": images_worked(spec) / rate / HOUR,
             }
         )
     return pd.DataFrame(rows)
+
+
+def measured_rates() -> dict[float, float]:
+    """Images a second of one thread that the bench trained on a machine like this one, by the arithmetic of a training
+    step an image: networks of the published protocols, whatever their recipe."""
+    here, rates = machine.describe(), {}
+    for record in load_all(paths.BENCH).values():
+        if all(record.machine.get(name) == here[name] for name in ("cpu", "gpu")):
+            for result in record.results:
+                spec = PROTOCOLS.get(result.case.removeprefix("protocol-"))
+                if spec is not None and result.images_per_second is not None:
+                    rates[flop_an_image(spec)] = result.images_per_second[1] / record.threads
+    return rates
 
 
 def error_table(record: BenchRecord) -> pd.DataFrame:

@@ -209,6 +209,11 @@ class RunSpec(Spec):
         text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def label(self) -> str:
+        """What a file of a run under way is called, in words and the hash."""
+        return f"{self.dataset}-{self.net.name}-{self.side}-pixels-seed-{self.seed}-{self.hash}"
+
     def with_(self, **changes: object) -> "RunSpec":
         """A copy with some fields changed; dictionaries change fields inside images, net, recipe or transfer."""
         fields = self.model_dump()

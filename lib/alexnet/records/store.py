@@ -8,13 +8,14 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from pydantic import ValidationError
 
+from .. import paths
 from ..errors import RecordError, at_fault
 from .files import TEMPORARY, not_writable, write_atomically
 from .record import SCHEMA_VERSION, Predictions, RunRecord
@@ -26,7 +27,12 @@ class Store:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self.work = self.folder / ".work"  # checkpoints, locks and logs of runs under way; never committed
+        self.work = self.folder / ".work"  # locks and checkpoints of runs under way; never committed
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder in which runs under way keep their last epoch."""
+        return paths.checkpoints_folder() if self.folder == paths.RUNS else self.work
 
     def path(self, run_hash: str) -> Path:
         """Where the record of that hash lies."""
@@ -93,37 +99,43 @@ class Store:
         write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
         return path
 
-    def lock(self, run_hash: str) -> FileLock:
+    def lock(self, run_hash: str, folder: Path | None = None) -> FileLock:
         """The lock a process holds while it executes that run. Raises `RecordError` where none can be kept."""
+        folder = folder or self.work
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise not_writable(self.work, error) from error
-        return FileLock(self.work / f"{run_hash}.lock")
+            raise not_writable(folder, error) from error
+        return FileLock(folder / f"{run_hash}.lock")
 
     @contextmanager
-    def hold(self, run_hash: str) -> Iterator[None]:
-        """Wait for the lock of a run and hold it. Raises `RecordError` where the folder does not take it."""
-        lock = self.lock(run_hash)
-        try:
-            lock.acquire()
-        except OSError as error:
-            raise not_writable(self.work, error) from error
-        try:
+    def hold(self, run_hash: str, seconds: float = -1) -> Iterator[None]:
+        """Wait for the locks of a run and hold them: another clone may share its checkpoint. Raises `RecordError`
+        where a folder does not take them, or after so many seconds."""
+        with ExitStack() as held:
+            for folder in dict.fromkeys((self.work, self.checkpoints)):
+                try:
+                    held.enter_context(self.lock(run_hash, folder).acquire(seconds))
+                except OSError as error:
+                    raise not_writable(folder, error) from error
             yield
-        finally:
-            lock.release()
 
-    def checkpoint(self, run_hash: str) -> Path:
-        """Where a run under way keeps its last epoch."""
-        return self.work / f"{run_hash}.checkpoint"
+    def checkpoint(self, label: str) -> Path:
+        """Where a run under way keeps its last epoch; its label ends with its hash."""
+        return self.checkpoints / f"{label}.checkpoint"
 
-    def leftovers(self, run_hash: str = "*") -> list[Path]:
+    def foreign_checkpoints(self, run_hash: str) -> list[Path]:
+        """What other training code has left of a run: it is neither used nor removed."""
+        found = self.checkpoints.parent.glob(f"*/*{run_hash}.checkpoint")
+        return sorted(path for path in found if path.parent != self.checkpoints)
+
+    def leftovers(self, run_hash: str = "") -> list[Path]:
         """Checkpoints and unfinished files of a run, or of all."""
-        unfinished = f"{TEMPORARY}{run_hash}.*"
-        return sorted(
-            [*self.folder.glob(unfinished), *self.work.glob(unfinished), *self.work.glob(f"{run_hash}.checkpoint")]
-        )
+        unfinished, kept = f"{TEMPORARY}*{run_hash}.*", f"*{run_hash}.checkpoint"
+        found = {*self.folder.glob(unfinished)}
+        for folder in (self.work, self.checkpoints):
+            found |= {*folder.glob(unfinished), *folder.glob(kept)}
+        return sorted(found)
 
     def remove_leftovers(self, run_hash: str) -> None:
         """Delete a run's leftovers; only for the holder of its lock, when its record is complete."""
@@ -132,9 +144,9 @@ class Store:
 
     def tidy(self) -> None:
         """Delete what killed processes left of runs whose records are complete; runs under way are not touched."""
-        names = {path.name.removeprefix(TEMPORARY).split(".")[0] for path in self.leftovers()}
+        names = {path.name.removeprefix(TEMPORARY).split(".")[0][-16:] for path in self.leftovers()}
         for run_hash in sorted(names & set(self.hashes())):
-            with suppress(OSError), self.lock(run_hash).acquire(timeout=0):  # held by another process: its business
+            with suppress(RecordError), self.hold(run_hash, seconds=0):  # held by another process: its business
                 self.remove_leftovers(run_hash)
 
 

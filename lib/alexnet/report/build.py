@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from .. import paths
 from ..errors import ReportError
-from ..experiments import profiles
+from ..experiments import costs, profiles
 from ..networks import anatomy
 from ..records.store import Store
 from ..runs import pool
@@ -107,7 +107,7 @@ def _make_missing_runs(
     profile: str, store: Store, seeds: int | None, workers: int | None, count: int, say: Say
 ) -> None:
     planned = partial(profiles.records, profile, store, seeds)
-    todo = pool.work(planned(), workers)
+    todo = pool.work(planned(), workers, costs.measured_rates())
     pages = pool.hours_and_minutes(SECONDS_A_NOTEBOOK * math.ceil(count / 2))
     say(f"{todo.announcement} Then {count} notebooks, about {pages}.")
     if not todo.missing:

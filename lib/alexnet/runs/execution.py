@@ -56,17 +56,17 @@ class Training:
 def trained(run: Prepared, store: Store, report: Report | None = None) -> Training:
     """Train a run to its end, from its checkpoint in the store if there is one. Only for the holder of its lock."""
     machine.keep_freed_memory()
-    fresh, run_hash = probe_of(run), run.spec.hash
+    fresh, path = probe_of(run), store.checkpoint(run.spec.label)
+    owner = {"hash": run.spec.hash, "code": paths.training_code(), "precision": run.precision}
 
     def is_own(state: dict) -> bool:
-        """Not to another spec, nor to code whose networks or batches are others: its probe tells."""
-        return state["hash"] == run_hash and not any(fresh.differences(Probe(**state["probe"])))
+        """Not of another spec, code or precision, nor of packages that draw otherwise: its probe tells."""
+        same = all(state[name] == value for name, value in owner.items())
+        return same and not any(fresh.differences(Probe(**state["probe"])))
 
-    state = resuming.read(store.checkpoint(run_hash), is_own)
+    state = resuming.read(path, is_own)
     learn = learners.learner_of(run, progress=False, history=state["rows"])
-    keeper = Keeper(
-        store.checkpoint(run_hash), {"hash": run_hash, "probe": fresh.model_dump()}, state["seconds"], report
-    )
+    keeper = Keeper(path, owner | {"probe": fresh.model_dump()}, state["seconds"], report)
     resuming.go_on(learn, state, keeper)
     return Training(run, learn, keeper.seconds, fresh)
 

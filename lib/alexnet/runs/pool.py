@@ -4,13 +4,15 @@ Every run is independent and writes its own record, so the pool needs no coordin
 dies has its runs retried elsewhere, and they go on from their last checkpoint where the store is shared.
 """
 
+import functools
+import heapq
 import signal
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from .. import paths
 from ..errors import RecordError, SpecError
 from ..networks import models
 from ..records.record import RunRecord
-from ..records.specs import RunSpec
+from ..records.specs import HELD_BACK, NetSpec, RunSpec
 from ..records.store import Store
 from ..training import machine
 from . import execution
@@ -32,6 +34,9 @@ if TYPE_CHECKING:  # distributed takes a second to import, and most commands sta
 
 FLOP_PER_MULTIPLY_ADD = 6  # a multiply and an add, forward once and backward twice
 ASSUMED_FLOPS = 80e9  # a thread's arithmetic a second in training, until records tell better
+LARGE = 1e9  # arithmetic of a training step an image from which one run keeps all threads busy
+LONGEST = 5  # runs that are listed before a start, of a longer list
+TEST_IMAGES = 10_000  # of either data set
 TOPIC = "epochs"
 ALONE = threading.Lock()  # torch's generator is the process's: a worker of several threads runs one after the other
 
@@ -43,11 +48,20 @@ class Work:
     missing: list[Planned]
     reused: list[Planned]
     seconds: float  # estimate for the missing runs at their caps, all workers together
+    each: Sequence[float] = ()  # the same for each of them
 
-    def reasons(self) -> Iterator[str]:
-        """For each run, why it is reused or run."""
-        yield from (f"reuse  {p.spec.hash}  {p.title}: its record is there" for p in self.reused)
-        yield from (f"run    {p.spec.hash}  {p.title}: no record of this spec" for p in self.missing)
+    def reasons(self, most: int | None = None) -> Iterator[str]:
+        """For each run, why it is reused or run, and how long that takes; or only for so many, the longest."""
+        if most is None:
+            yield from (f"reuse  {p.spec.hash}  {p.title}: its record is there" for p in self.reused)
+        rows = zip(self.each, self.missing, strict=True)
+        shown = list(rows) if most is None else heapq.nlargest(most, rows, key=lambda row: row[0])
+        for seconds, p in shown:
+            recipe = p.spec.recipe
+            about = "at most" if recipe.stop_after or recipe.stop_at_train_error else "about"
+            yield f"run    {p.spec.hash}  {p.title}: no record of this spec, {about} {hours_and_minutes(seconds)}"
+        if len(shown) < len(self.missing):
+            yield f"run    {len(self.missing) - len(shown)} more, none of them longer"
 
     @property
     def announcement(self) -> str:
@@ -70,38 +84,71 @@ class Work:
             )
 
 
-def work(runs: Runs, workers: int | None = None) -> Work:
-    """Planned runs, split into those that have a record and those that lack one."""
+def work(runs: Runs, workers: int | None = None, rates: Mapping[float, float] | None = None) -> Work:
+    """Planned runs, split into those that have a record and those that lack one.
+
+    `rates`: images a second of one thread, where they were measured, by the arithmetic of a training step an image.
+    """
     first: dict[str, tuple[Planned, RunRecord | None]] = {}
     for planned, record in runs:
         first.setdefault(planned.spec.hash, (planned, record))  # a run may serve several claims, and is made once
     missing = [planned for planned, record in first.values() if record is None]
     reused = [(planned, record) for planned, record in first.values() if record is not None]
-    seconds = sum(_flop(planned.spec) for planned in missing) / _speed(record for _, record in reused)
-    return Work(missing, [planned for planned, _ in reused], seconds / (workers or machine.cores()))
+    speed, total, each = _speed(record for _, record in reused), 0.0, []
+    for planned in missing:
+        alone = large(planned.spec) and workers in (None, 1)  # then it has all threads
+        each.append(_seconds(planned.spec, speed, rates or {}) / (machine.cores() if alone else 1))
+        total += each[-1] / (1 if alone else _at_once(workers))
+    return Work(missing, [planned for planned, _ in reused], total, each)
+
+
+def _at_once(workers: int | None) -> int:
+    """How many runs at once: what the user says, or one a core, or one on a GPU."""
+    return workers or (machine.cores() if machine.default_device().type == "cpu" else 1)
 
 
 def flop_an_image(spec: RunSpec) -> float:
     """Multiplications and additions of a training step for one image: forward once, backward twice as much."""
-    return FLOP_PER_MULTIPLY_ADD * models.multiply_adds(spec.net, spec.side, spec.frozen)
+    return _flop_an_image(spec.net, spec.side, spec.frozen)
+
+
+@functools.cache
+def _flop_an_image(net: NetSpec, side: int, frozen: bool) -> float:
+    return FLOP_PER_MULTIPLY_ADD * models.multiply_adds(net, side, frozen)
+
+
+def large(spec: RunSpec) -> bool:
+    """Whether a run is better made alone, with all threads, than beside others with a thread each."""
+    return flop_an_image(spec) >= LARGE
 
 
 def expected_seconds(spec: RunSpec, records: Iterable[RunRecord]) -> float:
     """What a run up to its cap takes one thread, by the speed of the records that were made on a machine like this."""
-    return _flop(spec) / _speed(records)
+    return _seconds(spec, _speed(records), {})
 
 
-def _flop(spec: RunSpec) -> float:
-    return flop_an_image(spec) * spec.images_seen
+def _seconds(spec: RunSpec, speed: float, rates: Mapping[float, float]) -> float:
+    """By a measured rate, or else by the speed of records, whose seconds hold what an epoch ends with as well."""
+    flop = flop_an_image(spec)
+    return images_worked(spec) / rates[flop] if flop in rates else flop * spec.images_seen / speed
+
+
+def images_worked(spec: RunSpec) -> float:
+    """Images that a run trains on up to its cap, and those that it looks at after each epoch: a third of a step each,
+    which is worth three passes forward."""
+    watched = spec.images.valid_size or HELD_BACK
+    if spec.measured == "epochs":
+        watched += watched + (spec.images.test_size or TEST_IMAGES)
+    return spec.images_seen + spec.recipe.epochs * watched / 3
 
 
 def _speed(records: Iterable[RunRecord]) -> float:
     """Arithmetic a second of one thread: the median of the records made on a machine like this one."""
-    cpu = machine.describe()["cpu"]
+    here = machine.describe()
     speeds = [
         record.images_per_second * flop_an_image(record.spec) / record.environment.threads
         for record in records
-        if record.environment.cpu == cpu
+        if (record.environment.cpu, record.environment.gpu) == (here["cpu"], here["gpu"])
     ]
     return statistics.median(speeds) if speeds else ASSUMED_FLOPS
 
@@ -109,7 +156,7 @@ def _speed(records: Iterable[RunRecord]) -> float:
 def execute_all(
     planned: Callable[[], Runs],  # what can be named now, with its records
     store: Store,
-    workers: int | None = None,  # processes of one thread each; None: one a core
+    workers: int | None = None,  # processes of one thread each; None: one a core, and large runs one at a time
     scheduler: str | None = None,  # address of a Dask scheduler to use instead
     minutes: float | None = None,  # start no new run after so long
 ) -> int:
@@ -120,12 +167,20 @@ def execute_all(
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     made = 0
-    with _pool(workers or machine.cores(), scheduler) as pool, _progress() as progress:
+    with _progress() as progress, ExitStack() as stack:
+        pool: Here | Cluster | None = None
         while missing := work(planned()).missing:
             if deadline is not None and time.monotonic() >= deadline:
                 progress.say(f"Time is up; {len(missing)} runs are left. The same command goes on from here.")
                 break
-            made += pool.execute(missing, store, progress, deadline)
+            # Large runs come after the others, one at a time, unless the user says how many at once.
+            told = workers or scheduler
+            beside = [p for p in missing if told or not large(p.spec)]
+            if told or len(beside) > 1:
+                pool = pool or stack.enter_context(_pool(_at_once(workers), scheduler))
+                made += pool.execute(beside, store, progress, deadline)
+            else:
+                made += Here().execute(beside or missing, store, progress, deadline)
     return made
 
 
