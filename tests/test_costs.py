@@ -7,7 +7,7 @@ import pytest
 
 from alexnet import paths
 from alexnet.errors import NothingToDraw, SpecError
-from alexnet.experiments import costs, profiles, relu_speed, transfer
+from alexnet.experiments import costs, profiles, relu_speed, since_2012, transfer
 from alexnet.experiments.reimplementations import PROTOCOLS
 from alexnet.figures import cost
 from alexnet.networks import models
@@ -22,7 +22,7 @@ from alexnet.training import machine
 def test_runs_are_named_by_what_they_are_for() -> None:
     """Only the runs that choose a learning rate for a whole experiment are called so."""
     store = Store(Path("none"))
-    claims = {"relu-speed", transfer.CLAIM}
+    claims = {"relu-speed", transfer.CLAIM, since_2012.CLAIM}
     for profile in PROFILES:
         table = costs.planned_cost(profile, store, 1e9)
         searches = [search.claim for study in profiles.STUDIES[profile] for search in study.searches]
