@@ -57,7 +57,8 @@ def _spec_of_protocol(name: str) -> RunSpec:
     """On few whole batches; what it looks at after each epoch is left out."""
     protocol = reimplementations.PROTOCOLS[name]
     batch = protocol.recipe.batch_size
-    return protocol.with_(images={"train_size": -(-FEW // batch) * batch}, measured="errors")
+    few = {"train_size": -(-FEW // batch) * batch, "valid_size": None}
+    return protocol.with_(images=few, measured="errors")
 
 
 def flop_an_image(spec: RunSpec) -> float:
