@@ -14,8 +14,7 @@ from ..networks import models
 from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..runs.planning import Runs
-from ..statistics import effects
-from ..statistics.accuracy import Accuracy, accuracy, clean_accuracy
+from ..statistics.accuracy import Accuracy, accuracy, paired_gain
 from ..statistics.effects import Effect
 from .ablations import ALEXNET_32, halved
 from .study import CONSTANT, FIRST_SEED, Block, Cell, Change, Rates, Search, Study
@@ -101,21 +100,9 @@ def bought(runs: Runs) -> list[Bought]:
     for step in STEPS:
         pairs = [p for p in runs if p[0].claim == CLAIM and p[0].stage == "seeds" and p[0].arm == step.name]
         records = tuple(record for _, record in pairs if record is not None)
-        gain = _gain(records, found[-1].records) if found else None
+        gain = paired_gain(records, found[-1].records) if found else None
         found.append(Bought(step, records, accuracy(records), gain))
     return found
-
-
-def _gain(after: Sequence[RunRecord], before: Sequence[RunRecord]) -> Effect | None:
-    """Test accuracy after a step less that before it, over the seeds that have both."""
-    first, second = (
-        {record.spec.seed: value for record in records if (value := clean_accuracy(record)) is not None}
-        for records in (after, before)
-    )
-    shared = sorted(first.keys() & second.keys())
-    if not shared:
-        return None
-    return effects.paired_difference([first[seed] for seed in shared], [second[seed] for seed in shared])
 
 
 def table(found: Sequence[Bought]) -> pd.DataFrame:
@@ -144,7 +131,7 @@ def answer(found: Sequence[Bought]) -> str:
     first, last = found[0], found[-1]
     if first.accuracy is None or last.accuracy is None:
         return f"**Waits for its runs**, which `make runs CLAIM={CLAIM}` makes."
-    whole = _gain(last.records, first.records)
+    whole = paired_gain(last.records, first.records)
     if whole is None:
         raise SpecError("The first and the last step share no seed.")
     said = (

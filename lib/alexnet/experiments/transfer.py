@@ -19,8 +19,7 @@ from ..errors import SpecError
 from ..records.record import RunRecord
 from ..records.specs import ImageSpec, NetSpec, RecipeSpec, RunSpec, TransferSpec
 from ..runs.planning import Planned, Runs, check_profile
-from ..statistics import effects
-from ..statistics.accuracy import Accuracy, accuracy
+from ..statistics.accuracy import Accuracy, accuracy, paired_gain
 from ..statistics.effects import Effect
 from ..training.prepared import WEIGHTS
 from .study import Block, Cell, Rates, Search, Study, rate_of_grid
@@ -212,16 +211,7 @@ def waiting(runs: Runs) -> list[int]:
 
 def gain(runs: Runs, approach: str, size: int) -> Effect | None:
     """Points of test accuracy over a random start, the seeds paired: they share their labelled images."""
-    first, second = (
-        {record.spec.seed: record for record in records if record.final.test_error is not None}
-        for records in (by_size(runs).get(approach, {}).get(size, []), comparable(runs).get(size, []))
-    )
-    pairs = [(first[seed].final, second[seed].final) for seed in sorted(set(first) & set(second))]
-    if not pairs:
-        return None
-    ours, theirs = ([100 * (1 - (final.test_error or 0.0)) for final in arm] for arm in zip(*pairs, strict=True))
-    diverged = [any(final.outcome == "diverged" for final in pair) for pair in pairs]
-    return effects.paired_difference(ours, theirs, diverged=diverged)
+    return paired_gain(by_size(runs).get(approach, {}).get(size, []), comparable(runs).get(size, []))
 
 
 def start_curve(runs: Runs) -> dict[int, Accuracy]:

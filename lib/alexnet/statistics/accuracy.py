@@ -10,7 +10,7 @@ from scipy import stats
 from ..paper.claims import claims
 from ..records.record import RunRecord
 from ..training.prepared import split_for
-from .effects import reach
+from .effects import Effect, paired_difference, reach
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,16 @@ def accuracy(records: Sequence[RunRecord], values: Iterable[float | None] | None
     values = map(clean_accuracy, records) if values is None else values
     known = tuple(value for value in values if value is not None)
     return Accuracy(known, len(split_for(records[0].spec).test_labels)) if known else None
+
+
+def paired_gain(after: Sequence[RunRecord], before: Sequence[RunRecord]) -> Effect | None:
+    """Points of test accuracy by which some runs are above others, in pairs of a seed; None where no seed is shared."""
+    first, second = (
+        {r.spec.seed: (value, r.final.outcome == "diverged") for r in runs if (value := clean_accuracy(r)) is not None}
+        for runs in (after, before)
+    )
+    pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+    if not pairs:
+        return None
+    ours, theirs = ([value for value, _ in arm] for arm in zip(*pairs, strict=True))
+    return paired_difference(ours, theirs, diverged=[lost or lost_too for (_, lost), (_, lost_too) in pairs])
