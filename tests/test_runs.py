@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -468,3 +469,23 @@ def test_the_probe_is_the_same_each_time_and_leaves_the_generator_alone(small_da
     assert first == second
     assert torch.equal(torch.get_rng_state(), state)
     assert list(first.differences(execution.probe(small.spec(1))))
+
+
+DENORMALS = """
+import torch
+from alexnet.training import machine
+
+def left():
+    tiny = torch.full((1 << 20,), 1e-39) * 0.9  # in parts, by all threads
+    return int((tiny.numpy().view("uint32") != 0).sum())
+
+with machine.denormals_as_zero():
+    inside = left()
+torch.set_num_threads(1)
+print(inside, left())
+"""
+
+
+def test_numbers_too_small_to_compute_with_count_as_zero_in_all_threads_of_a_run_and_not_after_it():
+    found = subprocess.run([sys.executable, "-c", DENORMALS], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["0", str(1 << 20)]

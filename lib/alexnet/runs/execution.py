@@ -30,7 +30,7 @@ def execute(spec: RunSpec, store: Store, precision: str | None = None, report: R
     """
     record = store.get(spec)
     if record is None:
-        with store.hold(spec.hash):
+        with store.hold(spec.hash), machine.denormals_as_zero():
             record = store.get(spec)
             if record is None:
                 run = prepare(spec, precision=precision)

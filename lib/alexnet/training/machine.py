@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,21 @@ def return_freed_memory() -> None:
     """Give what `keep_freed_memory` has kept back to the kernel, between runs."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Count numbers below 1.2e-38 as zero, in this thread and in those that are started meanwhile.
+
+    Adam's moments and SGD's momentum decay to such numbers wherever a gradient stays exactly zero, as at dead units,
+    and processors take a hundred times as long with each: mnist-alexnet trained a third slower from its 800th step on.
+    """
+    warnings.filterwarnings("ignore", "The value of the smallest subnormal")  # numpy notices
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def peak_memory() -> int | None:
