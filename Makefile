@@ -90,7 +90,7 @@ receive = receive --profile=$(profile) $(call quote,$(call absolute,RECORDS))
 # ---------------------------------------------------------------------------------------------------------------
 .PHONY: report test runs bundle precision audit checkpoint predict imagenet lab bench data notebooks lint unit smoke notebooks-check lock clean help
 
-report: $(STAMP) ## Build the HTML report from the run records; trains what is missing, after saying how long it takes
+report: $(STAMP) ## Build the HTML report from the run records; trains what is missing where that takes minutes
 	@$(ALEXNET) report $(choice) $(call option,--workers,WORKERS)
 
 test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's output, and the whole smoke report

@@ -13,8 +13,8 @@
 #
 # AlexNet was made for ImageNet: over a million photographs of a thousand kinds of things. That data set is large, and
 # only handed out on request, so most readers cannot run the paper's experiments on it. This report asks its questions
-# of **CIFAR-10**, on which the paper itself tests its activation (section 3.1) and its normalisation (section 3.3), and
-# for one published reimplementation of **MNIST**.
+# of **CIFAR-10**, on which the paper itself tests its activation (section 3.1) and its normalisation (section 3.3),
+# and, for one published reimplementation, of **MNIST**.
 #
 # Here you see what these images are, how we know that they are the right ones, how they are split, and what happens to
 # an image between the file and the network. Nothing is trained on this page.
@@ -34,6 +34,7 @@ import torch
 from IPython.display import Markdown
 
 from alexnet.data import datasets, sources
+from alexnet.experiments import starts
 from alexnet.experiments.profiles import check_profile
 from alexnet.figures import diagrams, tables
 from alexnet.figures.display import show
@@ -150,7 +151,8 @@ tables.show(
 #
 # - **training** images change the weights;
 # - **validation** images, taken out of the official training set, are for choosing and stopping;
-# - **test** images are looked at once a run, at its end.
+# - **test** images are looked at once a run, at its end. Some runs of published reimplementations note the test error
+#   after each epoch, as their authors did; nothing is chosen by it here.
 #
 # The validation part is drawn once and for all, in proportion to the classes.
 
@@ -297,12 +299,13 @@ Markdown(f"Do the typed-in values agree with the computed ones to the digits the
 # The paper fights overfitting with images that are made up on the fly (section 4.1). A horse moved by a few pixels, or
 # seen in a mirror, is still a horse. So each time an image comes up, the network gets another version of it.
 #
-# **Crops.** The paper cuts squares of 224 pixels at random out of images of 256. In the same proportion:
+# **Crops.** The paper cuts squares of 224 pixels at random out of images of 256. In about the same proportion, and so
+# that the maps behind both kinds of pooling are equally large, our networks for images of this size see these squares:
 
 # %%
 paper = anatomy.printed()
 side = cifar10.train_images.shape[1]
-crop = side * paper["image_side"] // paper["image_side_before_crop"]
+crop = starts.START_32.images.crop
 room = side - crop
 frames = {"upper left": (0, 0), "centre": (room // 2, room // 2), "lower right": (room, room)}
 show(
@@ -502,12 +505,12 @@ tables.show(
 # ## What this data cannot tell
 #
 # - **It is not ImageNet.** Claims about ImageNet that we test on CIFAR-10 are tested on other images, far fewer classes
-#   and fewer examples. We compare the direction of an effect with the paper's, never its size, and the report marks
-#   every such row.
+#   and fewer examples. The size of an effect is not compared with the paper's there: half of the paper's is what an
+#   effect must come to, and the report marks every such row.
 # - **The images are small.** Where the network wants 227 pixels a side, we enlarge. That fits the layers, but adds no
 #   detail: what the paper says about fine structure cannot be confirmed or refuted here.
 # - **Top-5 error means little among ten classes**, where guessing alone is right half of the time.
-# - **One test set.** It has been used by a whole field for years. We use it once a run, but we know what worked on it
-#   for others.
+# - **One test set.** It has been used by a whole field for years. We choose nothing by it, but we know what worked on
+#   it for others.
 #
 # The claims about ImageNet's own numbers stay in the report as "not tested", so that nobody has to look for them.

@@ -160,9 +160,9 @@ tables.show(
 show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
-# The two pictures are mirror images. Convolutions are cheap to store and dear to compute, fully connected layers the
-# other way round. That is why the paper fights overfitting in the fully connected layers (dropout, section 4.2), and
-# why later networks did without them.
+# The two sets of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
+# the other way round. That is why the paper fights overfitting in the fully connected layers (dropout, section 4.2),
+# and why later networks did without them.
 
 # %% [markdown]
 # ## Two towers
@@ -399,8 +399,8 @@ tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", di
 # <details class="question"><summary>Why does it matter whether alpha is divided by the size of the window?</summary>
 #
 # The sum over the window is multiplied by alpha, and alpha is what says how strongly loud neighbours dampen a
-# response. Divided by five, the damping is five times weaker at the same responses. Both conventions print the same
-# number, so two people who copy it may train two networks.
+# response. Divided by five, the same responses count a fifth: they must be √5 times as strong to be dampened as
+# much. Both conventions print the same number, so two people who copy it may train two networks.
 #
 # </details>
 

@@ -129,6 +129,9 @@ tables.show(table.rename_axis("start"), "Gradient of the loss at each nonlineari
 
 # %% [markdown]
 # ## What trains
+#
+# The last column counts runs, trained or not, that end with a layer whose outputs are zero almost everywhere on a
+# batch.
 
 # %%
 caption = f"Runs that came to {question.margin:g} points below guessing, and how soon"
@@ -197,8 +200,8 @@ play("net.bias_ones=false", network="start")
 #
 # With weights that are too small, what differs between images fades from layer to layer, and so does the gradient.
 # Biases that are all alike do something else: they give every image the same large response, so the first steps push
-# all scores the same way. The tables above show both at work, and that the same weights behave differently with the
-# one and the other.
+# all scores the same way. The tables show the first. The second is a bound on the last layer alone, which does not tell
+# who trains: compare the starts above it and below it with the table of what trains.
 #
 # </details>
 #

@@ -12,7 +12,7 @@
 # # The other ingredients
 #
 # Response normalisation, two towers, crops and reflections, colour noise, ten crops, weight decay, learning-rate drops,
-# and depth: sections 3.2 to 7 say of each that it lowers the error. Here each is taken out of the same network on its
+# and depth: sections 3.2 to 7 say of each what it is good for. Here each is taken out of the same network on its
 # own, with everything else as it was.
 #
 # In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,
@@ -56,14 +56,14 @@ def parameters(spec):
     return int(anatomy.layers(spec.net, spec.images.side(32))["parameters"].sum())
 
 
-def report(claim, label):
+def report(claim, label, what):
     """The paper's statement, the answer, both arms seed by seed, their errors, and the verdicts of a claim."""
     say(f"*Section {claims.claims()[claim].section}.* {claims.claims()[claim].statement}")
     say(board.answer(rows[claim]))
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs)):
+    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs), what):
         say(doubt)
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
@@ -150,7 +150,7 @@ show_if_any(
 # second comparison is with the convention of the original code, where alpha is divided by the size of the window.
 
 # %%
-report("lrn-alexnet", "test error (%)")
+report("lrn-alexnet", "test error (%)", "normalisation")
 
 # %%
 for row in rows["lrn-alexnet"]:
@@ -167,19 +167,20 @@ for row in rows["lrn-alexnet"]:
 # normalisation alone.
 
 # %%
-report("lrn-cifar", "test error (%)")
+report("lrn-cifar", "test error (%)", "normalisation")
 
 # %% [markdown]
 # ## Two towers
 #
 # The network did not fit on one card, so half of each layer's kernels lay on each of two. From the second layer to the
 # fifth a kernel sees only the maps of its own card, except in the third, where the cards talk. The paper compares this
-# with a net of one card that has half the kernels in its convolutional layers. A net of half the kernels is a smaller
-# one, though, and would lose for that alone: the second comparison is with one tower of all the kernels, where every
-# kernel sees every map.
+# with a net of one card that has half the kernels in its convolutional layers. That net has nearly as many parameters,
+# since its last convolution and its wide layers stay, but half the kernels, so the comparison does not tell the split
+# from their number. The second one is with one tower of all the kernels, where every kernel sees every map; it has
+# somewhat more parameters than two towers.
 
 # %%
-report("two-towers", "test error (%)")
+report("two-towers", "test error (%)", "a second tower")
 
 # %% [markdown]
 # ## Crops and reflections
@@ -188,7 +189,7 @@ report("two-towers", "test error (%)")
 # What is in the image stays the same, its pixels never do: the network cannot learn them by heart.
 
 # %%
-report("aug-crop-flip", "generalisation gap (percentage points)")
+report("aug-crop-flip", "generalisation gap (percentage points)", "cropping")
 
 # %% [markdown]
 # ## Colour noise
@@ -198,7 +199,7 @@ report("aug-crop-flip", "generalisation gap (percentage points)")
 # amount. The page on the data shows such images.
 
 # %%
-report("aug-colour", "test error (%)")
+report("aug-colour", "test error (%)", "colour noise")
 
 # %% [markdown]
 # ## Ten crops in place of one
@@ -207,7 +208,7 @@ report("aug-colour", "test error (%)")
 # predictions are averaged. Nothing is trained for it, so both arms are the same networks.
 
 # %%
-report("ten-crop", "test error (%)")
+report("ten-crop", "test error (%)", "ten crops")
 
 # %% [markdown]
 # ## Weight decay and the training error
@@ -217,7 +218,7 @@ report("ten-crop", "test error (%)")
 # learn. So this claim is about images that were trained on.
 
 # %%
-report("weight-decay-train", "training error, dropout off (%)")
+report("weight-decay-train", "training error, dropout off (%)", "weight decay")
 
 # %% [markdown]
 # ## Learning-rate drops
@@ -226,7 +227,7 @@ report("weight-decay-train", "training error, dropout off (%)")
 # the validation error stood still, three times in all. Here the epochs of the drops were fixed beforehand.
 
 # %%
-report("lr-drops", "test error (%)")
+report("lr-drops", "test error (%)", "dropping the rate")
 
 # %%
 question = board.shown(rows["lr-drops"]).question
@@ -248,13 +249,13 @@ if any(arms.values()):
 # Each is taken out on its own; the pooling and normalisation that follow it stay. "Any" is a claim on every layer, so
 # the smallest of the effects decides. Taking a layer out can add parameters, where the next one then reads more maps:
 # the table has the parameters of each network. Without layer 6 or without layer 7 a single hidden layer of the same
-# width is left: one network, which is shown once.
+# width is left: one network, whose runs stand in both rows where these are shown.
 
 # %%
 sizes = [("all layers", parameters(baseline))]
 sizes += [(f"without {layer}", parameters(baseline.with_(net={"without": layer}))) for layer in REMOVABLE[:-1]]
 tables.show(pd.DataFrame(sizes, columns=["network", "parameters"]), "What is left", {"parameters": ",d"})
-report("depth", "test error (%)")
+report("depth", "test error (%)", "a layer")
 
 # %% [markdown]
 # ## All of them

@@ -58,8 +58,14 @@ def arrays(claim):
     return {f"seed {p.spec.seed}": store.predictions(r) for p, r in shown(claim) if r.final.outcome != "diverged"}
 
 
-for of in found.values():
+for claim, of in found.items():
     say(board.answer(of))
+    if claim == "kernel-towers" and not board.shown(of).question.primary:
+        say(
+            "This first look measures the towers against random halves of the same kernels. What decides is how far "
+            "training took them apart, measured against the untrained network: its towers differ too, by chance, and "
+            "the table below has both."
+        )
 
 
 # %% [markdown]
@@ -117,7 +123,8 @@ say(ablations.waiting(rows("kernel-towers")))
 # network has learned what is in an image, dogs lie close together in its last hidden layer, whatever their pixels.
 #
 # For each of the first test images, the nearest training images: by the activations of the last hidden layer, and by
-# the pixels themselves. A frame marks a neighbour of another class.
+# the pixels themselves. A frame marks a neighbour of another class. "Most" of them means more than half, so the effect
+# is the share of neighbours of the same class less one half.
 
 # %%
 learned = arrays("neighbours")
@@ -156,7 +163,8 @@ tables.show(board.verdict_board(rows("neighbours"))[board_columns], "Verdicts")
 # ## The labels behind the first
 #
 # The network gives every class a probability. If it has learned what things look like, the classes behind the first
-# should be like it: a cat may be taken for a dog, hardly for a lorry.
+# should be like it: a cat may be taken for a dog, hardly for a lorry. "Most" is more than half here too: the effect is
+# the share of labels of the right kind less one half.
 
 # %%
 ranked = {name: a for name, a in arrays("top5-sensible").items() if "ranked_probability" in a}
@@ -199,8 +207,8 @@ if seed:
 # %% [markdown]
 # ## Play with it
 #
-# Train for a shorter time and look at the first kernels: how far are they from the noise they started from? It takes
-# about a minute and writes no record. From a terminal, the same is:
+# Train for one epoch in place of four: how much of the error is gone after the first? It takes about a minute and
+# writes no record. From a terminal, the same is:
 #
 #     python -m alexnet play recipe.epochs=1
 

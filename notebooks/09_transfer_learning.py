@@ -70,13 +70,13 @@ transfer_report.network()
 # %% [markdown]
 # ## What is compared
 #
-# Each approach trains on the same images with the same batches, reflections and number of epochs for a given number of
-# images, as far as the profile's time allows; fine-tuning, whose every epoch runs through the convolutional layers,
-# gets fewer epochs in the cpu profile. So did a random start at first, which showed what few steps cost and not what
-# ImageNet's layers are worth. It is compared only where it made as many steps as the frozen approaches, with rates
-# chosen anew; the runs of few steps stay in the tables under their own name. With frozen layers the features of each
-# image and of its reflection are computed once, and an epoch then takes seconds. The images of a smaller set are drawn
-# anew for each seed, every class in proportion, and are the same for all approaches.
+# Each approach trains on the same images with the same reflections for a given number of images; batches and epochs
+# stand in the table, as fine-tuning, whose every epoch runs through the convolutional layers, gets smaller batches and
+# fewer epochs. So did a random start at first, which showed what few steps cost and not what ImageNet's layers are
+# worth. It is compared only where it made as many steps as the frozen approaches, with rates chosen anew; the runs of
+# few steps stay in the tables under their own name. With frozen layers the features of each image and of its reflection
+# are computed once, and an epoch then takes seconds to a minute. The images of a smaller set are drawn anew for each
+# seed, every class in proportion, and are the same for all approaches.
 #
 # Learning rates are chosen by the error on validation images. Where a run is short they are chosen for several numbers
 # of images; a number of images between takes the rate of the next smaller one.

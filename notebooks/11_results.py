@@ -12,7 +12,8 @@
 # # Results
 #
 # Every claim of the paper that can be checked, with what came out. The verdicts on this page are computed from run
-# records by a rule that was written down before the runs.
+# records by one rule. The runs that decide are made after it; rows marked as seen before show runs that were known when
+# it was written, and decide nothing.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -52,7 +53,8 @@ table["margin"] = [verdicts.size(row.question, row.effect) if isinstance(row.eff
 table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.effect, effects.Effect) else ""
                  for row in tested]  # fmt: skip
 table["ours"] = [board.with_unit(row) for row in tested]
-columns = ["claim", "condition", "verdict", "decides", "ours", "margin", "paper", "size"]
+table["collapsed"] = [", ".join(f"{lost} of {n} {arm}" for arm, (lost, n) in row.collapses.items()) for row in tested]
+columns = ["claim", "condition", "verdict", "decides", "ours", "collapsed", "margin", "paper", "size"]
 tables.show(table[columns], "Claims tested so far")
 
 # %% [markdown]
@@ -186,7 +188,7 @@ tables.show(
 # <details class="question"><summary>Why is a margin better than the question whether an effect is zero?</summary>
 #
 # With enough runs any difference becomes significant, however small. A claim is worth its words only if the effect is
-# large enough to matter. The margin says how large that is, and it was written down before the runs.
+# large enough to matter. The margin says how large that is, and it was written down before the runs that decide.
 #
 # </details>
 #

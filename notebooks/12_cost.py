@@ -13,7 +13,8 @@
 #
 # Speed decides how many seeds and claims a report can afford. This page says what the runs behind the report cost,
 # on which machine, where the time goes, how far that is from what the machine can do at all, and what it would cost to
-# do everything at full size on a GPU. Every number is computed from the run records or from the record of `make bench`.
+# do everything on a GPU. Every number is computed from the run records or from the record of `make bench`, but for the
+# rate assumed of a GPU.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -51,11 +52,14 @@ tables.show(by_claim, "What the runs of each claim cost", formats)
 # %%
 total = costs.total(runs)
 missing = len({planned.spec.hash for planned, record in runs if record is None})
+every = sum(1 for _ in profiles.all_planned(PROFILE, store))
 display(
     Markdown(
         f"All {total['runs']} runs together: **{total['hours']:.1f} hours of one thread**, "
         f"{total['million images']:.1f} million training images, {total['PFLOP']:.0f} x 10^15 multiplications and "
-        f"additions.{f' {missing} planned runs have no record yet.' if missing else ''}"
+        f"additions."
+        + f" {missing} runs that can be named now have no record yet; with those whose learning rate is still to be "
+        f"chosen, {every:,} are planned in all." * bool(missing)
     )
 )
 
@@ -84,7 +88,7 @@ tables.show(speeds, "Speed in training", {"images/s": ",.0f", "GFLOP an image": 
 # %%
 benches = bench_records.load_all(paths.BENCH)
 bench = next(iter(benches.values()), None)
-for name, record in benches.items():
+for record in benches.values():
     peak = ", ".join(f"{flops / 1e9:.0f} GFLOP/s in {kind}" for kind, flops in record.peak_flop_per_second.items())
     display(
         Markdown(
@@ -100,7 +104,7 @@ for name, record in benches.items():
         "images/s": ",.0f",
         "share of peak": ".0%",
     }
-    tables.show(costs.bench_table(record), f"Bench, {name}", bench_formats)
+    tables.show(costs.bench_table(record), f"Bench on {record.machine['cpu']}", bench_formats)
 if not benches:
     print("No bench record is there; `make bench` makes one.")
 
@@ -202,7 +206,7 @@ if bench is not None:
         for r in bench.results
         if r.memory_bytes is not None and not r.case.startswith("threads-")
     ]
-    tables.show(pd.DataFrame(held), "Memory at 227 pixels", {"baseline, GB": ".2f", "ours, GB": ".2f"})
+    tables.show(pd.DataFrame(held), "Memory of training and of features", {"baseline, GB": ".2f", "ours, GB": ".2f"})
 
 # %% [markdown]
 # ## Does bfloat16 move results?
@@ -247,12 +251,12 @@ if seeds:
 # %% [markdown]
 # ## What the gpu profile would cost
 #
-# The gpu profile runs every claim with the full network at 227 pixels. Nobody has run it for this report: no GPU was at
-# hand. What follows is arithmetic: all its runs up to their caps, at the rate aimed at for one H100-class card, in
-# images a second of the network as written. The data stay on the card, the forward pass is in bfloat16 with channels
-# last, the fused update is used, and a test checks on the processor that nothing within an epoch waits for a number
-# from the card. Networks can be compiled (`ALEXNET_COMPILE=inductor`), which is off unless asked for. None of this has
-# been timed on a card.
+# The gpu profile makes the comparisons that decide as the cpu profile does, with more seeds, and the first looks with
+# the full network at 227 pixels. Nobody has run it for this report: no GPU was at hand. What follows is arithmetic: all
+# its runs up to their caps, at the rate aimed at for one H100-class card, in images a second of the network as written.
+# The data stay on the card, the forward pass is in bfloat16 with channels last, the fused update is used, and a test
+# checks on the processor that nothing within an epoch waits for a number from the card. Networks can be compiled
+# (`ALEXNET_COMPILE=inductor`), which is off unless asked for. None of this has been timed on a card.
 
 # %%
 planned = costs.planned_cost("gpu", Store(paths.BUILD / "none"), costs.gpu_flop_per_second())
@@ -269,8 +273,9 @@ display(
 #
 # <details class="question"><summary>A network of half the width: does it train four times as fast?</summary>
 #
-# Its convolutions have a quarter of the multiply-adds. But other work, such as normalisation, pooling and reading
-# images, is only halved or stays, and small matrix products use a processor less well. So it is less than four times.
+# All its convolutions but the first have a quarter of the multiply-adds, and the first has half. But other work, such
+# as normalisation, pooling and reading images, is only halved or stays, and small matrix products use a processor less
+# well. So it is less than four times.
 #
 # </details>
 #
@@ -289,4 +294,4 @@ display(
 #   little more.
 # - Layers timed on their own find their inputs in the cache more often than in a whole step.
 # - The estimate for a GPU is only as good as the rate it assumes; small networks keep a large card waiting for work, so
-#   the four-layer rows are too low.
+#   the rows of small networks are too low.

@@ -528,6 +528,17 @@ def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
     assert nothing.effect is None and nothing.verdict.label == "not tested"
 
 
+def test_a_row_whose_pairs_are_all_incomplete_says_how_many_runs_are_there():
+    runs = [(p, r if p.arm == "relu" else None) for p, r in speed_runs([42.0, 45.0, 44.0], [7.0, 7.4, 7.0], "arrived")]
+    rows = board.of_claim("relu-speed", runs)
+    assert rows[0].recorded == (3, 6) and rows[0].label == "waits for its runs"
+    assert rows[0].verdict.reason == (
+        "3 of 6 runs are recorded, and no pair is complete; make runs PROFILE=cpu CLAIM=relu-speed makes the others."
+    )
+    looked = board.answer(board.of_claim("relu-speed", [*runs, *speed_runs([42.0, 45.0], [7.0, 7.4])]))
+    assert "(rates from a grid that arrives) 3 of 6 are recorded yet" in looked
+
+
 def test_runs_on_a_part_of_the_images_are_never_compared_with_the_papers_figure():
     row = board.row(ORIGINAL, speed_runs([42.0, 45.0, 40.0], [7.0, 7.5, 6.5], train_size=4500))
     assert row.verdict.label == "reproduced" and verdicts.agreement(row.question, row.effect) == ""
@@ -560,11 +571,12 @@ def test_the_board_has_a_row_a_question_with_its_command():
     table = board.verdict_board(found)
     assert len(table) == len(claims().questions())
     first = table.iloc[1]
-    assert (first["claim"], first["verdict"], first["paper"]) == (ORIGINAL.title, "reproduced", "6 times")
+    assert (first["claim"], first["verdict"], first["paper"]) == (ORIGINAL.title, "reproduced (first look)", "6 times")
     assert first["ours"] == found[1].effect.text and "CLAIM=relu-speed" in first["command"]
     by_claim = table.drop_duplicates("claim").set_index("claim")
     counted, missing, towers = (claims()[name].title for name in ("arch-params", "imagenet-2010", "two-towers"))
     assert by_claim.loc[counted, "ours"] == "60,965,224"
+    assert by_claim.loc[towers, "verdict"] == "waits for its runs"
     assert by_claim.loc[missing, "verdict"] == "not tested" and by_claim.loc[missing, "command"] == ""
     assert by_claim.loc[towers, "paper"] == "1.7 points (another scale)"
 
@@ -627,6 +639,13 @@ def test_a_pair_may_average_several_runs_of_the_baseline():
     more = [(p, r.model_copy(update={"hash": f"other{p.seed}"})) for p, r in collapsing([0.30, 0.32], "with")]
     effect = board.effect_of(question, first + second + more)
     assert effect.n == 2 and effect.values == pytest.approx((20 - 12.5, 21 - 13.5))
+    lost = [(p, r.model_copy(update={"hash": f"lost{p.seed}"})) for p, r in collapsing([0.9, 0.32], "with")]
+    row = board.row(question, first + second + lost)
+    assert row.effect.values == pytest.approx((21 - 13.5,)), "the effect is that among pairs in which all runs train"
+    assert row.collapses == {"with": (1, 4)}
+    none = board.row(question, first[:1] + second[:1] + lost[:1])
+    assert none.effect is None and none.label == "not tested", "it waits for nothing"
+    assert none.verdict.reason == "3 of 3 runs are recorded, and in each pair one collapsed."
 
 
 def test_a_claim_on_any_takes_the_smallest_effect_once_all_are_there():

@@ -363,7 +363,7 @@ def test_validation_images_choose_between_cifar_lrns_rates():
         (PUBLISHED, [0.234, 0.246, 0.24], "inconclusive"),
         (PUBLISHED, [0.300, 0.301, 0.299], "contradicted"),
         (SHARE, [0.4], "inconclusive"),
-        (SHARE, [0.1], "reproduced"),
+        (SHARE, [0.1], "inconclusive"),  # a part says nothing of the whole
         (PUBLISHED, [], "not tested"),
     ],
 )
@@ -417,7 +417,11 @@ def test_the_first_page_has_our_figure_its_share_and_the_command(small_data, tmp
     Store(tmp_path).put(fabricated)
     rows = {row["id"]: row for row in front.reimplementation_rows("cpu", Store(tmp_path), None, [])}
     towers, missing = rows["cifar-towers"], rows["cifar-bn"]
-    assert (towers["ours"], towers["verdict"], towers["published"]) == ("60.00%", "inconclusive", "76.56%")
+    assert (towers["ours"], towers["verdict"], towers["published"]) == ("60.00%", "first look", "76.56%")
+    assert towers["reason"].startswith("It would be called “inconclusive”. "), "the record is older than the rule"
+    late = fabricated.model_copy(update={"created": "2026-12-01T00:00:00+00:00"})
+    after = front.reimplementation(published()["cifar-towers"], [ArmResult(arm, (late,), 1)], [])
+    assert after["verdict"] == "inconclusive" and after["reason"].startswith("Published 76.56%")
     assert "partial: 8,000 of 45,000" in towers["interval"]
     assert (missing["ours"], missing["verdict"]) == ("–", "not tested")
     assert missing["command"] == "make runs CLAIM=cifar-bn FRESH=1"
@@ -456,7 +460,7 @@ def test_a_row_without_records_says_which_command_makes_them(capsys, monkeypatch
     "paper, own, words",
     [
         ([0.9, 0.9], [0.895, 0.7, 0.6], "after 2 epochs of 1 run, the training error is 90.0% (90% is guessing), "),
-        ([0.9, 0.9], [0.895, 0.7, 0.6], "and 70.0% from the weights that the author draws instead. It does fail"),
+        ([0.9, 0.9], [0.895, 0.7, 0.6], "and 70.0% from the weights that the author draws instead. It has not begun"),
         ([0.9, 0.8], [0.895, 0.7, 0.6], "the training error is 80.0% (90% is guessing), and 70.0% from"),
         ([0.9, 0.8], [0.895, 0.7, 0.6], "It does not fail."),
         ([0.9, 0.9], [0.895, 0.89, 0.6], "So few steps tell nothing about the start"),

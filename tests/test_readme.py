@@ -105,7 +105,7 @@ def test_a_picture_of_other_numbers_is_out_of_step(page, rows):
 def test_without_a_verdict_the_board_says_so(page):
     readme.update(page, Content(board.rows([])))
     text = page.read_text(encoding="utf-8")
-    assert "No verdict rests on trainings yet" in text and "**reproduced**" not in text and "![" not in text
+    assert "No claim's verdict rests on trainings yet" in text and "**reproduced**" not in text and "![" not in text
 
 
 @pytest.mark.parametrize("text", ["no marks", f"{readme.END}\n{readme.BEGIN}", TEXT + readme.BEGIN])

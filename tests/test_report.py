@@ -178,8 +178,18 @@ def test_other_conditions_are_folded_and_a_first_look_is_no_verdict(tested, sour
     assert "6 times*" in said, "the paper's figure is on another scale"
     assert modern.select_one(".verdict").get_text() == "first look"
     assert modern.select_one(".would").get_text() == entry.verdict.label
+    assert entry.question.run in said
     assert "Mean test error: tanh 30.0%, ReLU 30.0%." in said
     assert soup.select_one("#row-relu-speed-original .verdict").get_text() == "first look"
+
+
+def test_a_first_look_stands_beside_its_own_experiment(sources):
+    runs = fabricate.speed_runs([42.0, 45.0], [7.0, 7.5], "original")
+    soup = page_of(board.rows(runs), runs, sources)
+    said = text_of(str(soup.select_one("#row-relu-speed-arrived > details")))
+    look, decides = (claims.claims().question("relu-speed", name) for name in ("original", "arrived"))
+    assert f"Seen so far, a first look. {text_of(look.run)} What will decide. {text_of(decides.run)}" in said
+    assert f"What is estimated. {text_of(decides.estimand)}" in said
 
 
 def test_a_claim_without_runs_waits_for_them(tested, sources):
@@ -215,12 +225,13 @@ def test_five_sentences_count_every_claim_once(tested, sources):
     assert "2 are reproduced (“60 million parameters”; “650,000 neurons”)" in waiting[1]
     assert "1 is reproduced in direction (“ReLU reaches 25% training error faster than tanh”)" in waiting[1]
     assert waiting[2] == (
-        "Of the others, none is contradicted, weaker than claimed or without an effect of that size so far."
+        "Of the others, none is contradicted, weaker than claimed or shown to lack an effect of the size claimed so far."
     )
     assert waiting[3] == "Open are 18 waiting for runs and 2 that cannot be tested here."
     assert waiting[4] == "One verdict rests on trainings, so that there is nothing to correct for."
     few = answers.sentences(board.rows([], anatomy.exact_counts()), [])
-    assert "no recorded training so far" in few[0] and few[4].startswith("No verdict rests on trainings yet")
+    assert "no recorded training so far" in few[0]
+    assert few[4].startswith("No claim's verdict rests on trainings yet")
     assert "19 waiting for runs" in few[3]
     page = text_of(str(page_of(rows, runs, sources)))
     assert front._minus(" ".join(waiting)) in page
@@ -396,7 +407,7 @@ def test_what_was_planned_seen_and_changed_is_listed_in_order(tested, sources):
 
 def test_first_page_without_any_record_says_what_is_missing(sources):
     soup = page_of(board.rows([]), [], sources)
-    assert "No verdict rests on trainings yet" in text_of(str(soup)) and soup.select_one("#forest") is None
+    assert "No claim's verdict rests on trainings yet" in text_of(str(soup)) and soup.select_one("#forest") is None
     assert soup.select_one("#row-relu-speed-arrived code.command").get_text() == "make runs CLAIM=relu-speed FRESH=1"
 
 

@@ -157,7 +157,7 @@ def long(spec: RunSpec, epochs: int, drops: tuple[int, ...], **changed: Any) -> 
 
 
 # The regimes of rule 2. With 10,000 images for 90 epochs the network can overfit, as the paper's could; with all images
-# for 30 epochs it is trained to the end. Both have the paper's two drops of the rate, and each arm has its own rate.
+# for 30 epochs it is trained to the end. Both have two drops of the rate, and each arm has its own rate.
 OVERFIT = long(ALEXNET_32, 90, (60, 80), images={"train_size": 10_000}, measured="fit")
 LASTING = long(ALEXNET_32, 30, (22, 27))
 LOCAL_120 = long(LOCAL, 120, (100, 110))

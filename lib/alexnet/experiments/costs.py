@@ -41,6 +41,8 @@ def images_trained(record: RunRecord) -> float:
 def network_name(spec: RunSpec) -> str:
     """A network and the size of its images, as readers tell them apart."""
     width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
+    if spec.frozen:
+        return f"{'classifier' if spec.net.hidden else 'linear layer'} on the features of frozen layers"
     return f"{NETWORKS[spec.net.name]}, {spec.side} pixels{width}"
 
 
@@ -54,8 +56,8 @@ def _title(name: str) -> str:
 def by_claim(runs: Runs) -> pd.DataFrame:
     """What the records of each claim cost, a row a claim in the order of the plan.
 
-    Columns: claim; runs with a record, and planned ones without; hours of one thread (or GPU), of all images trained;
-    10^15 multiplications and additions. A run that serves several claims counts for each of them: see `total`.
+    Columns: claim; runs with a record, and ones without that can be named now; hours of one thread (or GPU), of all
+    images trained; 10^15 multiplications and additions. A run that serves several claims counts for each: see `total`.
     """
     by_name: dict[str, dict[str, RunRecord | None]] = {}
     for planned, record in runs:
@@ -63,8 +65,9 @@ def by_claim(runs: Runs) -> pd.DataFrame:
     rows = []
     for name, found in by_name.items():
         records = [record for record in found.values() if record is not None]
-        rows.append({"claim": _title(name), **_sums(records), "missing": len(found) - len(records)})
-    return pd.DataFrame(rows, columns=["claim", "runs", "hours", "million images", "PFLOP", "missing"])
+        rows.append({"claim": _title(name), **_sums(records), "named, not made": len(found) - len(records)})
+    columns = ["claim", "runs", "hours", "million images", "PFLOP", "named, not made"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def total(runs: Runs) -> dict[str, float]:
@@ -154,7 +157,7 @@ def protocol_table(record: BenchRecord) -> pd.DataFrame:
         rate = result.images_per_second[1]
         rows.append(
             {
-                "protocol": result.case.removeprefix("protocol-"),
+                "protocol": published()[result.case.removeprefix("protocol-")].title,
                 "images/s": rate,
                 "share of peak": record.share_of_peak(result),
                 "hours, training": spec.images_seen / rate / HOUR,

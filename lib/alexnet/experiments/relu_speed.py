@@ -93,7 +93,7 @@ RELU_SPEED: dict[str, tuple[Condition, ...]] = {
         first_look(ORIGINAL, "arrived", (0.002, 0.004), grid_epochs=2, epochs=6),
         first_look(MODERN, "modern", (0.01, 0.02), grid_epochs=1, epochs=4),
     ),
-    "cpu": (ORIGINAL, MODERN, ARRIVED),
+    "cpu": (ARRIVED, ORIGINAL, MODERN),
     "gpu": (replace(ARRIVED, seeds=12), replace(ORIGINAL, seeds=10), replace(MODERN, seeds=10)),
 }
 RELU_ALEXNET = {"smoke": (), "cpu": (ALEXNET,), "gpu": (ALEXNET_227,)}  # it takes too long for a first look

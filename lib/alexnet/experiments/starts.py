@@ -284,20 +284,20 @@ def steps_an_epoch(spec: RunSpec) -> int:
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """A row a start, rate and budget: runs that trained, of how many, the median of their steps, and in how many of
-    the others a layer has fallen silent."""
+    all runs a layer has fallen silent."""
     rows = []
     for keys, part in found.groupby([*MADE_OF, "rate", "budget"], sort=False):
-        steps, failed = part["steps"].dropna(), part[~part["trained"]]
+        steps = part["steps"].dropna()
         rows.append(
             {
                 **dict(zip([*MADE_OF, "learning rate"], keys, strict=False)),
                 "trained": f"{part['trained'].sum()} of {len(part)}",
                 "steps until then": f"at most {steps.median():,.0f}" if len(steps) else None,
                 "budget": f"{keys[-1]:,} steps",
-                "fell silent": f"{failed['silent'].sum()} of {len(failed)}" if len(failed) else None,
+                "a layer at zero": f"{part['silent'].sum()} of {len(part)}",
             }
         )
-    columns = [*MADE_OF, "learning rate", "trained", "steps until then", "budget", "fell silent"]
+    columns = [*MADE_OF, "learning rate", "trained", "steps until then", "budget", "a layer at zero"]
     return pd.DataFrame(rows, columns=columns)
 
 

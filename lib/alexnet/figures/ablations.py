@@ -14,6 +14,7 @@ from ..runs import planning
 from ..runs.planning import Planned, Runs
 from ..statistics.board import Row, paired_records, readings
 from ..statistics.effects import decimals
+from ..statistics.measures import WITHIN
 from .base import GREY, PALETTE, Drawn, arm_name, drawing, label, needed
 
 # The sign before a change whose first, second value is at a cap: the true one lies above.
@@ -71,9 +72,12 @@ def _test_error(found: Sequence[RunRecord | None]) -> str:
 
 
 def mean_errors(question: Question, runs: Runs) -> dict[str, tuple[float, float]]:
-    """Mean training and test error of each arm in percent, dropout off, over the runs that have both."""
+    """Mean training and test error of each arm in percent, dropout off, over the runs of the effect that have both;
+    nothing where one run gives both arms."""
+    pairs = [arms for arms in paired_records(question, list(runs)).values() if readings(question, arms) is not None]
     found = {}
-    for name, records in arms_of(question, runs).items():
+    for place, name in enumerate(question.arms or () if question.measure not in WITHIN else ()):
+        records = [record for arms in pairs for record in arms[place] if record is not None]
         errors = [(record.final.clean_train_error, record.final.test_error) for record in records]
         both = [(100 * train, 100 * test) for train, test in errors if train is not None and test is not None]
         if both:
@@ -90,8 +94,9 @@ def doubt(errors: Mapping[str, tuple[float, float]], what: str = "") -> str:
     errors = {arm_name(arm): both for arm, both in errors.items()}
     (first, (_, one)), (second, (train, other)) = list(errors.items())[:2]
     better = first if one < other else second
+    nouned = f"The arm *{better}* errs less on test images, by {abs(one - other):.2f} points."
     fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
-    said = f"**The doubt.** Mean errors, {fits}. On test images *{better}* errs less, by {abs(one - other):.2f} points."
+    said = f"**The doubt.** Mean errors, {fits}. {nouned}"
     if what and train > UNDERFIT:
         said += (
             f" Networks that err on {train:.0f}% of the images they were trained on have not come near to fitting "
@@ -102,10 +107,13 @@ def doubt(errors: Mapping[str, tuple[float, float]], what: str = "") -> str:
 
 def factors(question: Question, runs: Runs, step: float = 0.1) -> pd.DataFrame:
     """Ratio of the epochs that both arms take until the training loss, dropout off, is at a level: a row a level that
-    every run comes to, from 2 nats down; mean over seeds (geometric), and the smallest and largest seed."""
+    every run comes to, and none had come to after its first epoch; mean over seeds (geometric), and the smallest and
+    largest seed."""
     pairs = [arms for arms in paired_records(question, list(runs)).values() if all(map(all, arms))]
+    firsts = [r.history[0].clean_train_loss for arms in pairs for arm in arms for r in arm if r is not None]
+    highest = min((loss for loss in firsts if loss is not None), default=2.0)
     rows = []
-    for level in np.arange(2.0, 0.0, -step).round(6):
+    for level in (level for level in np.arange(2.0, 0.0, -step).round(6) if level < highest):
         asked = question.model_copy(update={"levels": (float(level),)})
         found = [pair for arms in pairs if (pair := readings(asked, arms)) is not None]
         if found and not any(reading.censored for pair in found for reading in pair):

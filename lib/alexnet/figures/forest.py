@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 
 from ..statistics.board import Row
 from ..statistics.effects import Effect, smallest_detectable
@@ -15,6 +16,7 @@ from ..statistics.verdicts import LABELS, relative
 from .base import BLACK, BLUE, VERDICT_COLOURS, Drawn, drawing, label, needed
 from .tables import counted, listed
 
+PALE = 0.45  # opacity of a first look
 FARTHEST = (-3.0, 6.0)  # margins from no effect that a forest plot shows at most; what lies beyond is an arrow
 
 
@@ -47,7 +49,9 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
         axis.spines["left"].set_visible(False)
         axis.set_xlabel(
             "effect in margins of its claim (ratios by their logarithms); the claimed side is to the right\n"
-            "○ one pair of runs   ● their mean   ◇ the paper's figure, grey where it was measured on another scale",
+            "○ one pair of runs   ● their mean   ◇ the paper's figure, grey where it was measured on another scale"
+            + "\npale: a first look, which decides nothing"
+            * any(row.question.seen for row in drawn),
             fontsize=9,
         )
     return figure, _forest_alt(drawn, names)
@@ -85,7 +89,8 @@ def _edges(rows: Sequence[Row]) -> tuple[float, float]:
 def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> None:
     effect, question = row.effect, row.question
     assert isinstance(effect, Effect)
-    colour = VERDICT_COLOURS[row.verdict.label]
+    full = VERDICT_COLOURS[row.verdict.label]
+    colour = to_rgba(full, PALE if question.seen else 1.0)
     low, estimate, high = in_margins(row)
     if effect.has_interval:
         ends = [float(end) for end in np.clip([low, high], left, right)]
@@ -108,14 +113,16 @@ def _interval(axis: Axes, place: float, row: Row, left: float, right: float) -> 
         edge = BLACK if question.comparable is not None else "#9a9a9a"
         if left <= there <= right:
             axis.plot([there], [place], "D", markeredgecolor=edge, markerfacecolor="none", markersize=7, zorder=2)
-    beside = {"xycoords": ("axes fraction", "data"), "va": "center", "color": colour}
+    beside = {"xycoords": ("axes fraction", "data"), "va": "center", "color": full}
     label(axis, row.verdict.label, (1.0, place), (8, 0), fontsize=10, **beside)
 
 
 def _forest_alt(rows: Sequence[Row], names: Sequence[str]) -> str:
     """How many rows got which verdict, and each row's numbers."""
     counts = [(label, sum(row.verdict.label == label for row in rows)) for label in LABELS]
+    seen = sum(row.question.seen for row in rows)
     tally = listed(f"{count} {label}" for label, count in counts if count)
+    tally += f" ({'all' if seen == len(rows) else seen} of them first looks, which decide nothing)" * bool(seen)
     each = []
     for row, name in zip(rows, names, strict=True):
         paper = f"; the paper has {row.question.figure.text}" if row.question.comparable and row.question.figure else ""

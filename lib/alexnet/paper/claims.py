@@ -458,6 +458,7 @@ class Event(Entry):
     kind: Literal["planned", "seen", "changed"]
     what: Prose
     after: bool = False  # a plan was changed when results which it concerns had been seen
+    rule: bool = False  # it fixed the rule of the verdicts, or another in its place
 
 
 class History(Entry):

@@ -21,7 +21,7 @@ from ..statistics.verdicts import LABELS, Label
 NAMED = 3  # claims that a sentence names at most
 AS_SAID: dict[Label, str] = {  # labels that read otherwise in a sentence
     "direction reproduced": "reproduced in direction",
-    "no effect of that size": "without an effect of that size",
+    "no effect of that size": "shown to lack an effect of the size claimed",
 }
 
 
@@ -50,7 +50,9 @@ def sentences(found: Sequence[Row], records: Iterable[RunRecord]) -> list[str]:
     so_far = " so far" if waiting else ""
     held = _having(by_label, ("reproduced", "direction reproduced")) or f"none is reproduced{so_far}"
     failed = _having(by_label, ("contradicted", "no effect of that size", "weaker than claimed"))
-    failed = failed or f"none is contradicted, weaker than claimed or without an effect of that size{so_far}"
+    failed = (
+        failed or f"none is contradicted, weaker than claimed or shown to lack an effect of the size claimed{so_far}"
+    )
     left = {
         f"{len(by_label['inconclusive'])} inconclusive": by_label["inconclusive"],
         f"{len(waiting)} waiting for runs": waiting,
@@ -79,7 +81,10 @@ def _how_sure(primary: Sequence[Row]) -> str:
     """What the corrections for many claims leave, or that nothing rests on runs yet."""
     tests = sum(not math.isnan(value) for value in board.decisive(primary))
     if not tests:
-        return "No verdict rests on trainings yet: runs made before the rule are first looks and decide nothing."
+        return (
+            "No claim's verdict rests on trainings yet: no comparison that decides one is complete, and runs made "
+            "before the rule are first looks and decide nothing."
+        )
     if tests == 1:
         return "One verdict rests on trainings, so that there is nothing to correct for."
     kept, strict = board.corrected(primary)
@@ -126,8 +131,8 @@ def notes(row: Row, runs: Runs) -> list[str]:
 
 
 def test_errors(question: Question, runs: Runs) -> str:
-    """The mean test error of each arm over its runs, collapsed ones included: "without 25.1%, with 22.6%"."""
-    pairs = board.paired_records(question, runs).values()
+    """The mean test error of each arm over the runs that the effect rests on: "without 25.1%, with 22.6%"."""
+    pairs = [arms for arms in board.paired_records(question, runs).values() if board.readings(question, arms)]
     means = []
     for place, arm in enumerate(question.arms or ()):
         found = {record.hash: record for pair in pairs for record in pair[place] if record is not None}
@@ -152,7 +157,7 @@ class Surprise:
 def surprises(found: Sequence[Row], runs: Runs) -> list[Surprise]:
     """Each by a sentence of its own, said only where the board bears it out."""
     rows = {row.question.id: row for row in found}
-    made = (_neurons(rows), _start(rows), _gap(rows, runs), _settings(rows), _depth(rows))
+    made = (_neurons(rows), _start(rows, runs), _gap(rows, runs), _settings(rows), _depth(rows))
     return [surprise for surprise in made if surprise is not None]
 
 
@@ -182,7 +187,7 @@ def _neurons(rows: dict[str, Row]) -> Surprise | None:
     )
 
 
-def _start(rows: dict[str, Row]) -> Surprise | None:
+def _start(rows: dict[str, Row], runs: Runs) -> Surprise | None:
     """Biases of one, which the paper gives to speed up the early stages, may be what stops the network."""
     row = _tested(rows, "bias-ones", "own-rate-written", "faithful")
     if row is None or "zeros" in row.collapses:
@@ -192,9 +197,22 @@ def _start(rows: dict[str, Row]) -> Surprise | None:
         return None
     return Surprise(
         f"The paper gives some layers biases of one to speed up the early stages. From the weights it prints, all {n} "
-        "runs of the network as written ended at guessing with such biases, and none did with biases of zero.",
+        "runs of the network as written stayed at guessing with such biases, and none did with biases of zero"
+        f"{_budget(row, runs)}.",
         row.question.seen,
     )
+
+
+def _budget(row: Row, runs: Runs) -> str:
+    """How long the runs of a row were, in words: ", within 280 steps at a learning rate of 0.01, on 9,000 images"."""
+    place = (row.question.claim, row.question.condition, "seeds")
+    specs = [planned.spec for planned, _ in runs if (planned.claim, planned.condition, planned.stage) == place]
+    if not specs:
+        return ""
+    steps = max(spec.training_images // spec.recipe.batch_size * spec.recipe.epochs for spec in specs)
+    rates = sorted({spec.recipe.learning_rate for spec in specs})
+    rate = f"at a learning rate of {rates[0]:g}" if len(rates) == 1 else "each at its own learning rate"
+    return f", within {steps:,} steps {rate}, on {specs[0].training_images:,} images"
 
 
 def _gap(rows: dict[str, Row], runs: Runs) -> Surprise | None:

@@ -17,6 +17,7 @@ from ..runs.planning import Runs
 from ..statistics.board import Row
 from ..statistics.effects import Effect
 from ..statistics.measures import collapsed
+from ..training.prepared import WEIGHTS
 
 Facts = list[tuple[str, str]]
 
@@ -84,9 +85,16 @@ def data(records: Sequence[RunRecord]) -> list[tuple[str, str, Facts]]:
     found = []
     for name in sorted({record.data.name for record in records}):
         used = [record.data for record in records if record.data.name == name]
-        digests = {(array.replace("_", " "), digest) for one in used for array, digest in one.hashes.items()}
+        digests = {(array, digest) for one in used for array, digest in one.hashes.items() if array != WEIGHTS}
         sources = ", ".join(sorted({one.source for one in used}))
-        found.append((NAMES.get(name, name), f"Read from: {sources}.", sorted(digests)))
+        arrays = [(array.replace("_", " "), digest) for array, digest in sorted(digests)]
+        found.append((NAMES.get(name, name), f"Read from: {sources}.", arrays))
+    weights = sorted({r.data.hashes[WEIGHTS] for r in records if WEIGHTS in r.data.hashes})
+    if weights:
+        where = (
+            "All convolutional layers together, in the runs that start from them; the page on transfer has the sources."
+        )
+        found.append(("Weights trained on ImageNet", where, [("weights", digest) for digest in weights]))
     return found
 
 
@@ -128,6 +136,8 @@ def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> F
     first = f"Yes: no run that decides a claim was made before {rule.fixed:%-d %B %Y}, when the rule was fixed."
     if early := too_early(runs):
         first = f"No: {counted(len(early), 'run')} that decide a claim are older than the rule."
+    elif len(rules := [event for event in history().event if event.rule]) > 1:
+        first += f" It replaced a rule of {rules[0].date:%-d %B %Y} when first looks had been seen, which never count."
     return [
         ("Which data?", _which_data(records)),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
@@ -175,8 +185,8 @@ def _test_set(chosen: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
     watched = sum(any(epoch.test_error is not None for epoch in record.history) for record in records)
     if watched:
         said.append(
-            f"{counted(watched, 'run')} of published protocols wrote the test error down after each epoch, because "
-            "those protocols chose by it; the figures by our own protocol do not."
+            f"{counted(watched, 'run')} of the reimplementations' networks wrote the test error down after each epoch, "
+            "as some of their authors chose by it; nothing of ours is chosen by it."
         )
     return " ".join(said) or "No run chose anything."
 
@@ -193,7 +203,10 @@ def _left_out(records: Sequence[RunRecord], replaced: Sequence[RunRecord], store
     ends = Counter(record.final.outcome for record in records)
     lost = sum(collapsed(record) for record in records if record.final.valid_error is not None)
     unused = sorted(set(store.hashes()) - {record.hash for record in records}) if store else []
-    said = [f"{listed(f'{n} {end}' for end, n in sorted(ends.items()))}; {lost} ended at guessing and are counted so."]
+    said = [
+        f"{listed(f'{n} {end}' for end, n in sorted(ends.items()))}; {lost} ended at guessing: such runs are "
+        "counted, and their pairs left out of effects on errors, beside which the rows say how many there were."
+    ]
     if replaced:
         first = counted(len(replaced), "transfer run")
         said.append(f"{first} of the first plan are shown beside those in their place, and not counted.")

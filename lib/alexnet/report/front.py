@@ -47,6 +47,7 @@ def content(
         "rows": _claims(found, runs, sources),  # in the paper's order, each with its conditions
         "reimplementations": reimplementations or [reimplementation(row, [], sources) for row in published().row],
         "rule": [(label, getattr(rule, label.replace(" ", "_"))) for label in LABELS],
+        "published_rule": rule.published,
         "forest": _forest([row for row in found if row.question.primary]),
         "surprises": [(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
         "audit": facts.last_audit(records),
@@ -73,9 +74,8 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
         entry = entry_of(row, runs, sources) | {"mark": mark, "corrected": words, "others": inside}
         look = next((other for other in inside if other["would"] and other["drawing"]), None)
         if row.waits and not entry["drawing"] and look:  # pale, and never as the verdict
-            entry |= {name: look[name] for name in ("ours", "interval", "drawing", "seeds")} | {
-                "count": f"{look['count']} seen"
-            }
+            shown = {name: look[name] for name in ("ours", "interval", "drawing", "seeds", "pairs")}
+            entry |= shown | {"count": f"{look['count']} seen", "look": look}
         entries.append(entry)
     return entries
 
@@ -96,19 +96,23 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
                 *forest.in_margins(row), paper, question.comparable is not None, forest.seeds_in_margins(row)
             )
             each = [effect.number(value) for value in effect.lowest if math.isfinite(value)]
-            seeds = _minus(f"Each pair of runs: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
+            one = "run" if question.measure in WITHIN else "pair of runs"
+            seeds = _minus(f"Each {one}: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
     return {
         "id": row.link,  # unique on the page, usable in an anchor
         "question": question,
         "paper": _paper(question),
+        "section": re.sub(r"^(?=\d)", "section ", question.section),  # "section 3.1", or "abstract"
         "ours": estimate,  # "2.1 times"
         "interval": interval,  # "1.8 to 2.4"
         "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
+        "pairs": "Runs" if question.measure in WITHIN else "Pairs of runs",  # what is counted
         "drawing": drawn,
         "seeds": seeds,  # "Each pair of runs: 2.0, 2.2 times"
+        "look": None,  # the entry of the first look that is shown while the runs that decide are missing
         "verdict": "first look" if question.seen else row.label,
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
-        "reason": "" if row.waits and effect is None else _minus(row.verdict.reason),
+        "reason": "" if row.waits and effect is None and not row.recorded[0] else _minus(row.verdict.reason),
         "notes": [_minus(note) for note in answers.notes(row, runs)],
         "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
@@ -188,6 +192,7 @@ def reimplementation(row: Reimplementation, arms: Sequence[ArmResult], sources: 
     """The published figure beside ours: by the clean protocol, and by its own."""
     clean, own = reimplementations.clean(arms), reimplementations.own(row.id, arms)
     verdict, share = reimplementations.verdict(row, arms), reimplementations.partial(arms)
+    looked = reimplementations.first_look(arms)
     said = []
     if clean:
         (low, high), runs = clean.interval, counted(len(clean.values), "run")
@@ -204,8 +209,8 @@ def reimplementation(row: Reimplementation, arms: Sequence[ArmResult], sources: 
         "ours": f"{clean.mean:.2f}%" if clean else "–",
         "sort": clean.mean if clean else None,
         "interval": "; ".join(said),
-        "verdict": verdict.label,
-        "reason": verdict.reason,
+        "verdict": "first look" if looked else verdict.label,
+        "reason": f"{f'It would be called “{verdict.label}”. ' * looked}{verdict.reason}",
         "href": _href(row.page, sources),
         "command": f"make runs CLAIM={row.id} FRESH=1" if arms else "",
     }

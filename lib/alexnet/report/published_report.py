@@ -1,8 +1,8 @@
 """What the notebook on the published reimplementations shows, a function a cell; records that are missing are named."""
 
-import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ..experiments import reimplementations
 from ..experiments.reimplementations import (
+    HELD_BACK_5000,
     PAPER_STARTS,
     PROTOCOLS,
     PUBLISHED,
@@ -42,6 +43,7 @@ ARMS = {
 }  # fmt: skip
 LAYERS = {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"}
 CHANCE_MARGIN = 0.02  # a training error so close to that of guessing has not begun to fall
+BEGUN = 0.5  # mean training error above which two short runs say nothing of what a network can reach
 SHOWN = 20  # images of a grid of predictions
 
 
@@ -102,7 +104,7 @@ def beside(row: str, found: Found) -> None:
         not_run(result.command)
         return
     verdict, own = reimplementations.verdict(entry, arms), reimplementations.own(row, arms)
-    said = f"**{verdict.label.capitalize()}.** {verdict.reason}"
+    said = f"**{verdict.label.capitalize()}{' (first look)' * reimplementations.first_look(arms)}.** {verdict.reason}"
     if own:
         said += f" As its own protocol measures ({reimplementations.MEASURED_AS[row]}), ours is {own.text}."
     elif result.arm.partial:
@@ -136,7 +138,7 @@ def remedies(found: Found) -> None:
     arms = found.get("cifar-bn", [])
     recorded = [result for result in arms if result.records]
     full = [result for result in recorded if result.arm.spec.recipe.epochs == PROTOCOLS["cifar-bn"].recipe.epochs]
-    shown = full if any(result.arm.name != PUBLISHED for result in full) else recorded
+    shown = full if any(result.arm.name not in (PUBLISHED, HELD_BACK_5000) for result in full) else recorded
     have = {result.arm.title: result.records for result in shown}
     if len(have) > 1:
         show(*draw_remedies(have, "What does each remedy buy?"))
@@ -198,8 +200,10 @@ def enlarging(found: Found) -> None:
         say(
             f"Test accuracy: {one.text} with 224 pixels, {other.text} with 32: {abs(gain):.2f} points "
             f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.share}). The intervals "
-            f"{'meet' if meet else 'do not meet'}."
+            f"{'meet' if meet else 'do not meet'}; they are over {'seeds' if len(one.values) > 1 else 'test images'}."
         )
+        if fmean(record.final.train_error for record in (*enlarged.records, *small.records)) > BEGUN:
+            say("Both have hardly begun to learn, in one run each: this does not answer the question.")
 
 
 def paper_start(found: Found) -> None:
@@ -220,7 +224,7 @@ def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
     last = min(len(record.history) for record in (*paper, *own))
     chance = 1 - 1 / paper[0].spec.net.classes
     ours, theirs = (
-        statistics.fmean(record.history[last - 1].train_error for record in arm) if arm else 1.0 for arm in (paper, own)
+        fmean(record.history[last - 1].train_error for record in arm) if arm else 1.0 for arm in (paper, own)
     )
     runs = counted(len(paper), "run")
     said = f"after {last} epochs of {runs}, the training error is {ours:.1%} ({chance:.0%} is guessing)"
@@ -229,7 +233,7 @@ def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
     if ours <= chance - CHANCE_MARGIN:
         return f"{said}. It does not fail."
     if theirs <= chance - CHANCE_MARGIN:
-        return f"{said}. It does fail, where the other start has begun to learn."
+        return f"{said}. It has not begun to learn by then, at this one rate, where the other start has."
     return f"{said}. So few steps tell nothing about the start: no other start is known to have learned by then."
 
 

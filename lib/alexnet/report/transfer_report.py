@@ -136,9 +136,8 @@ def against_images(runs: Runs) -> None:
 
 def worth(runs: Runs) -> None:
     """What transfer is worth in labelled images."""
-    if not _table(transfer.worth(runs), "How many labelled images does transfer stand for?"):
-        published_report.not_run(COMMAND)
-    elif sizes := transfer.waiting(runs):
+    _table(transfer.worth(runs), "How many labelled images does transfer stand for?")
+    if sizes := transfer.waiting(runs):
         say(
             f"With {listed(f'{size:,}' for size in sizes)} images no random start has made as many steps as the frozen "
             f"approaches yet, so it is not compared there: `{COMMAND}` makes these runs."

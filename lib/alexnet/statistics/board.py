@@ -32,6 +32,7 @@ class Row:
     planned: int  # pairs of runs that the profile plans; more than the effect's n while records are missing
     command: str  # runs the row again
     collapses: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # arm: those, of so many runs
+    recorded: tuple[int, int] = (0, 0)  # runs that have a record, of those that are planned
 
     @property
     def link(self) -> str:
@@ -41,13 +42,14 @@ class Row:
     @property
     def waits(self) -> bool:
         """Whether it has no verdict because its runs are still to be made."""
-        return self.verdict.label == "not tested" and not self.question.not_tested
+        made, of = self.recorded
+        return self.verdict.label == "not tested" and not self.question.not_tested and not 0 < made == of
 
     @property
     def label(self) -> str:
         """The verdict, or what it waits for."""
         if not self.waits:
-            return self.verdict.label
+            return self.verdict.label + " (first look)" * self.question.seen
         return "waits for a GPU" if self.question.profile == "gpu" else "waits for its runs"
 
 
@@ -69,16 +71,14 @@ def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
 
 
 def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
-    """What a pair of arms contributes, or None while one of its runs is missing, or where an arm's have all collapsed.
+    """What a pair of arms contributes, or None while one of its runs is missing, or where one has collapsed.
 
     Raises `SpecError` for a measure that cannot be taken from run records.
     """
     if question.measure is None or any(record is None for arm in arms for record in arm):
         return None
     complete = [[record for record in arm if record is not None] for arm in arms]
-    if question.measure not in measures.OF_TRAINING:
-        complete = [[record for record in arm if not collapsed(record)] for arm in complete]
-    if not all(complete):
+    if question.measure not in measures.OF_TRAINING and any(collapsed(record) for arm in complete for record in arm):
         return None
     read = measures.reader(question)
     first, second = (_mean([read(record)[place] for record in arm]) for place, arm in enumerate(complete))
@@ -129,6 +129,9 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
         return _smallest(question, runs)
     pairs = paired_records(question, runs).values()
     arms = [_once(pair[place] for pair in pairs) for place in (0, 1)]
+    each = 1 if question.measure in WITHIN else 2  # arms that have runs of their own
+    made = [record for pair in pairs for arm in pair[:each] for record in arm]
+    recorded = sum(record is not None for record in made), len(made)
     if any(record.spec.images.train_size is not None for arm in arms for record in arm):
         question = question.model_copy(update={"scale": "other"})
     effect = count if question.effect == "exact" else effect_of(question, runs)
@@ -140,7 +143,7 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
         capped = "" if holds(*arms) else otherwise
     if question.measure in ("chance-margin", "epochs-to-trained"):
         capped = ""  # whether they train is what these ask
-    return _judged(question, effect, capped, len(pairs), collapses)
+    return _judged(question, effect, capped, len(pairs), collapses, recorded)
 
 
 def _once(arms: Iterable[Sequence[RunRecord | None]]) -> list[RunRecord]:
@@ -154,7 +157,8 @@ def _smallest(question: Question, runs: Runs) -> Row:
     effect = effects.smallest_of(known) if len(known) == len(parts) else None
     collapses = {part.question.condition: lost for part in parts for lost in part.collapses.values()}
     capped = "; ".join(f"{lost} of {n} runs {name} collapsed" for name, (lost, n) in collapses.items())
-    return _judged(question, effect, capped, min(part.planned for part in parts), collapses)
+    recorded = tuple(map(sum, zip(*(part.recorded for part in parts), strict=True)))
+    return _judged(question, effect, capped, min(part.planned for part in parts), collapses, recorded)
 
 
 def _judged(
@@ -163,13 +167,22 @@ def _judged(
     capped: str,  # what forbids "reproduced", in words
     planned: int,
     collapses: dict[str, tuple[int, int]],
+    recorded: tuple[int, int],
 ) -> Row:
     """A row with its verdict, which says how many of its pairs are missing."""
     found = verdicts.verdict(question, effect, capped)
+    made, of = recorded
+    if effect is None and made:
+        left = (
+            f"no pair is complete; {verdicts.to_make(question)} makes the others"
+            if made < of
+            else "in each pair one collapsed"
+        )
+        found = dataclasses.replace(found, reason=f"{made} of {of} runs are recorded, and {left}.")
     if isinstance(effect, Effect) and effect.n < planned and not collapses:
         more = f"{planned - effect.n} of {planned} planned pairs of runs are not in the records yet."
         found = dataclasses.replace(found, reason=f"{found.reason} {more}".strip())
-    return Row(question, effect, found, planned, command(question), collapses)
+    return Row(question, effect, found, planned, command(question), collapses, recorded)
 
 
 def rows(runs: Runs, counts: Mapping[str, float] | None = None, primary_only: bool = False) -> list[Row]:
@@ -213,7 +226,8 @@ def answer(found: Sequence[Row]) -> str:
         return f"**{title}: {entry.verdict.label}.** {said[0].upper()}{said[1:]}"
     looked = "seen before the rule was fixed, " if entry.question.seen else ""
     return (
-        f"**{title}: {first.label}.** Those that decide ({first.question.condition_title}) are not recorded yet. "
+        f"**{title}: {first.label}.** Of those that decide ({first.question.condition_title}) "
+        f"{f'{first.recorded[0]} of {first.recorded[1]} are' if first.recorded[0] else 'none is'} recorded yet. "
         f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
     )
 
@@ -279,7 +293,7 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
             paper(entry.question),
             ours(entry),
             entry.question.unit if entry.effect is not None else "–",
-            entry.verdict.label,
+            entry.label,
             entry.verdict.reason,
             entry.command,
         )
@@ -298,7 +312,7 @@ def beside_logs(found: Sequence[Row]) -> pandas.DataFrame:
         if pair.printed:
             printed = [f"{figure.value:g}" for figure in claim.figures]
             entry = shown(sorted(own, key=lambda entry: not entry.question.primary))
-            here = with_unit(entry), entry.verdict.label + " (first look)" * entry.question.seen
+            here = with_unit(entry), entry.label
         logged = " and ".join(f"{points:.2f}" for points in pair.points)
         lines.append((claim.title, f"{pair.what} against {pair.against}", " and ".join(printed), logged, *here))
     columns = ["claim", "compared in the logs", "paper (points)", "logs (points)", "here", "verdict here"]

@@ -15,7 +15,7 @@ from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Runs
 from ..training.prepared import split_for
-from .board import Row, paired_records
+from .board import Row, paired_records, readings
 from .effects import Effect
 
 
@@ -62,7 +62,7 @@ def sampling_noise(
 
 
 def noise_of(question: Question, runs: Runs, store: Store) -> SamplingNoise | None:
-    """The paired test on the stored test predictions of a question's runs, averaged over its complete pairs.
+    """The paired test on the stored test predictions of a question's runs, averaged over the pairs of its effect.
 
     None where the question does not compare the test errors of two arms, or has no complete pair of runs. An arm of
     several runs a seed pairs each of them with the other arm's. Raises `RecordError` for predictions that are missing
@@ -72,8 +72,8 @@ def noise_of(question: Question, runs: Runs, store: Store) -> SamplingNoise | No
         return None
     first, second = [], []
     for arms in paired_records(question, runs).values():
-        one, other = ([_correct(record, store) for record in arm if record is not None] for arm in arms)
-        if one and other and len(one) + len(other) == sum(map(len, arms)):
+        if readings(question, arms) is not None:
+            one, other = ([_correct(record, store) for record in arm if record is not None] for arm in arms)
             several = range(max(len(one), len(other)))
             first += [one[place % len(one)] for place in several]
             second += [other[place % len(other)] for place in several]

@@ -115,14 +115,18 @@ def verdict(
     if question.not_tested:
         return Verdict("not tested", question.not_tested)
     if effect is None:
-        command = f"make runs PROFILE={question.profile} CLAIM={question.claim}"
-        return Verdict("not tested", f"None of its runs is among the records; {command} makes them.")
+        return Verdict("not tested", f"None of its runs is among the records; {to_make(question)} makes them.")
     if question.effect == "exact":
         return _exact_verdict(question, effect)
     if not isinstance(effect, Effect) or effect.kind != question.effect or effect.null != question.null:
         raise SpecError(f"{question.id} asks for a {question.effect} against {question.null}, not for what was given.")
     label = labelled(question, effect, confidence or question.confidence, bool(capped))
     return Verdict(label, _reason(question, effect, label, capped))
+
+
+def to_make(question: Question) -> str:
+    """The command that makes the runs which a question lacks."""
+    return f"make runs PROFILE={question.profile} CLAIM={question.claim}"
 
 
 def _exact_verdict(question: Question, count: Effect | float) -> Verdict:
@@ -154,7 +158,9 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
     said = {
         "weaker than claimed": f"There is an effect, and it is below {margin}, {LEAST}.",
         "direction reproduced": f"There is an effect; whether it comes to {margin}, {LEAST}, is open.",
-        "contradicted": "The effect is on the other side.",
+        "contradicted": "The effect is on the other side."
+        if question.measure != "chance-margin"
+        else "The networks end no better than guessing.",
         "no effect of that size": f"Anything as large as {margin} is ruled out, on either side.",
     }
     return said[label] + after
