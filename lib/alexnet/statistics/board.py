@@ -71,11 +71,11 @@ def paired_records(question: Question, runs: Runs) -> dict[int, Arms]:
 
 
 def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
-    """What a pair of arms contributes, or None while one of its runs is missing, or where one has collapsed.
+    """What a pair of arms contributes; None while one of its runs is missing, or where one has collapsed.
 
     Raises `SpecError` for a measure that cannot be taken from run records.
     """
-    if question.measure is None or any(record is None for arm in arms for record in arm):
+    if question.measure is None or not all(arms) or any(record is None for arm in arms for record in arm):
         return None
     complete = [[record for record in arm if record is not None] for arm in arms]
     if question.measure not in measures.OF_TRAINING and any(collapsed(record) for arm in complete for record in arm):
