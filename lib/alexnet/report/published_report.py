@@ -6,7 +6,6 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 
 from ..experiments import reimplementations
@@ -29,10 +28,9 @@ from ..figures.diagrams import Pixels, gallery
 from ..figures.display import show
 from ..figures.learned import feature_maps
 from ..figures.tables import counted, say
-from ..networks import models
+from ..networks.anatomy import layers
 from ..paper.claims import Log, published
 from ..records.record import RunRecord
-from ..records.specs import RunSpec
 from ..records.store import Store
 from ..statistics.accuracy import accuracy
 from ..training.prepared import dataset_of, split_for
@@ -74,18 +72,11 @@ def describe(row: str) -> None:
     say("\n\n".join(paragraph.replace("..", ".") for paragraph in paragraphs))
 
 
-def layers(spec: RunSpec) -> pd.DataFrame:
-    """The layer table of a run's network; no weights are drawn."""
-    side = spec.side
-    with torch.device("meta"):
-        model = models.build(spec.net, side)
-    return models.layer_table(model, side)
-
-
 def network(row: str, variant: bool = False) -> None:
     """The network, layer by layer, and its number of parameters beside the published one."""
     published_count = None if variant else published()[row].parameters
-    table = layers(TOWERS_32 if variant else PROTOCOLS[row])
+    spec = TOWERS_32 if variant else PROTOCOLS[row]
+    table = layers(spec.net, spec.side)
     total = int(table["parameters"].sum())
     said = f"{total:,} parameters"
     if published_count is not None:

@@ -13,6 +13,7 @@ from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, d
 from ..figures.curves import along, over_epochs, whole_epochs
 from ..figures.display import show_if_any
 from ..figures.tables import listed, say
+from ..networks.anatomy import layers
 from ..paper.claims import published
 from ..records.record import RunRecord
 from ..runs.planning import Runs
@@ -64,7 +65,7 @@ def sources(runs: Runs) -> None:
 
 def network() -> None:
     """The network of the fine-tuned approaches, layer by layer."""
-    table = published_report.layers(CLASSIFIER)
+    table = layers(CLASSIFIER.net, CLASSIFIER.side)
     said = f"torchvision's convolutional layers and a new classifier: {table['parameters'].sum():,} parameters"
     tables.show(table, said, published_report.LAYERS)
 
