@@ -116,7 +116,7 @@ def published_row() -> None:
     known = {anchor.id: anchor for anchor in published().anchor}
     others = [known[name] for name in REFERENCES]
     lines = [(f"{row.title}: {one.split}", f"{one.value:g}%", one.measured_on, False) for one in row.figures]
-    lines += [(one.title, f"{one.figures[0].value:g}%", one.protocol, "ImageNet" in one.title) for one in others]
+    lines += [(one.title, f"{one.figures['top-1']:g}%", one.protocol, "ImageNet" in one.title) for one in others]
     table = pd.DataFrame(lines, columns=["figure", "accuracy", "measured on", "ImageNet's weights"])
     tables.show(table, "Published by others")
 
