@@ -522,16 +522,8 @@ def _arm_line(result: ArmResult) -> dict[str, object]:
 def published_figures(row: Reimplementation) -> pd.DataFrame:
     """Every figure a row published and what it was measured on."""
     units = {"percent": "%", "nats": " nats", "seconds": " s"}
-    return pd.DataFrame(
-        [
-            {
-                "figure": f"{figure.metric}, {figure.split}",
-                "published": f"{figure.value:g}{units[figure.unit]}",
-                "measured on": figure.measured_on,
-            }
-            for figure in row.figures
-        ]
-    )
+    rows = [(f"{one.metric}, {one.split}", f"{one.value:g}{units[one.unit]}", one.measured_on) for one in row.figures]
+    return pd.DataFrame(rows, columns=["figure", "published", "measured on"])
 
 
 def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
@@ -547,16 +539,14 @@ def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
         for figure in row.figures
     }
     return pd.DataFrame(
-        [
-            {
-                "split": split,
-                "loss": loss,
-                "published loss": theirs.get((split, "loss")),
-                "accuracy": None if error is None else 100 * (1 - error),
-                "published accuracy": theirs.get((split, "accuracy")),
-            }
-            for split, (loss, error) in ours.items()
-        ]
+        {
+            "split": split,
+            "loss": loss,
+            "published loss": theirs.get((split, "loss")),
+            "accuracy": None if error is None else 100 * (1 - error),
+            "published accuracy": theirs.get((split, "accuracy")),
+        }
+        for split, (loss, error) in ours.items()
     ).astype({"published loss": float, "published accuracy": float})
 
 
