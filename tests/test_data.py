@@ -271,7 +271,7 @@ def test_all_decoders_agree(seed: int) -> None:
     arrays = make_arrays(32, 3, seed)
     decoded = [
         layout.decode(files(arrays))
-        for layout, (files, _, _) in zip(layouts.CIFAR10_LAYOUTS, CIFAR10_FILES.values(), strict=True)
+        for layout, (files, _, _) in zip(CIFAR10.layouts, CIFAR10_FILES.values(), strict=True)
     ]
     for result in decoded:
         assert list(result) == list(arrays)

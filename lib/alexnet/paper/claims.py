@@ -9,6 +9,7 @@ import datetime
 import functools
 import math
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -353,20 +354,13 @@ class Reimplementation(Entry):
         return next(figure for figure in self.figures if figure.headline)
 
 
-class AnchorFigure(Entry):
-    """An accuracy in percent."""
-
-    metric: Literal["top-1", "top-5"]
-    value: float
-
-
 class Anchor(Entry):
     """A figure others published, to set the reimplementations against."""
 
     id: str
     title: Prose
     dataset: Prose
-    figures: tuple[AnchorFigure, ...]
+    figures: dict[Literal["top-1", "top-5"], float]  # accuracies in percent
     protocol: Prose
 
 
@@ -480,36 +474,24 @@ def _find(entries: tuple[Named, ...], name: str, what: str) -> Named:
     raise SpecError(f"There is no {what} {name!r}; there are {', '.join(entry.id for entry in entries)}.")
 
 
-def _read(kind: type[Whole], path: Path) -> Whole:
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path.name} cannot be read: {error}. Restore it with `git checkout`.") from error
-    except ValidationError as error:
-        raise SpecError(
-            f"{path.name} is not valid: {at_fault(error, 'file', most=5)}. Correct these entries."
-        ) from error
+def _reader(kind: type[Whole], name: str, what: str) -> Callable[..., Whole]:
+    """A function that reads a table beside this file, or a copy of it elsewhere, and keeps what it has read."""
+
+    @functools.cache
+    def read(path: Path = paths.PAPER / name) -> Whole:
+        try:
+            return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SpecError(f"{path.name} cannot be read: {error}. Restore it with `git checkout`.") from error
+        except ValidationError as error:
+            fault = at_fault(error, "file", most=5)
+            raise SpecError(f"{path.name} is not valid: {fault}. Correct these entries.") from error
+
+    read.__doc__ = f"{what}. Raises `SpecError` naming each wrong entry."
+    return read
 
 
-@functools.cache
-def claims(path: Path = paths.PAPER / "claims.toml") -> Claims:
-    """The paper's claims and the verdict rule. Raises `SpecError` naming each wrong entry."""
-    return _read(Claims, path)
-
-
-@functools.cache
-def published(path: Path = paths.PAPER / "published.toml") -> Published:
-    """The published reimplementations. Raises `SpecError` naming each wrong entry."""
-    return _read(Published, path)
-
-
-@functools.cache
-def logs(path: Path = paths.PAPER / "logs.toml") -> Logs:
-    """What the original code's own logs say. Raises `SpecError` naming each wrong entry."""
-    return _read(Logs, path)
-
-
-@functools.cache
-def history(path: Path = paths.PAPER / "history.toml") -> History:
-    """What was planned, seen and changed, in order of time. Raises `SpecError` naming each wrong entry."""
-    return _read(History, path)
+claims = _reader(Claims, "claims.toml", "The paper's claims and the verdict rule")
+published = _reader(Published, "published.toml", "The published reimplementations")
+logs = _reader(Logs, "logs.toml", "What the original code's own logs say")
+history = _reader(History, "history.toml", "What was planned, seen and changed, in order of time")

@@ -6,22 +6,10 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 
 from ..experiments import reimplementations
-from ..experiments.reimplementations import (
-    HELD_BACK_5000,
-    PAPER_STARTS,
-    PROTOCOLS,
-    PUBLISHED,
-    PUBLISHED_32,
-    SHARE,
-    TOWERS_32,
-    Found,
-    find,
-    protocol,
-)
+from ..experiments.reimplementations import HELD_BACK_5000, PROTOCOLS, PUBLISHED, PUBLISHED_32, Found, find, protocol
 from ..figures import tables
 from ..figures.base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, drawing, needed
 from ..figures.curves import Value, along, mean_of, over_epochs, whole_epochs
@@ -29,10 +17,9 @@ from ..figures.diagrams import Pixels, gallery
 from ..figures.display import show
 from ..figures.learned import feature_maps
 from ..figures.tables import counted, say
-from ..networks import models
+from ..networks.anatomy import layers
 from ..paper.claims import Log, published
 from ..records.record import RunRecord
-from ..records.specs import RunSpec
 from ..records.store import Store
 from ..statistics.accuracy import accuracy
 from ..training.prepared import dataset_of, split_for
@@ -74,18 +61,11 @@ def describe(row: str) -> None:
     say("\n\n".join(paragraph.replace("..", ".") for paragraph in paragraphs))
 
 
-def layers(spec: RunSpec) -> pd.DataFrame:
-    """The layer table of a run's network; no weights are drawn."""
-    side = spec.side
-    with torch.device("meta"):
-        model = models.build(spec.net, side)
-    return models.layer_table(model, side)
-
-
 def network(row: str, variant: bool = False) -> None:
     """The network, layer by layer, and its number of parameters beside the published one."""
     published_count = None if variant else published()[row].parameters
-    table = layers(TOWERS_32 if variant else PROTOCOLS[row])
+    spec = reimplementations.TOWERS_32 if variant else PROTOCOLS[row]
+    table = layers(spec.net, spec.side)
     total = int(table["parameters"].sum())
     said = f"{total:,} parameters"
     if published_count is not None:
@@ -187,7 +167,7 @@ def enlarging(found: Found) -> None:
     """The same network's two forms on the same images for the same epochs: what enlarging costs."""
     arms = found.get("cifar-towers", [])
     enlarged = protocol(arms)
-    small = find(arms, "share-32" if enlarged and enlarged.arm.name == SHARE else PUBLISHED_32)
+    small = find(arms, "share-32" if enlarged and enlarged.arm.name == reimplementations.SHARE else PUBLISHED_32)
     if not enlarged or not small or not enlarged.records or not small.records:
         not_run("make runs CLAIM=cifar-towers")
         return
@@ -209,10 +189,10 @@ def enlarging(found: Found) -> None:
 def paper_start(found: Found) -> None:
     """Whether the network begins to learn from the paper's initial weights, where it does from the author's own."""
     every = found.get("cifar-towers", [])
-    starts = [result for result in every if result.arm.name in PAPER_STARTS]
+    starts = [result for result in every if result.arm.name in reimplementations.PAPER_STARTS]
     for result in starts:
         if result.records:
-            twin = find(every, PAPER_STARTS[result.arm.name])
+            twin = find(every, reimplementations.PAPER_STARTS[result.arm.name])
             said = _begun(result.records, twin.records if twin else ())
             say(f"**{result.arm.title[0].upper()}{result.arm.title[1:]}**: {said}")
     for result in [result for result in starts if not result.records][:1]:

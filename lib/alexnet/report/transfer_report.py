@@ -13,6 +13,7 @@ from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, d
 from ..figures.curves import along, over_epochs, whole_epochs
 from ..figures.display import show_if_any
 from ..figures.tables import listed, say
+from ..networks.anatomy import layers
 from ..paper.claims import published
 from ..records.record import RunRecord
 from ..runs.planning import Runs
@@ -64,7 +65,7 @@ def sources(runs: Runs) -> None:
 
 def network() -> None:
     """The network of the fine-tuned approaches, layer by layer."""
-    table = published_report.layers(CLASSIFIER)
+    table = layers(CLASSIFIER.net, CLASSIFIER.side)
     said = f"torchvision's convolutional layers and a new classifier: {table['parameters'].sum():,} parameters"
     tables.show(table, said, published_report.LAYERS)
 
@@ -115,7 +116,7 @@ def published_row() -> None:
     known = {anchor.id: anchor for anchor in published().anchor}
     others = [known[name] for name in REFERENCES]
     lines = [(f"{row.title}: {one.split}", f"{one.value:g}%", one.measured_on, False) for one in row.figures]
-    lines += [(one.title, f"{one.figures[0].value:g}%", one.protocol, "ImageNet" in one.title) for one in others]
+    lines += [(one.title, f"{one.figures['top-1']:g}%", one.protocol, "ImageNet" in one.title) for one in others]
     table = pd.DataFrame(lines, columns=["figure", "accuracy", "measured on", "ImageNet's weights"])
     tables.show(table, "Published by others")
 
