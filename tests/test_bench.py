@@ -242,13 +242,9 @@ def test_memory_is_what_a_process_held_at_most():
 
 
 def test_busy_cores_are_those_of_other_processes(monkeypatch):
-    times = iter([(100, 400), (150, 600)])
-    monkeypatch.setattr(machine, "_processor_times", lambda: next(times))
+    monkeypatch.setattr(machine.psutil, "cpu_percent", {3.0: 25.0}.__getitem__)
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
-    assert machine.busy_cores(0) == 1.0
-    monkeypatch.setattr(machine, "_processor_times", lambda: None)
-    monkeypatch.setattr(machine.os, "getloadavg", lambda: (0.7, 0, 0))
-    assert machine.busy_cores(0) == 0.7
+    assert machine.busy_cores(3.0) == 1.0
 
 
 def test_slow_cases_are_repeated_less_often(quick):
