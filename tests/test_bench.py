@@ -13,8 +13,7 @@ from alexnet import paths
 from alexnet.__main__ import main
 from alexnet.bench import cases, command, harness
 from alexnet.bench import layers as bench_layers
-from alexnet.bench.harness import Arms, Case
-from alexnet.bench.processes import elsewhere, side_by_side
+from alexnet.bench.harness import Arms, Case, elsewhere, side_by_side
 from alexnet.errors import AlexnetError, RecordError
 from alexnet.networks import models
 from alexnet.records.bench import BenchRecord, LayerTime, Result, load, load_all
