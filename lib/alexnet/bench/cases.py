@@ -24,16 +24,13 @@ from ..training.batches import WEIGHTS_STREAM, seed_of
 from ..training.preparation import IMAGENET_MEAN, IMAGENET_STD
 from ..training.prepared import prepare
 from . import layers
-from .harness import Arms, Case
-from .processes import elsewhere, side_by_side
+from .harness import Arms, Case, Make, elsewhere, side_by_side
 
 NORM_SHAPES = {"conv1": (64, 96, 55, 55), "conv2": (64, 256, 27, 27)}  # where AlexNet normalises, 64 images
 FEW = 256  # images of a measurement at 227 pixels: two batches
 MANY = 5120  # images of a measurement at 32 pixels: forty batches
 MOST_PROCESSES = 8  # side by side, of those that the cores would allow
 EXACT = {"float32": 1e-6, "bfloat16": 1e-2}  # the largest error of the norm that issue and page allow
-
-Make = Callable[[RunSpec, str], Callable[[], object]]  # from a spec and the precision of ours to one call of an arm
 
 
 # What is trained

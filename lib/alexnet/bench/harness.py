@@ -9,21 +9,27 @@ import math
 import statistics
 import time
 import timeit
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import torch
 from torch.utils.benchmark import timer  # waits for a GPU
 
+from ..errors import AlexnetError
 from ..records.bench import BenchRecord, LayerTime, Result
 from ..training import machine
 
 MOST_WARM_UPS, WARM_UP_SECONDS = 3, 2.0  # calls before anything is timed, unless so much time has gone by
 LEAST_SECONDS = 0.05  # a shorter call is repeated until a measurement takes this long
+
+Make = Callable[..., Callable[[], object]]  # as from a spec and the precision of ours to one call of an arm
 
 
 @dataclass(frozen=True)
@@ -175,3 +181,50 @@ def run_cases(
         results=results,
         layers=layers(),
     )
+
+
+# Arms in processes of their own: with their own threads, settings and memory
+
+
+class Elsewhere:
+    """A function in another process: calling it runs it there and waits."""
+
+    memory: int | None = None  # most bytes its process held, known after a call
+
+    def __init__(self, pool: ProcessPoolExecutor, make: Make, arguments: tuple):
+        self._pool, self._make, self._arguments = pool, make, arguments
+
+    def __call__(self) -> None:
+        """Run it once. Raises `AlexnetError` when it fails there."""
+        try:
+            self.memory = self._pool.submit(_call, self._make, self._arguments).result()
+        except BrokenProcessPool as error:
+            raise AlexnetError("The process that runs a bench arm died; is there memory enough?") from error
+        except Exception as error:  # whatever it was there
+            raise AlexnetError(f"A bench arm failed in its own process: {type(error).__name__}: {error}.") from error
+
+
+@contextmanager
+def elsewhere(make: Make, *arguments: object, threads: int | None = None) -> Iterator[Elsewhere]:
+    """`make(*arguments)` in a process of its own, with that many threads, as a function that runs it there and waits.
+
+    For arms that must not share this process's settings, such as how freed memory is kept. Calls raise
+    `AlexnetError` when that process fails.
+    """
+    prepare = partial(torch.set_num_threads, threads) if threads else None
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare) as pool:
+        yield Elsewhere(pool, make, arguments)
+
+
+def side_by_side(calls: Sequence[Callable[[], object]]) -> None:
+    """Run calls into other processes at the same time, until the last is done."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(lambda call: call(), calls))
+
+
+_made = cache(lambda make, arguments: make(*arguments))  # once a process, when it is first called
+
+
+def _call(make: Make, arguments: tuple) -> int | None:
+    _made(make, arguments)()
+    return machine.peak_memory()

@@ -132,7 +132,8 @@ def pack(runs: Runs, store: Store, out: Path, told: dict[str, Any]) -> dict[str,
         files += [(f"wheels/{path.name}", path) for path in wheels]
         with tarfile.open(Path(workspace) / "bundle.tar", "w") as archive:
             for name, path in files:
-                archive.add(path, name, filter=_anonymous)
+                # who packed it is nobody's business
+                archive.add(path, name, filter=lambda of: of.replace(uid=0, gid=0, uname="", gname="", deep=False))
         for old in (out / "MANIFEST.json", *out.glob("bundle.[0-9]*")):
             old.unlink(missing_ok=True)
         write_atomically(out / "run.sh", RUN.replace("VERSION", told["python"]).encode())
@@ -148,11 +149,6 @@ def pack(runs: Runs, store: Store, out: Path, told: dict[str, Any]) -> dict[str,
     manifest = told | {"disk": disk, "records": records, "parts": parts}
     write_atomically(out / "MANIFEST.json", json.dumps(manifest, indent=1).encode())
     return manifest
-
-
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Who packed it is nobody's business."""
-    return member.replace(uid=0, gid=0, uname="", gname="", deep=False)
 
 
 def run(arguments: Namespace) -> int:

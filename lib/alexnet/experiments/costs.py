@@ -1,7 +1,7 @@
 """What runs cost: hours, images and arithmetic, from their records; and what the runs of a profile would cost."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from .. import paths
 from ..errors import SpecError
 from ..networks import models
 from ..paper.claims import claims, published
-from ..records.bench import BenchRecord, load_all
+from ..records.bench import BenchRecord, Result, load_all
 from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
@@ -107,13 +107,7 @@ def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataF
     for planned in profiles.all_planned(profile, store):
         spec = planned.spec
         sums.setdefault(planned.claim, []).append(flop_an_image(spec) * spec.images_seen)
-    rows = [
-        {
-            "claim": _title(name), "runs": len(flops), "PFLOP": sum(flops) / PETA,
-            "hours": sum(flops) / flop_per_second / HOUR,
-        }
-        for name, flops in sums.items()
-    ]  # fmt: skip
+    rows = [(_title(name), len(of), sum(of) / PETA, sum(of) / flop_per_second / HOUR) for name, of in sums.items()]
     return pd.DataFrame(rows, columns=["claim", "runs", "PFLOP", "hours"])
 
 
@@ -124,73 +118,67 @@ def gpu_flop_per_second() -> float:
 
 def bench_table(record: BenchRecord) -> pd.DataFrame:
     """Every case of a bench record: what was compared, both times, the ratio, and the goals it reached or missed."""
-    rows = []
-    for result in record.results:
-        rates, share = result.images_per_second, record.share_of_peak(result)
-        goals = [
-            f"{goal.what} {goal.wanted:.3g}: {'reached' if goal.reached else 'MISSED'}"
-            for goal in record.goals(result)
-            if not goal.what.startswith("error")
-        ]
-        rows.append(
-            {
-                "baseline against ours": result.question,
-                "baseline, ms": 1000 * result.seconds[0],
-                "ours, ms": 1000 * result.seconds[1],
-                "ratio": result.ratio,
-                "images/s": None if rates is None else rates[1],
-                "share of peak": share,
-                "goals": "; ".join(goals) or None,
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "baseline against ours": result.question,
+            "baseline, ms": 1000 * result.seconds[0],
+            "ours, ms": 1000 * result.seconds[1],
+            "ratio": result.ratio,
+            "images/s": result.images_per_second and result.images_per_second[1],
+            "share of peak": record.share_of_peak(result),
+            "goals": "; ".join(
+                f"{goal.what} {goal.wanted:.3g}: {'reached' if goal.reached else 'MISSED'}"
+                for goal in record.goals(result)
+                if not goal.what.startswith("error")
+            ) or None,
+        }
+        for result in record.results
+    )  # fmt: skip
 
 
 def protocol_table(record: BenchRecord) -> pd.DataFrame:
     """The published protocols that the bench trained for two batches: images a second, share of the peak, and hours
     in full, of training alone and with what each epoch looks at: validation and test images, a pass forward each."""
-    rows = []
+    return pd.DataFrame(
+        {
+            "protocol": published()[name].title,
+            "images/s": rate,
+            "share of peak": record.share_of_peak(result),
+            "hours, training": PROTOCOLS[name].images_seen / rate / HOUR,
+            "hours, in full": images_worked(PROTOCOLS[name]) / rate / HOUR,
+        }
+        for name, result, rate in _protocols(record)
+    )
+
+
+def _protocols(record: BenchRecord) -> Iterator[tuple[str, Result, float]]:
+    """The published protocols among the cases: name, result, images a second of ours."""
     for result in record.results:
-        spec = PROTOCOLS.get(result.case.removeprefix("protocol-"))
-        if spec is None or result.images_per_second is None:
-            continue
-        rate = result.images_per_second[1]
-        rows.append(
-            {
-                "protocol": published()[result.case.removeprefix("protocol-")].title,
-                "images/s": rate,
-                "share of peak": record.share_of_peak(result),
-                "hours, training": spec.images_seen / rate / HOUR,
-                "hours, in full": images_worked(spec) / rate / HOUR,
-            }
-        )
-    return pd.DataFrame(rows)
+        name = result.case.removeprefix("protocol-")
+        if name in PROTOCOLS and result.images_per_second:
+            yield name, result, result.images_per_second[1]
 
 
 def measured_rates() -> dict[float, float]:
     """Images a second of one thread that the bench trained on a machine like this one, by the arithmetic of a training
     step an image: networks of the published protocols, whatever their recipe."""
-    here, rates = machine.describe(), {}
-    for record in load_all(paths.BENCH).values():
-        if all(record.machine.get(name) == here[name] for name in ("cpu", "gpu")):
-            for result in record.results:
-                spec = PROTOCOLS.get(result.case.removeprefix("protocol-"))
-                if spec is not None and result.images_per_second is not None:
-                    rates[flop_an_image(spec)] = result.images_per_second[1] / record.threads
-    return rates
+    here = machine.describe()
+    return {
+        flop_an_image(PROTOCOLS[name]): rate / record.threads
+        for record in load_all(paths.BENCH).values()
+        if all(record.machine.get(fact) == here[fact] for fact in ("cpu", "gpu"))
+        for name, _, rate in _protocols(record)
+    }
 
 
 def error_table(record: BenchRecord) -> pd.DataFrame:
     """Errors of the cases that measured them, against float64, beside what is allowed."""
     rows = [
-        {
-            "case": result.question, "of": goal.what.removeprefix("error of "), "error": goal.found,
-            "allowed": goal.wanted, "exact enough": goal.reached,
-        }
+        (result.question, goal.what.removeprefix("error of "), goal.found, goal.wanted, goal.reached)
         for result in record.results
         for goal in record.goals(result)
         if goal.what.startswith("error")
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=["case", "of", "error", "allowed", "exact enough"])
 
 
@@ -200,7 +188,7 @@ def layer_table(record: BenchRecord, net: str) -> pd.DataFrame:
     if not layers:
         raise SpecError(f"The bench record of {record.created} has no layers of {net!r}; run `make bench`.")
     whole = sum(layer.seconds for layer in layers)
-    rows = [
+    return pd.DataFrame(
         {
             "layer": layer.layer,
             "multiply-adds": int(layer.multiply_adds),
@@ -210,5 +198,4 @@ def layer_table(record: BenchRecord, net: str) -> pd.DataFrame:
             "share of peak": record.share_of_peak(layer) if layer.multiply_adds else None,
         }
         for layer in layers
-    ]
-    return pd.DataFrame(rows)
+    )

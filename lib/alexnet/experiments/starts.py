@@ -235,10 +235,8 @@ def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
 
     A network counts as trained once its running training error over an epoch is the margin below guessing.
     """
-    found: dict[str, RunRecord] = {}
-    for planned, record in runs:
-        if record is not None and planned.claim in (CLAIM, "bias-ones", "starts-own-rates"):
-            found[record.hash] = record
+    claims = (CLAIM, "bias-ones", "starts-own-rates")
+    found = {record.hash: record for planned, record in runs if record is not None and planned.claim in claims}
     rows = []
     for record in found.values():
         spec = record.spec
@@ -285,18 +283,16 @@ def steps_an_epoch(spec: RunSpec) -> int:
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """A row a start, rate and budget: runs that trained, of how many, the median of their steps, and in how many of
     all runs a layer has fallen silent."""
-    rows = []
-    for keys, part in found.groupby([*MADE_OF, "rate", "budget"], sort=False):
-        steps = part["steps"].dropna()
-        rows.append(
-            {
-                **dict(zip([*MADE_OF, "learning rate"], keys, strict=False)),
-                "trained": f"{part['trained'].sum()} of {len(part)}",
-                "steps until then": f"at most {steps.median():,.0f}" if len(steps) else None,
-                "budget": f"{keys[-1]:,} steps",
-                "a layer at zero": f"{part['silent'].sum()} of {len(part)}",
-            }
-        )
+    rows = [
+        {
+            **dict(zip([*MADE_OF, "learning rate"], keys, strict=False)),
+            "trained": f"{part['trained'].sum()} of {len(part)}",
+            "steps until then": f"at most {part['steps'].median():,.0f}" if part["steps"].notna().any() else None,
+            "budget": f"{keys[-1]:,} steps",
+            "a layer at zero": f"{part['silent'].sum()} of {len(part)}",
+        }
+        for keys, part in found.groupby([*MADE_OF, "rate", "budget"], sort=False)
+    ]
     columns = [*MADE_OF, "learning rate", "trained", "steps until then", "budget", "a layer at zero"]
     return pd.DataFrame(rows, columns=columns)
 

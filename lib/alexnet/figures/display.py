@@ -58,7 +58,7 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
     with themed():
         # the version of matplotlib would change the bytes
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, **WHOLE)
-        if _holds_pictures(figure):
+        if any(axes.images for axes in figure.axes):
             picture, details["photograph"] = buffer.getvalue(), True  # never recoloured for the dark scheme
         else:
             picture, details["svg"] = _with_palette(buffer), _vector(figure)
@@ -66,10 +66,6 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
     details["width"], details["height"] = (int.from_bytes(picture[at : at + 4]) // 2 for at in (16, 20))  # PNG's header
     data = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": f"Figure: {alt} [{drawn}]"}
     return data, {"image/png": details}
-
-
-def _holds_pictures(figure: Any) -> bool:
-    return any(axes.images for axes in figure.axes)
 
 
 def _vector(figure: Any) -> str:

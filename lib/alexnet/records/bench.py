@@ -66,11 +66,6 @@ class Result(Part):
         """Baseline, ours."""
         return None if self.images is None else (self.images / self.seconds[0], self.images / self.seconds[1])
 
-    @property
-    def flop_an_image(self) -> float | None:
-        """Multiplications and additions an image."""
-        return None if self.flop is None or self.images is None else self.flop / self.images
-
 
 class LayerTime(Part):
     """One layer of a network in training, on one batch."""
@@ -134,13 +129,6 @@ class BenchRecord(Part):
             for what, error in result.errors.items():
                 goals.append(Goal(f"error of {what}", result.error_goal, error, error <= result.error_goal))
         return goals
-
-    def result(self, name: str) -> Result:
-        """The result of a case. Raises `RecordError` when the record has none."""
-        for result in self.results:
-            if result.case == name:
-                return result
-        raise RecordError(f"The bench record of {self.created} has no case {name!r}; run `make bench`.")
 
 
 def load(path: Path) -> BenchRecord:

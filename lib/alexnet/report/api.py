@@ -51,12 +51,7 @@ def _module(module: ModuleType) -> Iterator[str]:
     for name, thing in public(module):
         yield f"<h3><code>{escape(name)}</code></h3>"
         yield f"<pre><code>{escape(signature(name, thing))}</code></pre>"
-        yield _prose(_own_doc(thing))
-
-
-def _own_doc(thing: object) -> str:
-    """The docstring; not the one that a class has from a library's base class."""
-    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+        yield _prose(inspect.cleandoc(thing.__doc__ or ""))  # getdoc would take that of a library's base class
 
 
 def signature(name: str, thing: object) -> str:

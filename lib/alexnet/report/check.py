@@ -8,17 +8,6 @@ from urllib.parse import unquote
 from bs4 import BeautifulSoup
 
 NO_DESCRIPTION = "No description has been provided for this image"  # what nbconvert writes where alt text is missing
-LOADING = {  # the attributes through which an element fetches something
-    "script": "src",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-    "embed": "src",
-    "object": "data",
-    "link": "href",
-}
 
 
 def faults(pages: Mapping[str, str], out: Path) -> list[str]:
@@ -37,11 +26,10 @@ def faults(pages: Mapping[str, str], out: Path) -> list[str]:
 
 def _own_faults(soup: BeautifulSoup, anchors: list[str]) -> list[str]:
     found = []
-    for tag, attribute in LOADING.items():
-        for element in soup.find_all(tag):
-            value = str(element.get(attribute) or "data:")
-            if not value.startswith("data:"):
-                found.append(f"<{tag}> loads {value[:80]}")
+    for element in soup.select("[src], object[data], link[href]"):  # all that fetches something
+        value = str(element.get("src") or element.get("data") or element.get("href") or "data:")
+        if not value.startswith("data:"):
+            found.append(f"<{element.name}> loads {value[:80]}")
     for style in soup.find_all("style"):
         if re.search(r"@import|url\((?!['\"]?data:)", style.get_text()):
             found.append("a style sheet loads something")

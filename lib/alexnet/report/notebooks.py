@@ -8,7 +8,6 @@ nothing that changes from one execution to the next: no timings, no paths, and t
 import concurrent.futures
 import dataclasses
 import hashlib
-import os
 import re
 import tempfile
 import time
@@ -21,7 +20,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from .. import paths
-from ..errors import ReportError
+from ..errors import RecordError, ReportError
+from ..records.files import write_atomically
 from ..training import machine
 from . import prose, warm_kernels
 
@@ -270,13 +270,10 @@ def write_pair(executed: Executed) -> bool:
     text = nbformat.writes(executed.notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n"
     if pair.exists() and pair.read_text(encoding="utf-8") == text:
         return False
-    temporary = pair.with_name(f".{pair.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, pair)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ReportError(f"Cannot write {pair}: {error.strerror or error}; the previous one is untouched.") from error
+        write_atomically(pair, text.encode())
+    except RecordError as error:
+        raise ReportError(f"{error} The previous one is untouched.") from error
     return True
 
 

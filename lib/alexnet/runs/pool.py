@@ -169,8 +169,8 @@ def execute_all(
     `RecordError` when a run fails for good, after all others are done.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    made = 0
-    with _progress() as progress, ExitStack() as stack:
+    made, progress = 0, Progress()
+    with progress.bar, ExitStack() as stack:
         pool: Here | Cluster | None = None
         while missing := work(planned()).missing:
             if deadline is not None and time.monotonic() >= deadline:
@@ -218,15 +218,6 @@ class Progress:
     def say(self, line: str) -> None:
         """A line that stays."""
         self.bar.write(line, file=sys.stderr)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    progress = Progress()
-    try:
-        yield progress
-    finally:
-        progress.bar.close()
 
 
 class Here:

@@ -94,20 +94,16 @@ def table(rows: Sequence[Row], runs: Runs, store: Store) -> pandas.DataFrame:
 
     The difference is in percentage points; `over images` is for these very networks, as is p.
     """
-    lines = []
-    for row in rows:
-        noise = noise_of(row.question, runs, store)
-        if noise is None or not isinstance(row.effect, Effect):
-            continue
-        over_seeds = f"{row.effect.low:.2f} to {row.effect.high:.2f}" if row.effect.has_interval else "–"
-        lines.append(
-            {
-                "claim": row.question.title,
-                "condition": row.question.condition_title,
-                "difference": noise.difference,
-                "over seeds": over_seeds,
-                "over images": f"{noise.low:.2f} to {noise.high:.2f}",
-                "p": "< 0.001" if noise.p_value < 0.001 else f"{noise.p_value:.3f}",
-            }
-        )
+    lines = [
+        {
+            "claim": row.question.title,
+            "condition": row.question.condition_title,
+            "difference": noise.difference,
+            "over seeds": f"{row.effect.low:.2f} to {row.effect.high:.2f}" if row.effect.has_interval else "–",
+            "over images": f"{noise.low:.2f} to {noise.high:.2f}",
+            "p": "< 0.001" if noise.p_value < 0.001 else f"{noise.p_value:.3f}",
+        }
+        for row in rows
+        if (noise := noise_of(row.question, runs, store)) is not None and isinstance(row.effect, Effect)
+    ]
     return pandas.DataFrame(lines, columns=["claim", "condition", "difference", "over seeds", "over images", "p"])

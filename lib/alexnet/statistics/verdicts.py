@@ -105,12 +105,10 @@ def decisive(question: Question, effect: Effect) -> float:
     return high
 
 
-def verdict(
-    question: Question, effect: Effect | float | None, capped: str = "", confidence: float | None = None
-) -> Verdict:
+def verdict(question: Question, effect: Effect | float | None, capped: str = "") -> Verdict:
     """The verdict on a question, from its effect, from a count (exact questions), or from nothing (None).
 
-    `capped` says in words what forbids "reproduced" besides a censored run; `confidence` is the question's by default.
+    `capped` says in words what forbids "reproduced" besides a censored run.
     """
     if question.not_tested:
         return Verdict("not tested", question.not_tested)
@@ -120,7 +118,7 @@ def verdict(
         return _exact_verdict(question, effect)
     if not isinstance(effect, Effect) or effect.kind != question.effect or effect.null != question.null:
         raise SpecError(f"{question.id} asks for a {question.effect} against {question.null}, not for what was given.")
-    label = labelled(question, effect, confidence or question.confidence, bool(capped))
+    label = labelled(question, effect, question.confidence, bool(capped))
     return Verdict(label, _reason(question, effect, label, capped))
 
 

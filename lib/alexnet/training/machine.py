@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from .. import paths
@@ -68,22 +69,7 @@ def peak_memory() -> int | None:
 
 def busy_cores(seconds: float = 1.0) -> float:
     """How many cores other processes keep busy, over a time in which this one sleeps."""
-    before = _processor_times()
-    time.sleep(seconds)
-    after = _processor_times()
-    if before is None or after is None or after[1] == before[1]:
-        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return (after[0] - before[0]) / (after[1] - before[1]) * (os.cpu_count() or 1)
-
-
-def _processor_times() -> tuple[int, int] | None:
-    """Ticks that all processors together were busy, and ticks at all, since the system started; Linux only."""
-    file = Path("/proc/stat")
-    if not file.exists():
-        return None
-    user, nice, system, idle, waiting, *interrupts = map(int, file.read_text().split("\n", 1)[0].split()[1:8])
-    busy = user + nice + system + sum(interrupts)
-    return busy, busy + idle + waiting
+    return psutil.cpu_percent(seconds) / 100 * (os.cpu_count() or 1)
 
 
 def wait() -> None:
