@@ -150,9 +150,11 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("last", [True, False])
 def test_without_compiled_code_it_is_its_definition(monkeypatch, last, dtype):
-    monkeypatch.setitem(sys.modules, "alexnet.norm_kernels", None)  # as where numba cannot be imported
+    monkeypatch.delattr("alexnet.networks.norm_kernels")
+    monkeypatch.setitem(sys.modules, "alexnet.networks.norm_kernels", None)  # as where numba cannot be imported
     maps = random(2, 12, 5, 3).to(dtype)
     maps = maps.contiguous(memory_format=torch.channels_last) if last else maps
+    assert response_norm._kernels(maps) is None
     check(LocalResponseNorm(), reference_response_norm, maps)
 
 

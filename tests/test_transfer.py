@@ -297,7 +297,8 @@ def test_rates_are_chosen_on_the_validation_split_before_anything_counts(profile
             assert one.spec.test
             place = 0 if size == 300 and 300 in approach.grid_sizes else 1
             assert one.spec.recipe.learning_rate == approach.rates[place]
-    hashes = [one.spec.hash for one in planned]
+    planned = [one for one in planned if (one.arm, one.condition) != (transfer.SHORT, str(transfer.ALL))]
+    hashes = [one.spec.hash for one in planned]  # with all images the random starts may have the same run
     assert len(set(hashes)) == len(hashes)
 
 

@@ -123,6 +123,7 @@ def bench_table(record: BenchRecord) -> pd.DataFrame:
             "baseline against ours": result.question,
             "baseline, ms": 1000 * result.seconds[0],
             "ours, ms": 1000 * result.seconds[1],
+            "ours in": result.precision,
             "ratio": result.ratio,
             "images/s": result.images_per_second and result.images_per_second[1],
             "share of peak": record.share_of_peak(result),

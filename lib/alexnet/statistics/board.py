@@ -157,7 +157,7 @@ def _smallest(question: Question, runs: Runs) -> Row:
     effect = effects.smallest_of(known) if len(known) == len(parts) else None
     collapses = {part.question.condition: lost for part in parts for lost in part.collapses.values()}
     capped = "; ".join(f"{lost} of {n} runs {name} collapsed" for name, (lost, n) in collapses.items())
-    recorded = tuple(map(sum, zip(*(part.recorded for part in parts), strict=True)))
+    recorded = sum(part.recorded[0] for part in parts), sum(part.recorded[1] for part in parts)
     return _judged(question, effect, capped, min(part.planned for part in parts), collapses, recorded)
 
 
