@@ -119,7 +119,7 @@ for condition in conditions[:1]:
     tried = runs_of(condition, "grid")["tanh"]
     if tried and not any(r.final.epochs_to_target for r in tried):
         rate = relu_speed.chosen_rate(tried)
-        said = f"And tanh's rate, {rate:g}, was chosen by {condition.grid_epochs} epochs, in which none had arrived."
+        said = f"And tanh's rate, {rate:g}, was chosen after {condition.grid_epochs} epochs, when no run had arrived."
         longer = [r for s in settings if s.name == "arrived" for r in runs_of(s, "grid")["tanh"]]
         if came := {r.final.epochs_to_target: r for r in longer if r.final.epochs_to_target}:
             soonest = min(came)

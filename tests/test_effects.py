@@ -535,6 +535,8 @@ def test_a_row_whose_pairs_are_all_incomplete_says_how_many_runs_are_there():
     assert rows[0].verdict.reason == (
         "3 of 6 runs are recorded, and no pair is complete; make runs PROFILE=cpu CLAIM=relu-speed makes the others."
     )
+    unnamed = [run for run in runs if run[0].arm == "relu"]  # tanh's rate is still to be chosen
+    assert board.of_claim("relu-speed", unnamed)[0].recorded == (3, 6)
     looked = board.answer(board.of_claim("relu-speed", [*runs, *speed_runs([42.0, 45.0], [7.0, 7.4])]))
     assert "(rates from a grid that arrives) 3 of 6 are recorded yet" in looked
 

@@ -130,7 +130,9 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
     pairs = paired_records(question, runs).values()
     arms = [_once(pair[place] for pair in pairs) for place in (0, 1)]
     each = 1 if question.measure in WITHIN else 2  # arms that have runs of their own
-    made = [record for pair in pairs for arm in pair[:each] for record in arm]
+    made = [
+        record for pair in pairs for arm in pair[:each] for record in arm or [None]
+    ]  # an arm may be yet to be named
     recorded = sum(record is not None for record in made), len(made)
     if any(record.spec.images.train_size is not None for arm in arms for record in arm):
         question = question.model_copy(update={"scale": "other"})
