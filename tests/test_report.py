@@ -225,7 +225,8 @@ def test_five_sentences_count_every_claim_once(tested, sources):
     assert "2 are reproduced (“60 million parameters”; “650,000 neurons”)" in waiting[1]
     assert "1 is reproduced in direction (“ReLU reaches 25% training error faster than tanh”)" in waiting[1]
     assert waiting[2] == (
-        "Of the others, none is contradicted, weaker than claimed or shown to lack an effect of the size claimed so far."
+        "Of the others, none is contradicted, weaker than claimed or shown to lack an effect of the size claimed "
+        "so far."
     )
     assert waiting[3] == "Open are 18 waiting for runs and 2 that cannot be tested here."
     assert waiting[4] == "One verdict rests on trainings, so that there is nothing to correct for."
