@@ -132,7 +132,9 @@ def test_the_forest_plot_says_what_it_shows(rows):
     figure, alt = forest.forest_plot(rows)
     drawn = [entry for entry in rows if isinstance(entry.effect, effects.Effect)]
     tally = "1 weaker than claimed, 2 direction reproduced and 1 inconclusive"
-    assert alt.startswith(f"Forest plot of 4 effects in margins of their claims: {tally}. ")
+    seen = sum(entry.question.seen for entry in drawn)
+    tally += f" ({'all' if seen == 4 else seen} of them first looks, which decide nothing)"
+    assert seen and alt.startswith(f"Forest plot of 4 effects in margins of their claims: {tally}. ")
     for entry in drawn:
         assert entry.effect.text in alt
     assert [word for word in words(figure) if word in verdicts.LABELS] == [entry.verdict.label for entry in drawn]
