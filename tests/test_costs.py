@@ -125,6 +125,11 @@ def test_hours_of_a_protocol_count_what_each_epoch_ends_with() -> None:
     assert row["share of peak"] == pytest.approx(0.5)
     assert row["hours, training"] == pytest.approx(450_000 / 50 / 3600)
     assert row["hours, in full"] == pytest.approx((450_000 + 200_000 / 3) / 50 / 3600)
+    last = record.model_copy(update={"results": [result.model_copy(update={"case": "protocol-cifar-transfer"})]})
+    (row,) = costs.protocol_table(last).to_dict("records")
+    trained = 45_000 * (40 + 40 / 3)  # the second forty epochs train a last layer alone
+    assert row["hours, training"] == pytest.approx(trained / 50 / 3600)
+    assert row["hours, in full"] == pytest.approx((trained + 80 * 20_000 / 3) / 50 / 3600)
 
 
 def test_a_run_takes_as_long_as_the_bench_of_this_machine_lets_expect(

@@ -14,7 +14,7 @@ from ..records.record import RunRecord
 from ..records.specs import NetSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Runs
-from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image, images_worked
+from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image, images_stepped, images_worked
 from ..training import machine
 from . import profiles, since_2012, transfer
 from .reimplementations import PROTOCOLS
@@ -145,7 +145,7 @@ def protocol_table(record: BenchRecord) -> pd.DataFrame:
             "protocol": published()[name].title,
             "images/s": rate,
             "share of peak": record.share_of_peak(result),
-            "hours, training": PROTOCOLS[name].images_seen / rate / HOUR,
+            "hours, training": images_stepped(PROTOCOLS[name]) / rate / HOUR,
             "hours, in full": images_worked(PROTOCOLS[name]) / rate / HOUR,
         }
         for name, result, rate in _protocols(record)

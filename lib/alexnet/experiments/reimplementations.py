@@ -466,7 +466,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
 
 def first_look(arms: Sequence[ArmResult]) -> bool:
     """Whether a row stands on a run that was seen before the rule was fixed."""
-    return any(record.created[:10] < claims().rule.fixed.isoformat() for record in clean_records(arms))
+    return not all(claims().rule.precedes(record.created) for record in clean_records(arms))
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

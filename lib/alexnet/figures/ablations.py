@@ -12,7 +12,7 @@ from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..runs import planning
 from ..runs.planning import Planned, Runs
-from ..statistics.board import Row, paired_records, readings
+from ..statistics.board import Row, paired_records, pairs_of_effect, readings
 from ..statistics.effects import decimals
 from ..statistics.measures import WITHIN
 from .base import GREY, PALETTE, Drawn, arm_name, drawing, label, needed
@@ -74,11 +74,12 @@ def _test_error(found: Sequence[RunRecord | None]) -> str:
 def mean_errors(question: Question, runs: Runs) -> dict[str, tuple[float, float]]:
     """Mean training and test error of each arm in percent, dropout off, over the runs of the effect that have both;
     nothing where one run gives both arms."""
-    pairs = [arms for arms in paired_records(question, list(runs)).values() if readings(question, arms) is not None]
-    found = {}
-    for place, name in enumerate(question.arms or () if question.measure not in WITHIN else ()):
-        records = [record for arms in pairs for record in arms[place] if record is not None]
-        errors = [(record.final.clean_train_error, record.final.test_error) for record in records]
+    if question.measure in WITHIN:
+        return {}
+    pairs, found = pairs_of_effect(question, runs), {}
+    for place, name in enumerate(question.arms or ()):
+        finals = [record.final for arms in pairs for record in arms[place]]
+        errors = [(final.clean_train_error, final.test_error) for final in finals]
         both = [(100 * train, 100 * test) for train, test in errors if train is not None and test is not None]
         if both:
             train, test = np.mean(both, axis=0)
@@ -94,9 +95,9 @@ def doubt(errors: Mapping[str, tuple[float, float]], what: str = "") -> str:
     errors = {arm_name(arm): both for arm, both in errors.items()}
     (first, (_, one)), (second, (train, other)) = list(errors.items())[:2]
     better = first if one < other else second
-    nouned = f"The arm *{better}* errs less on test images, by {abs(one - other):.2f} points."
     fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
-    said = f"**The doubt.** Mean errors, {fits}. {nouned}"
+    said = f"**The doubt.** Mean errors, {fits}. The arm *{better}* errs less on test images, by "
+    said += f"{abs(one - other):.2f} points."
     if what and train > UNDERFIT:
         said += (
             f" Networks that err on {train:.0f}% of the images they were trained on have not come near to fitting "
@@ -113,7 +114,8 @@ def factors(question: Question, runs: Runs, step: float = 0.1) -> pd.DataFrame:
     firsts = [r.history[0].clean_train_loss for arms in pairs for arm in arms for r in arm if r is not None]
     highest = min((loss for loss in firsts if loss is not None), default=2.0)
     rows = []
-    for level in (level for level in np.arange(2.0, 0.0, -step).round(6) if level < highest):
+    levels = np.arange(2.0, 0.0, -step).round(6)
+    for level in levels[levels < highest]:
         asked = question.model_copy(update={"levels": (float(level),)})
         found = [pair for arms in pairs if (pair := readings(asked, arms)) is not None]
         if found and not any(reading.censored for pair in found for reading in pair):

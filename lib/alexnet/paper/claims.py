@@ -235,6 +235,11 @@ class Rule(Entry):
     confidence: float = Field(gt=0, lt=1)
     fixed: datetime.date  # no run that decides a primary condition is older
     false_discoveries: float = Field(gt=0, lt=1)
+
+    def precedes(self, created: str) -> bool:
+        """Whether the rule was fixed by the time, in ISO format, at which a run was made; else it is a first look."""
+        return created[:10] >= self.fixed.isoformat()
+
     reproduced: Prose
     weaker_than_claimed: Prose
     direction_reproduced: Prose

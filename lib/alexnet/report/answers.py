@@ -132,10 +132,10 @@ def notes(row: Row, runs: Runs) -> list[str]:
 
 def test_errors(question: Question, runs: Runs) -> str:
     """The mean test error of each arm over the runs that the effect rests on: "without 25.1%, with 22.6%"."""
-    pairs = [arms for arms in board.paired_records(question, runs).values() if board.readings(question, arms)]
+    pairs = board.pairs_of_effect(question, runs)
     means = []
     for place, arm in enumerate(question.arms or ()):
-        found = {record.hash: record for pair in pairs for record in pair[place] if record is not None}
+        found = {record.hash: record for pair in pairs for record in pair[place]}
         known = [record.final.test_error for record in found.values() if record.final.test_error is not None]
         if known:
             name = "" if question.measure in WITHIN else f"{arm_name(arm)} "

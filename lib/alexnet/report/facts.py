@@ -123,7 +123,7 @@ def deciding(runs: Runs) -> list[RunRecord]:
 
 def too_early(runs: Runs) -> list[RunRecord]:
     """Records that decide a primary condition though they are older than the rule: there must be none."""
-    return [record for record in deciding(runs) if record.created[:10] < claims().rule.fixed.isoformat()]
+    return [record for record in deciding(runs) if not claims().rule.precedes(record.created)]
 
 
 def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> Facts:

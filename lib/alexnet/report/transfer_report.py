@@ -137,6 +137,8 @@ def against_images(runs: Runs) -> None:
 
 def worth(runs: Runs) -> None:
     """What transfer is worth in labelled images."""
+    if not transfer.by_size(runs):
+        published_report.not_run(COMMAND)
     _table(transfer.worth(runs), "How many labelled images does transfer stand for?")
     if sizes := transfer.waiting(runs):
         say(

@@ -135,14 +135,18 @@ def _seconds(spec: RunSpec, speed: float, rates: Mapping[float, float]) -> float
 
 def images_worked(spec: RunSpec) -> float:
     """Images that a run trains on up to its cap, and those that it looks at after each epoch: a third of a step each,
-    which is worth three passes forward. So is an image that only a last layer is trained on."""
+    which is worth three passes forward."""
     watched = spec.images.valid_size or HELD_BACK
     if spec.measured == "epochs":
         watched += watched + (spec.images.test_size or TEST_IMAGES)
-    recipe, saved = spec.recipe, 0.0
-    if recipe.second and recipe.second.last_layer:
-        saved = spec.training_images * (recipe.epochs - recipe.second.after) * 2 / 3
-    return spec.images_seen - saved + recipe.epochs * watched / 3
+    return images_stepped(spec) + spec.recipe.epochs * watched / 3
+
+
+def images_stepped(spec: RunSpec) -> float:
+    """Images that a run trains on up to its cap; those that only a last layer is trained on cost a third of a step."""
+    second = spec.recipe.second
+    alone = spec.recipe.epochs - second.after if second and second.last_layer else 0
+    return spec.images_seen - spec.training_images * alone * 2 / 3
 
 
 def _speed(records: Iterable[RunRecord]) -> float:

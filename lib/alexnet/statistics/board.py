@@ -85,6 +85,12 @@ def readings(question: Question, arms: Arms) -> tuple[Reading, Reading] | None:
     return first, second
 
 
+def pairs_of_effect(question: Question, runs: Runs) -> list[list[list[RunRecord]]]:
+    """The runs that a question's effect rests on: of each pair that counts, those of either arm."""
+    pairs = [arms for arms in paired_records(question, runs).values() if readings(question, arms) is not None]
+    return [[[record for record in arm if record is not None] for arm in arms] for arms in pairs]
+
+
 def _mean(found: Sequence[Reading]) -> Reading:
     return Reading(statistics.fmean(r.value for r in found), any(r.censored for r in found))
 
@@ -130,9 +136,8 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
     pairs = paired_records(question, runs).values()
     arms = [_once(pair[place] for pair in pairs) for place in (0, 1)]
     each = 1 if question.measure in WITHIN else 2  # arms that have runs of their own
-    made = [
-        record for pair in pairs for arm in pair[:each] for record in arm or [None]
-    ]  # an arm may be yet to be named
+    # The runs of an arm whose learning rate is still to be chosen are not named yet: one of them is missing.
+    made = [record for pair in pairs for arm in pair[:each] for record in arm or [None]]
     recorded = sum(record is not None for record in made), len(made)
     if any(record.spec.images.train_size is not None for arm in arms for record in arm):
         question = question.model_copy(update={"scale": "other"})

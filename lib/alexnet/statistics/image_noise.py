@@ -15,7 +15,7 @@ from ..records.record import RunRecord
 from ..records.store import Store
 from ..runs.planning import Runs
 from ..training.prepared import split_for
-from .board import Row, paired_records, readings
+from .board import Row, pairs_of_effect
 from .effects import Effect
 
 
@@ -71,12 +71,11 @@ def noise_of(question: Question, runs: Runs, store: Store) -> SamplingNoise | No
     if question.measure != "test-error":
         return None
     first, second = [], []
-    for arms in paired_records(question, runs).values():
-        if readings(question, arms) is not None:
-            one, other = ([_correct(record, store) for record in arm if record is not None] for arm in arms)
-            several = range(max(len(one), len(other)))
-            first += [one[place % len(one)] for place in several]
-            second += [other[place % len(other)] for place in several]
+    for arms in pairs_of_effect(question, runs):
+        one, other = ([_correct(record, store) for record in arm] for arm in arms)
+        several = range(max(len(one), len(other)))
+        first += [one[place % len(one)] for place in several]
+        second += [other[place % len(other)] for place in several]
     return sampling_noise(np.array(first), np.array(second)) if first else None
 
 
