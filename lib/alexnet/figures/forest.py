@@ -36,7 +36,8 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
     labels = [textwrap.fill(name, 70) for name in names]
     heights = [0.104 + 0.1 * label.count("\n") for label in labels]  # half of a row's, inches
     places = np.cumsum([0.0, *(one + other for one, other in itertools.pairwise(heights))])
-    with drawing(10.8, 1.0 + 2 * sum(heights), heading=title) as (figure, axis):
+    note = "\npale: a first look, which decides nothing" * any(row.question.seen for row in drawn)
+    with drawing(10.8, 1.0 + 0.15 * bool(note) + 2 * sum(heights), heading=title) as (figure, axis):
         left, right = _edges(drawn)
         axis.set(xlim=(left, right), ylim=(places[-1] + heights[-1], -heights[0]))
         for mark, name, side, line in ((0, "no effect ", "right", "solid"), (1, " the margin", "left", "dashed")):
@@ -50,8 +51,7 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
         axis.set_xlabel(
             "effect in margins of its claim (ratios by their logarithms); the claimed side is to the right\n"
             "○ one pair of runs   ● their mean   ◇ the paper's figure, grey where it was measured on another scale"
-            + "\npale: a first look, which decides nothing"
-            * any(row.question.seen for row in drawn),
+            + note,
             fontsize=9,
         )
     return figure, _forest_alt(drawn, names)
