@@ -1,5 +1,6 @@
 """What all tests share: counts that are printed at the end, and a data set small enough to train on in no time."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 COUNTS = pytest.StashKey[Counter]()
 
 
-# Files that take longest, first: were one of them left to the end, one of two processes would wait for the other.
+# Files that take longest, first: were one of them left to the end, the other processes would wait for its own.
 LONGEST = (
-    "test_notebooks.py", "test_pages.py", "test_audit.py", "test_imagenet.py", "test_make.py", "test_runs.py",
-    "test_bundle.py", "test_transfer.py", "test_predicting.py",
+    "test_notebooks.py", "test_pages.py", "test_report.py", "test_runs.py", "test_make.py", "test_imagenet.py",
+    "test_bundle.py", "test_audit.py", "test_bench.py", "test_transfer.py", "test_try_it.py", "test_published_runs.py",
+    "test_predicting.py",
 )  # fmt: skip
 
 
@@ -22,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first; within a file all stays in its order."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no search for garbage has to look through it again, and runs ask for many."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -137,6 +137,7 @@ def test_a_run_takes_as_long_as_the_bench_of_this_machine_lets_expect(
 ) -> None:
     monkeypatch.setattr(paths, "BENCH", tmp_path)
     monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(machine, "default_precision", lambda: "float32")
     towers = {"case": "protocol-cifar-towers", "images": 100, "ours_seconds": [2.0], "peak_flop_per_second": [4e7]}
     here = bench().model_copy(
         update={"machine": machine.describe(), "threads": 2, "results": [bench().results[0].model_copy(update=towers)]}
@@ -157,6 +158,8 @@ def test_a_run_takes_as_long_as_the_bench_of_this_machine_lets_expect(
     first, second, third = (line.rpartition("spec, ")[2] for line in todo.reasons())
     assert (first, second) == ("about 86 min", "at most 86 min") and third.startswith("about ")
     assert [*todo.reasons(1)] == [[*todo.reasons()][2], "run    2 more, none of them longer"]
+    monkeypatch.setattr(machine, "default_precision", lambda: "bfloat16")
+    assert costs.measured_rates() == {}, "a rate in another precision tells nothing"
 
 
 def test_the_layer_table_adds_up() -> None:

@@ -350,9 +350,6 @@ def test_nbval_passes_an_honest_copy_and_catches_each_doctored_output(stubs, tmp
         text.outputs[0].text = text.outputs[0].text.replace("conv1", "conv9")
         value.outputs[0].data["text/plain"] = "123.35"
 
-    found = nbval([notebooks.pair_of(doctored(stubs[1], tmp_path, doctor))], tmp_path)["02_tables"]
-    assert [number for number, failure in found.items() if failure] == [2, 3, 4] and found[1] == ""
-
     def redraw(notebook):  # as if the figure had been drawn from other data
         curves = codes(notebook)[1].outputs[0]
         curves.data["text/plain"] = curves.data["text/plain"][:-3] + "00]"
@@ -360,9 +357,12 @@ def test_nbval_passes_an_honest_copy_and_catches_each_doctored_output(stubs, tmp
         twice = "figure.text(0, 0.2, 'one word')\nfigure.text(0.05, 0.2, 'another')\ndisplay.show"
         pictures.source = pictures.source.replace("display.show", twice)
 
-    found = nbval([notebooks.pair_of(doctored(stubs[0], tmp_path, redraw))], tmp_path)["01_figures"]
-    assert [number for number, failure in found.items() if failure] == [2, 3] and found[1] == ""
-    assert "words of a figure cannot be read: 'one word' lies on 'another'" in found[3]
+    pairs = zip(stubs, (redraw, doctor), strict=True)
+    found = nbval([notebooks.pair_of(doctored(stub, tmp_path / stub.stem, change)) for stub, change in pairs], tmp_path)
+    wrong = {name: [number for number, failure in cells.items() if failure] for name, cells in found.items()}
+    assert wrong == {"01_figures": [2, 3], "02_tables": [2, 3, 4]}
+    assert found["01_figures"][1] == found["02_tables"][1] == ""
+    assert "words of a figure cannot be read: 'one word' lies on 'another'" in found["01_figures"][3]
 
 
 @pytest.mark.parametrize("source", COMMITTED, ids=lambda source: source.stem)

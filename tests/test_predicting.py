@@ -731,6 +731,7 @@ def at_home(small_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The command's folders, in a temporary place, and a small network as its default."""
     monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "checkpoints")
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "checkpoints_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(training, "WORK", tmp_path / "checkpoints" / "training")
     monkeypatch.setattr(machine, "default_precision", lambda: "float32")
     monkeypatch.setattr(machine, "has_bfloat16", lambda: False)

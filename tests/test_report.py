@@ -52,7 +52,11 @@ def no_kernels(monkeypatch):
 
 def text_of(html: str) -> str:
     """What a page says, with spaces made even."""
-    return " ".join(BeautifulSoup(html, "html.parser").get_text(" ").split())
+    return spoken(BeautifulSoup(html, "html.parser"))
+
+
+def spoken(page: BeautifulSoup) -> str:
+    return " ".join(page.get_text(" ").split())
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -451,9 +455,11 @@ def test_committed_report_says_what_records_and_notebooks_say():
     pages = build._pages(executed, runs, store, "cpu", None, paths.REPORTS)
     del pages[assemble.SINGLE]  # it holds the same articles once more, and is built, not committed
     for name, html in pages.items():
-        committed = (paths.REPORTS / name).read_text(encoding="utf-8")
-        assert text_of(committed) == text_of(html), f"reports/{name} is out of step; run `make report`"
-        alts = [[image["alt"] for image in BeautifulSoup(page, "html.parser")("img")] for page in (committed, html)]
+        committed, built = (
+            BeautifulSoup(page, "html.parser") for page in ((paths.REPORTS / name).read_text(encoding="utf-8"), html)
+        )
+        assert spoken(committed) == spoken(built), f"reports/{name} is out of step; run `make report`"
+        alts = [[image["alt"] for image in page("img")] for page in (committed, built)]
         assert alts[0] == alts[1], f"a figure of reports/{name} is out of step; run `make report`"
 
 

@@ -117,7 +117,7 @@ def runs_of(errors: dict[str, list[float]]) -> Runs:
     for step, spec in zip(STEPS, since_2012.specs(), strict=True):
         for seed, error in enumerate(errors.get(step.name, [])):
             of: RunSpec = spec.with_(seed=100 + seed)
-            record = fabricate.record(of, [0.5, 0.3], error)
+            record = fabricate.record(of, [0.9, error], error)
             found.append((Planned(since_2012.CLAIM, "steps", "seeds", step.name, seed, of), record))
     return found
 
@@ -138,7 +138,10 @@ def test_what_a_step_buys_is_told_over_pairs_of_seeds(small_data: None):
     assert list(table["step"]) == names and table["parameters"].iloc[-1] < table["parameters"].iloc[0] / 10
     said = since_2012.answer(found)
     assert said.startswith("**From 59.0% by the paper's recipe to 75.0%**: 16.00 [")
-    assert f"excludes nothing: {names[1]}." in said and "One step is not told from nothing by 3 seeds." in said
+    assert f"above zero: {names[1]}." in said and "One step is not told from zero by 3 seeds." in said
+    assert "guessing" not in said
+    lost = since_2012.answer(bought(runs_of(errors | {names[0]: [0.9, 0.42, 0.9]})))
+    assert lost.endswith(f"Runs that ended near guessing: 2 of 3 ({names[0]}).")
     _, alt = steps.climb(found, "How far?")
     assert alt.startswith("Test accuracy after each of 4 steps") and f"{names[-1]} 75.0%" in alt
     assert since_2012.answer(bought([])).startswith("**Waits for its runs**")

@@ -3,6 +3,7 @@
 A fork server imports this module once, torch and all, and then forks workers from it in milliseconds.
 """
 
+import gc
 import os
 import signal
 import traceback
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 import small
 import torch
+import torch._dynamo  # an optimiser imports it when it is made, which takes seconds
 
-from alexnet import RunSpec, Store
+from alexnet import RunSpec, Store, paths
 from alexnet.runs import execution
 from alexnet.training import callbacks
 from alexnet.training.prepared import prepare
@@ -21,6 +23,8 @@ from alexnet.training.prepared import prepare
 torch.set_num_threads(1)  # no thread pool exists when the server forks
 small.install(pytest.MonkeyPatch())  # for the life of the process
 prepare(small.spec()).loaders()
+paths.training_code()
+gc.freeze()  # a worker that collects garbage shall not copy what it was forked with
 
 
 def execute(folder: Path, specs: list[RunSpec], log: Path, die_at: int | None = None) -> None:

@@ -161,14 +161,15 @@ def _protocols(record: BenchRecord) -> Iterator[tuple[str, Result, float]]:
 
 
 def measured_rates() -> dict[float, float]:
-    """Images a second of one thread that the bench trained on a machine like this one, by the arithmetic of a training
-    step an image: networks of the published protocols, whatever their recipe."""
+    """Images a second of one thread that the bench trained on a machine and in a precision like here, by the arithmetic
+    of a training step an image: networks of the published protocols, whatever their recipe."""
     here = machine.describe()
     return {
         flop_an_image(PROTOCOLS[name]): rate / record.threads
         for record in load_all(paths.BENCH).values()
         if all(record.machine.get(fact) == here[fact] for fact in ("cpu", "gpu"))
-        for name, _, rate in _protocols(record)
+        for name, result, rate in _protocols(record)
+        if result.precision == machine.default_precision()
     }
 
 

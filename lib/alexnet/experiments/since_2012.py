@@ -16,6 +16,7 @@ from ..records.specs import RunSpec
 from ..runs.planning import Runs
 from ..statistics.accuracy import Accuracy, accuracy, paired_gain
 from ..statistics.effects import Effect
+from ..statistics.measures import collapsed
 from .ablations import ALEXNET_32, halved
 from .study import CONSTANT, FIRST_SEED, Block, Cell, Change, Rates, Search, Study
 
@@ -126,8 +127,8 @@ def table(found: Sequence[Bought]) -> pd.DataFrame:
 
 
 def answer(found: Sequence[Bought]) -> str:
-    """How far all steps lead together, and which of them have a gain that their seeds tell from none; or what makes
-    the runs that this takes."""
+    """How far all steps lead together, which of them have a gain that their seeds tell from none, and which runs did
+    not train; or what makes the runs that this takes."""
     first, last = found[0], found[-1]
     if first.accuracy is None or last.accuracy is None:
         return f"**Waits for its runs**, which `make runs CLAIM={CLAIM}` makes."
@@ -142,10 +143,13 @@ def answer(found: Sequence[Bought]) -> str:
     up = [name for name, gain in gains if gain.low > 0]
     down = [name for name, gain in gains if gain.high < 0]
     if up:
-        said += f" What adds to it, by an interval that excludes nothing: {', '.join(up)}."
+        said += f" What adds to it, with the whole interval above zero: {', '.join(up)}."
     if down:
         said += f" What takes away: {', '.join(down)}."
     if rest := len(gains) - len(up) - len(down):
         steps = "One step is" if rest == 1 else f"{rest} steps are"
-        said += f" {steps} not told from nothing by {len(last.records)} seeds."
+        said += f" {steps} not told from zero by {len(last.records)} seeds."
+    lost = [(sum(map(collapsed, one.records)), len(one.records), one.step.name) for one in found]
+    if ends := [f"{count} of {runs} ({name})" for count, runs, name in lost if count]:
+        said += f" Runs that ended near guessing: {', '.join(ends)}."
     return said

@@ -4,7 +4,6 @@
 Input: float [N, 3, S, S] (N images, 3 channels, S pixels a side); output: scores [N, classes] before the softmax.
 """
 
-import copy
 import functools
 import math
 from collections import OrderedDict
@@ -278,11 +277,16 @@ def _cifar_bn(net: NetSpec, side: int, channels: int) -> Layers:
 
 
 def _side_after(layers: Layers, side: int, channels: int) -> int:
-    """Pixels a side after the layers, found by sending an image without pixels through copies without weights."""
+    """Pixels a side after the layers, found by sending an empty image through those that change its size.
+
+    Not on torch's "meta" device: its first activation imports torch's compiler, which takes seconds in each process.
+    """
+    kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
     try:
-        maps = nn.Sequential(OrderedDict(copy.deepcopy(layers))).to("meta")(
-            torch.empty(1, channels, side, side, device="meta")
-        )
+        with torch.no_grad():
+            maps = nn.Sequential(*(layer for layer in layers.values() if isinstance(layer, kinds)))(
+                torch.zeros(1, channels, side, side)
+            )
     except RuntimeError as error:
         raise SpecError(f"Images of {side} pixels are too small for this network; use larger ones.") from error
     return maps.shape[-1]

@@ -4,6 +4,7 @@ None of it may look whether it runs in a notebook, as fastcore and fastprogress 
 start a thread that a fork would lose (those of OpenBLAS stop at a fork and start anew).
 """
 
+import gc
 import importlib
 import os
 
@@ -19,3 +20,4 @@ for _name in (
     importlib.import_module(_name)
 
 importlib.import_module("alexnet.training.machine").keep_freed_memory()  # kernels build networks of 60 million weights
+gc.freeze()  # a kernel that looks for garbage shall not look through, and so copy, all that was imported here

@@ -150,12 +150,13 @@ def images_stepped(spec: RunSpec) -> float:
 
 
 def _speed(records: Iterable[RunRecord]) -> float:
-    """Arithmetic a second of one thread: the median of the records made on a machine like this one."""
-    here = machine.describe()
+    """Arithmetic a second of one thread: the median of the records made on a machine and in a precision like here."""
+    here, precision = machine.describe(), machine.default_precision()
     speeds = [
         record.images_per_second * flop_an_image(record.spec) / record.environment.threads
         for record in records
         if (record.environment.cpu, record.environment.gpu) == (here["cpu"], here["gpu"])
+        and record.environment.precision == precision
     ]
     return statistics.median(speeds) if speeds else ASSUMED_FLOPS
 

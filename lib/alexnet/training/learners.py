@@ -198,6 +198,7 @@ def learner(
 
     `learn.history.rows` holds the figures of each epoch. Raises `SpecError` for options that do not go together.
     """
+    importlib.import_module("fastai.vision.learner")  # teaches fastai how images with classes and losses are shown
     return learner_of(prepare(spec, device, precision), progress)
 
 
@@ -207,7 +208,6 @@ def learner_of(
     history: list[dict] | None = None,  # rows of the epochs already done, when resuming
 ) -> CoupledLearner:
     """The same for a run that is prepared already."""
-    importlib.import_module("fastai.vision.learner")  # teaches fastai how images with classes and losses are shown
     machine.keep_freed_memory()
     recipe, transfer, seed = run.spec.recipe, run.spec.transfer, run.spec.seed
     dls = run.loaders()
