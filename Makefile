@@ -142,13 +142,12 @@ notebooks: $(STAMP) ## Execute notebooks/*.py and write the paired .ipynb
 
 lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m ruff check --quiet .
-	@$(RUN) -m mypy
+	@$(RUN) -m mypy --num-workers 2
 
 # Each file's tests stay together, because they share what they prepare, and the longest files come first (conftest.py);
 # a process more takes a gigabyte.
-# Three on two cores: tests wait for processes that start, browsers and time limits for a third of their time.
-unit: $(STAMP) ## Run the tests alone (pytest), in three processes side by side
-	@$(RUN) -m pytest --quiet --numprocesses 3 --dist loadfile --no-loadscope-reorder
+unit: $(STAMP) ## Run the tests alone (pytest), in two processes side by side
+	@$(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(STAMP) data ## Build the whole report of the smoke profile, its runs made live, in build/smoke
 	@$(MAKE) report PROFILE=smoke

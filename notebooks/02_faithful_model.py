@@ -325,13 +325,14 @@ networks = {
     "as written": anatomy.AS_WRITTEN.model_copy(update={"classes": 10}),
     "as run": anatomy.AS_RUN.model_copy(update={"classes": 10}),
 }
+fresh = {name: build(net, anatomy.SIDE) for name, net in networks.items()}
 scalings = {"0..255": "mean-image", "unit variance": "mean-image-unit"}
 measured = {}
 for scale, scaling in scalings.items():
     prepare = Preparation(ImageSpec(scaling=scaling, resize=anatomy.SIDE), split.statistics, torch.device("cpu"))
     inputs = prepare(photographs, prepare.centre(count))
-    for name, net in networks.items():
-        measured[f"{name}, {scale}"] = anatomy.signal(build(net, anatomy.SIDE), inputs)
+    for name, model in fresh.items():
+        measured[f"{name}, {scale}"] = anatomy.signal(model, inputs)
 signals = pd.DataFrame(measured).map(lambda value: float(f"{value:.1e}"))  # two digits are the same on every machine
 show(*diagrams.signals(signals))
 

@@ -5,7 +5,7 @@ import resource
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from alexnet.training import features, machine, prepared
 VALIDATION, TEST = 200, 200
 
 
+@cache
 def dataset(name: str = "cifar10") -> Dataset:
     """800 training and 200 test images in the form of CIFAR-10: noise around one colour a class."""
     generator = np.random.default_rng(2012)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,8 @@ def sources(tmp_path) -> list[Path]:
     return stub_notebooks.write_both(tmp_path)
 
 
-@pytest.fixture
-def no_kernels(monkeypatch):
-    """Notebooks are taken as executed and no run is missing, so that a report is built in a second."""
+def without_kernels(patch: pytest.MonkeyPatch) -> None:
+    """Notebooks are taken as executed and no run is missing, so that a report is built in a second or two."""
 
     def executed(sources, parameters, limit, workers, say):
         made = []
@@ -46,8 +46,13 @@ def no_kernels(monkeypatch):
             made.append(notebooks.Executed(source, notebook, 1.0))
         return made
 
-    monkeypatch.setattr(build, "_execute", executed)
-    monkeypatch.setattr(build, "_make_missing_runs", lambda *arguments: None)
+    patch.setattr(build, "_execute", executed)
+    patch.setattr(build, "_make_missing_runs", lambda *arguments: None)
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    without_kernels(monkeypatch)
 
 
 def text_of(html: str) -> str:
@@ -455,11 +460,11 @@ def test_committed_report_says_what_records_and_notebooks_say():
     pages = build._pages(executed, runs, store, "cpu", None, paths.REPORTS)
     del pages[assemble.SINGLE]  # it holds the same articles once more, and is built, not committed
     for name, html in pages.items():
-        committed, built = (
+        committed, fresh = (
             BeautifulSoup(page, "html.parser") for page in ((paths.REPORTS / name).read_text(encoding="utf-8"), html)
         )
-        assert spoken(committed) == spoken(built), f"reports/{name} is out of step; run `make report`"
-        alts = [[image["alt"] for image in page("img")] for page in (committed, built)]
+        assert spoken(committed) == spoken(fresh), f"reports/{name} is out of step; run `make report`"
+        alts = [[image["alt"] for image in page("img")] for page in (committed, fresh)]
         assert alts[0] == alts[1], f"a figure of reports/{name} is out of step; run `make report`"
 
 
@@ -480,11 +485,20 @@ def test_the_library_page_has_every_public_name_with_its_docstring():
 # ---- nothing destroys the last good report ---------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A report of the stub notebooks."""
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        without_kernels(patch)
+        build.build(sources=stub_notebooks.write_both(folder), out=folder / "pages")
+    return folder / "pages"
+
+
 @pytest.fixture
-def report(sources, tmp_path, no_kernels) -> Path:
-    """A finished report."""
-    build.build(sources=sources, out=tmp_path / "pages")
-    return tmp_path / "pages"
+def report(built, sources, tmp_path, no_kernels) -> Path:
+    """A finished report of the sources."""
+    return shutil.copytree(built, tmp_path / "pages")
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # kernels share the cores; 
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the debugger warns on stderr about frozen modules
 
 for _name in (
-    "ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "plum", "pydantic", "scipy.stats", "seaborn",
-    "sklearn.model_selection", "torch", "torch._dynamo", "torchinfo",
+    "alexnet.networks.anatomy", "alexnet.paper.claims", "alexnet.records.store", "ipykernel.kernelapp",
+    "matplotlib.pyplot", "pandas", "plum", "pydantic", "requests", "scipy.stats", "seaborn", "sklearn.model_selection",
+    "starlette.responses", "torch", "torch._dynamo", "torchinfo", "yaml",
 ):  # fmt: skip
     importlib.import_module(_name)
 
