@@ -274,8 +274,8 @@ IN_PUBLIC_CODE = {"mean": (0.4914, 0.4822, 0.4465), "standard deviation": (0.247
 def moments(images):
     """Mean and standard deviation of each channel on a scale of 0 to 1, two arrays of [C]."""
     levels = np.arange(256) / 255
-    channels = torch.from_numpy(images).flatten(0, 2).T
-    shares = np.stack([channel.bincount(minlength=256).numpy() / len(channel) for channel in channels])
+    channels = np.moveaxis(images, -1, 0).reshape(images.shape[-1], -1)
+    shares = np.stack([np.bincount(channel, minlength=256) / channel.size for channel in channels])
     means = shares @ levels
     return means, np.sqrt(shares @ levels**2 - means**2)
 
