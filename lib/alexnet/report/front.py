@@ -48,7 +48,7 @@ def content(
         "reimplementations": reimplementations or [reimplementation(row, [], sources) for row in published().row],
         "rule": [(label, getattr(rule, label.replace(" ", "_"))) for label in LABELS],
         "published_rule": rule.published,
-        "forest": _forest([row for row in found if row.question.primary and row.verdict.label != "not tested"]),
+        "forest": _forest([row for row in found if row.question.primary and not row.waits]),
         "surprises": [(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
         "audit": facts.last_audit(records),
         "cost": facts.cost(runs),

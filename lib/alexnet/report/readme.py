@@ -53,7 +53,7 @@ def block(content: Content) -> tuple[str, bytes | None]:
     if primary:
         parts.append(" ".join(answers.sentences(content.rows, once(content.transfer))))
     with contextlib.suppress(NothingToDraw):
-        picture, alt, digest = _forest([row for row in primary if row.verdict.label != "not tested"])
+        picture, alt, digest = _forest([row for row in primary if not row.waits])
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
     if primary:
         parts.append(_table(primary))
