@@ -4,7 +4,7 @@ from fabricate import record, speed_runs
 from alexnet import __main__ as command_line
 from alexnet.errors import ReportError
 from alexnet.experiments.reimplementations import ArmResult, arms_of
-from alexnet.report import answers, readme
+from alexnet.report import answers, front, readme
 from alexnet.report.readme import Content
 from alexnet.statistics import board
 from alexnet.statistics.verdicts import LABELS
@@ -66,6 +66,15 @@ def test_the_forest_plot_lies_beside_it_with_its_alt_text(page, rows):
     picture = page.parent / readme.FOREST
     assert f"![Forest plot of 1 effect in margins of their claims: 1 reproduced.]({readme.FOREST.as_posix()})" in text
     assert picture.read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_claim_that_waits_for_more_pairs_is_not_drawn(page):
+    runs = speed_runs([42.0, 45.0], [7.0, 7.5], "arrived")
+    waiting = board.rows([(planned, run if planned.spec.seed == 0 else None) for planned, run in runs])
+    assert waiting[0].waits and waiting[0].effect.n == 1
+    readme.update(page, Content(waiting))
+    assert not (page.parent / readme.FOREST).exists()
+    assert front.content(waiting, [], [])["forest"] is None
 
 
 def test_reimplementations_stand_beside_what_they_published(page, rows):
