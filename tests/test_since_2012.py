@@ -142,6 +142,15 @@ def test_what_a_step_buys_is_told_over_pairs_of_seeds(small_data: None):
     assert "guessing" not in said
     lost = since_2012.answer(bought(runs_of(errors | {names[0]: [0.9, 0.42, 0.9]})))
     assert lost.endswith(f"Runs that ended near guessing: 2 of 3 ({names[0]}).")
-    _, alt = steps.climb(found, "How far?")
+    assert "first step that trains" not in said + lost
+    dead_start = bought(runs_of(errors | {names[0]: [0.9, 0.9, 0.9]}))
+    rest = f"The first step that trains, {names[1]}, reaches 69.0%; from there to the end it is 6.00 ["
+    assert rest in since_2012.answer(dead_start)
+    figure, _ = steps.climb(dead_start, "How far?")
+    left, right = figure.axes[0].get_xlim()
+    assert 50 < left < 67 and right > 76, "those that train can be told apart"
+    assert "10.0%: near guessing" in {text.get_text() for text in figure.axes[0].texts}
+    figure, alt = steps.climb(found, "How far?")
+    assert figure.axes[0].get_xlim()[0] < 58
     assert alt.startswith("Test accuracy after each of 4 steps") and f"{names[-1]} 75.0%" in alt
     assert since_2012.answer(bought([])).startswith("**Waits for its runs**")

@@ -473,7 +473,7 @@ def first_look(arms: Sequence[ArmResult]) -> bool:
 
 
 def overview(found: Found) -> pd.DataFrame:
-    """A line a row: theirs, what it was measured on, ours under the same protocol, ours clean, how far it goes."""
+    """A line a row, what matters most first, since a narrow screen cuts off the rest."""
     lines = []
     for row in published().row:
         arms = found.get(row.id, [])
@@ -482,12 +482,12 @@ def overview(found: Found) -> pd.DataFrame:
             {
                 "reimplementation": row.title,
                 "published": f"{row.headline.value:g}%",
+                "ours, clean": value.text if value else None,
+                "verdict": verdict(row, arms).label + " (first look)" * first_look(arms),
+                "run": extent(arms) if value else None,
                 "measured on": row.headline.measured_on,
                 "ours, its protocol": same.text if same else None,
-                "ours, clean": value.text if value else None,
                 "best recipe": f"{top[1].mean:.2f}%, {top[0].arm.title}" if top and value else None,
-                "run": extent(arms) if value else None,
-                "verdict": verdict(row, arms).label + " (first look)" * first_look(arms),
             }
         )
     return pd.DataFrame(lines)

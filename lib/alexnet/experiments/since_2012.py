@@ -94,6 +94,11 @@ class Bought:
     accuracy: Accuracy | None  # None while no run is recorded
     gain: Effect | None  # percentage points, over pairs of the same seed; None for the first step
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has runs and all of them ended near guessing."""
+        return bool(self.records) and all(map(collapsed, self.records))
+
 
 def bought(runs: Runs) -> list[Bought]:
     """Each step in order, with the runs it has."""
@@ -115,10 +120,9 @@ def table(found: Sequence[Bought]) -> pd.DataFrame:
         lines.append(
             {
                 "step": one.step.name,
-                "published by": one.step.source,
-                "learning rate": ", ".join(sorted(rates)) or None,
                 "test accuracy": one.accuracy.text if one.accuracy else None,
                 "gain (points)": one.gain.text if one.gain else None,
+                "learning rate": ", ".join(sorted(rates)) or None,
                 "parameters": models.parameter_count(models.build(spec.net, spec.side)),
                 "seconds an epoch": sum(seconds) / len(seconds) if seconds else None,
             }
@@ -139,6 +143,13 @@ def answer(found: Sequence[Bought]) -> str:
         f"**From {first.accuracy.mean:.1f}% by the paper's recipe to {last.accuracy.mean:.1f}%**: {whole.text}, "
         "in points, with the same images, epochs and convolutional layers."
     )
+    trained = next((one for one in found if one.accuracy and not one.lost), first)
+    rest = paired_gain(last.records, trained.records)
+    if first.lost and trained.accuracy and rest and trained is not last:
+        said += (
+            f" The first step that trains, {trained.step.name}, reaches {trained.accuracy.mean:.1f}%; "
+            f"from there to the end it is {rest.text}."
+        )
     gains = [(one.step.name, one.gain) for one in found[1:] if one.gain is not None]
     up = [name for name, gain in gains if gain.low > 0]
     down = [name for name, gain in gains if gain.high < 0]
@@ -146,8 +157,8 @@ def answer(found: Sequence[Bought]) -> str:
         said += f" What adds to it, with the whole interval above zero: {', '.join(up)}."
     if down:
         said += f" What takes away: {', '.join(down)}."
-    if rest := len(gains) - len(up) - len(down):
-        steps = "One step is" if rest == 1 else f"{rest} steps are"
+    if unclear := len(gains) - len(up) - len(down):
+        steps = "One step is" if unclear == 1 else f"{unclear} steps are"
         said += f" {steps} not told from zero by {len(last.records)} seeds."
     lost = [(sum(map(collapsed, one.records)), len(one.records), one.step.name) for one in found]
     if ends := [f"{count} of {runs} ({name})" for count, runs, name in lost if count]:
