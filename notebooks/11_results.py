@@ -53,7 +53,8 @@ table["margin"] = [verdicts.size(row.question, row.effect) if isinstance(row.eff
 table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.effect, effects.Effect) else ""
                  for row in tested]  # fmt: skip
 table["ours"] = [board.with_unit(row) for row in tested]
-table["collapsed"] = [", ".join(f"{lost} of {n} {arm}" for arm, (lost, n) in row.collapses.items()) for row in tested]
+table["collapsed"] = [", ".join(f"{lost} of {n} {arm}".strip() for arm, (lost, n) in row.collapses.items())
+                      for row in tested]  # fmt: skip
 columns = ["claim", "condition", "verdict", "decides", "ours", "collapsed", "margin", "paper", "size"]
 tables.show(table[columns], "Claims tested so far")
 
@@ -88,7 +89,7 @@ labels = {label: getattr(rule, label.replace(" ", "_")) for label in verdicts.LA
 tables.show(pd.DataFrame({"verdict": labels.keys(), "given when": labels.values()}), "The verdicts")
 for title, text in {
     "Runs that don't arrive": rule.censoring, "Runs that collapse": rule.collapse, "Learning rates": rule.arms,
-    "Seeds": rule.seeds, "Claims on any of several": rule.smallest,
+    "Seeds": rule.seeds, "Claims on any of several": rule.smallest, "Counts": rule.exact,
 }.items():  # fmt: skip
     display(Markdown(f"**{title}.** {text}"))
 
@@ -143,7 +144,7 @@ tables.show(noises, caption, {"difference": ".2f"})
 # label of its interval at the level that takes; Holm's keeps the chance of a single false one there.
 
 # %%
-deciding = [row for row in rows if row.question.primary and isinstance(row.effect, effects.Effect)]
+deciding = [row for row in rows if row.question.primary and isinstance(row.effect, effects.Effect) and row.effect.n > 1]
 names = ["claim", "verdict", "after Benjamini and Hochberg", "after Holm"]
 corrected = [
     {"claim": row.question.title, "verdict": row.verdict.label, names[2]: kept, names[3]: strict}
@@ -166,7 +167,7 @@ tables.show(
                 "claim": row.question.title,
                 "section": row.question.section,
                 "paper": board.paper(row.question),
-                "why": row.verdict.reason,
+                "why": row.verdict.reason if row.recorded[0] or not row.waits else "no run yet",
             }
             for row in waiting
         ]

@@ -3,7 +3,7 @@
 import io
 import resource
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import RunSpec
+from alexnet import RunRecord, RunSpec
 from alexnet.data import datasets
 from alexnet.data.datasets import Dataset
 from alexnet.data.sources import array_hash
+from alexnet.records.record import Epoch
 from alexnet.training import features, machine, prepared
 
 VALIDATION, TEST = 200, 200
@@ -106,3 +107,21 @@ def grid() -> list[RunSpec]:
         spec(3, recipe={"epochs": 3}, net=alexnet, images={"padding": 2, "crop": 32, "flip": True, "colour": 0.1}),
         spec(4, recipe={"learning_rate": 0.01, "epochs": 8, "stop_at_train_error": 0.7}),
     ]
+
+
+def stop_after(epoch: int) -> Callable[[Epoch], None]:
+    """A report that stops its run when this epoch is done, as Ctrl-C would."""
+
+    def report(done: Epoch) -> None:
+        if done.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def comparable(record: RunRecord) -> dict:
+    """All of a record but the clock's part; history, final, weights and the hash of the predictions are in it."""
+    fields = record.model_dump(exclude={"wall_seconds", "images_per_second", "created"})
+    for epoch in fields["history"]:
+        del epoch["seconds"]
+    return fields

@@ -556,10 +556,6 @@ def test_a_classifier_on_features_is_trained_again_where_these_are(transferred):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (["--minutes", "0"], SpecError, "is not a number above 0"),
-        (["--minutes", "-3"], SpecError, "is not a number above 0"),
-        (["--minutes", "nan"], SpecError, "is not a number above 0"),
-        (["--minutes", "inf"], SpecError, "is not a number above 0"),
         (["--profile", "tpu"], SpecError, "no profile 'tpu'"),
         (["--store", os.devnull], RecordError, "holds no records"),
     ],

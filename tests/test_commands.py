@@ -69,6 +69,8 @@ WORDS = {  # names, looked up by their command
 }  # fmt: skip
 PATHS = {"image", "folder", "archive", "--out", "--checkpoint", "--store", "--local", "--results"}
 SENSELESS = ("", "x", "nan", "inf", "-inf", "-1", "-0.5", "1e999", "1,5", "None")
+FROM_1 = {"--epochs", "--seeds", "--processes", "--threads", "--repeats", "--batch-size", "--patience"}
+ABOVE_0 = {"--minutes", "--limit", "--learning-rate", "--width"}
 
 
 def valued(parser: ArgumentParser) -> Iterator[tuple[str, str]]:
@@ -89,16 +91,20 @@ def test_a_value_that_makes_no_sense_is_refused_in_one_line_before_any_work(
         return
     positional = {"predict": ["a.png"], "imagenet": ["images"], "receive": ["a.tar.gz"]}.get(command, [])
     senseless = ("",) if option in PATHS else SENSELESS
-    if option in ("--epochs", "--seeds", "--processes", "--threads", "--repeats", "--batch-size", "--patience"):
+    if option in FROM_1:
         senseless += ("0", "1.5", "9" * 30)
+    if option in ABOVE_0:
+        senseless += ("0",)
     if command == "report" and option == "--seeds":
         senseless += ("1",)
+    whole = option in FROM_1 | {"--workers", "--seed"}
+    kind = "a number above 0" if option in ABOVE_0 else "a whole number" if whole else ""
     for value in senseless:
         words = [value] if option in ("image", "folder", "archive") else [*positional, f"{option}={value}"]
         assert __main__.main([command, *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"python -m alexnet {command}: argument") and error.count("\n") == 1
-        assert option.upper() in error.upper() and "is not" in error
+        assert option.upper() in error.upper() and f"{value!r} is not {kind}" in error
         counts["bad inputs tried"] += 1
 
 

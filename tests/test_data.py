@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import resource
 import shutil
 import socket
 import struct
@@ -26,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small import flipped, packed
+from small import flipped, full_disk, packed
 
 from alexnet import __main__, paths
 from alexnet.data import cache, datasets, fetch, layouts, sources
@@ -545,18 +544,8 @@ def test_rebuild_reads_the_named_folder_and_keeps_the_old_cache_when_it_is_bad(l
 # --- no room, no right ---------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_file_that_may_not_grow(local: Path, folder: Path, refused: Callable) -> None:
-    with largest_file(20_000):
+    with full_disk(20_000):
         assert str(folder) in refused("disk is full", local)
 
 
@@ -649,7 +638,7 @@ def test_a_download_of_other_data(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cifar10_server")
 def test_a_full_disk_stops_the_chain(refused: Callable, chain: Callable) -> None:
     chain(torchvision=sources.from_torchvision, second=refuse)
-    with largest_file(20_000):
+    with full_disk(20_000):
         refused("disk is full")
 
 

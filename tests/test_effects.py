@@ -10,6 +10,7 @@ from scipy import stats
 
 from alexnet.errors import SpecError
 from alexnet.paper.claims import claims
+from alexnet.report import front
 from alexnet.statistics import board, effects, image_noise, measures, simulation, verdicts
 from alexnet.statistics.effects import paired_difference, paired_ratio
 from alexnet.statistics.verdicts import LABELS
@@ -212,7 +213,7 @@ def test_a_censored_effect_is_never_reproduced_and_never_on_a_side_it_may_not_be
         (ORIGINAL, [5.5, 6.5, 6.0], "reproduced", "at least a factor of 2.45"),
         (ORIGINAL, [2.5, 2.6, 2.4], "direction reproduced", "whether it comes to a factor of 2.45"),
         (ORIGINAL, [1.4, 1.5, 1.45], "weaker than claimed", "below a factor of 2.45"),
-        (ORIGINAL, [0.3, 3.5, 1.1], "inconclusive", "pairs to find a factor of 2.45"),
+        (ORIGINAL, [0.3, 3.5, 1.1], "inconclusive", "pairs of runs to find a factor of 2.45"),
         (ORIGINAL, [0.95, 1.05, 1.1], "no effect of that size", "ruled out, on either side"),
         (ORIGINAL, [0.5, 0.6, 0.55], "contradicted", "other side"),
     ],
@@ -621,6 +622,34 @@ def test_collapsed_runs_are_set_aside_and_counted():
     assert row.verdict.label == "direction reproduced" and "1 of 4 runs" in row.verdict.reason
     sound = board.row(question, [run for run in runs if run[0].seed != 2])
     assert sound.verdict.label == "reproduced" and not sound.collapses
+
+
+def test_nothing_is_known_of_how_soon_where_no_run_of_either_arm_trains():
+    question = claims().question("bias-ones", "as-written")
+    dead = [run for arm in question.arms for run in collapsing([0.90, 0.89], arm, "bias-ones", "as-written")]
+    row = board.row(question, dead)
+    assert row.verdict.label == "inconclusive" and row.effect is None and not row.waits
+    assert row.verdict.reason.startswith("None of the 4 runs trained") and row.collapses["ones"] == (2, 2)
+    assert "None of the 4 runs trained" in board.answer([row])
+    alive = collapsing([0.5, 0.6], "zeros", "bias-ones", "as-written")
+    assert board.row(question, alive + dead[2:]).effect.n == 2, "a start that does not train is what it asks"
+
+
+def test_where_one_run_gives_both_figures_runs_are_counted_and_not_pairs():
+    question = claims().question("init-as-written")
+    runs = collapsing([0.90, 0.89, 0.30], question.arms[1], "init-as-written", "own-rate")
+    row = board.row(question, [*runs[:2], (runs[2][0], None)])
+    assert row.collapses == {"": (2, 2)} and row.recorded == (2, 3)
+    alone = board.row(question, [runs[0], (runs[1][0], None)])
+    assert alone.verdict.reason.startswith("One run gives no interval.")
+    assert front.entry_of(row, [], [])["count"] == "2 (2 ✗)"
+
+
+def test_an_effect_on_the_other_side_says_where_it_is_below_the_margin():
+    near, far = ([one * sign for one in (-4.0, -4.1, -4.05)] for sign in (1, 3))
+    reasons = [verdicts.verdict(QUALITATIVE, paired_difference(values, 0.0)).reason for values in (near, far)]
+    assert reasons[0] == "The effect is on the other side, and below 5 points."
+    assert reasons[1] == "The effect is on the other side."
 
 
 def test_a_gap_that_costs_nothing_is_not_reproduced():

@@ -464,14 +464,11 @@ BAD_FOLDERS: dict[str, Callable[[Path], object]] = {  # what its message says: w
         (["--batch-size", "20", "--processes", "20"], "20 processes cannot share the 18 images"),
         (["--batch-size", "49"], "fewer than a batch of 49"),
         (["--batch-size", "16", "--processes", "3"], "cannot be shared equally by 3 processes"),
-        (["--epochs", "0"], "--epochs: '0' is not"),
-        (["--learning-rate", "nan"], "--learning-rate: 'nan' is not"),
         (["--dropout", "1"], "--dropout: '1' is not"),
-        (["--workers", "-1"], "--workers: '-1' is not"),
     ],
 )
 def test_bad_input_is_named_before_any_training(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, counts: Counter
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture, bad_input: None
 ) -> None:
     folder = draw(tmp_path / "images")
     BAD_FOLDERS.get(message, lambda folder: None)(folder)
@@ -479,11 +476,10 @@ def test_bad_input_is_named_before_any_training(
     out, error = capsys.readouterr()
     assert message in error and error.count("\n") == 1, error
     assert "epoch" not in out and not list((tmp_path / "results").glob("*.json"))
-    counts["bad inputs tried"] += 1
 
 
 def test_an_image_that_one_of_two_processes_cannot_read_ends_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, counts: Counter
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, bad_input: None
 ) -> None:
     """Launched by the command itself, which gives the exit code of its processes."""
     folder = draw(tmp_path / "images")
@@ -493,7 +489,6 @@ def test_an_image_that_one_of_two_processes_cannot_read_ends_both(
     monkeypatch.setattr(sys, "argv", ["alexnet", *words])
     assert __main__.main(words) == 2
     assert capfd.readouterr().err.count("train_0.JPEG cannot be read as an image") == 1
-    counts["bad inputs tried"] += 1
 
 
 def test_processes_that_do_not_meet_are_told(monkeypatch: pytest.MonkeyPatch, drawn: Path, tmp_path: Path) -> None:
@@ -511,24 +506,22 @@ def test_results_that_cannot_be_written(drawn: Path, tmp_path: Path, capsys: pyt
 
 
 def test_a_full_disk_ends_the_training_with_an_error(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, counts: Counter
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, bad_input: None
 ) -> None:
     full = raising(RecordError("a cannot be written: No space left on device. Free the disk."))
     with monkeypatch.context() as patch:
         patch.setattr(resuming, "write_atomically", full)
         assert run(drawn, tmp_path) == 2
     assert "No space left" in capsys.readouterr().err and not list(tmp_path.glob("*.json"))
-    counts["bad inputs tried"] += 1
 
 
 def test_the_same_training_twice_at_once_is_refused(
-    drawn: Path, trained: Path, capsys: pytest.CaptureFixture, counts: Counter
+    drawn: Path, trained: Path, capsys: pytest.CaptureFixture, bad_input: None
 ) -> None:
     (file,) = trained.glob("*.json")
     with Store(trained).hold(file.stem):
         assert run(drawn, trained, "--dropout", "0") == 2
     assert "another process trains this" in capsys.readouterr().err
-    counts["bad inputs tried"] += 1
 
 
 def test_signals_to_all_processes_are_left_to_the_one_that_trains(drawn: Path) -> None:

@@ -10,7 +10,6 @@ from fastai.learner import Learner
 from torch import nn
 
 from alexnet import learner
-from alexnet.errors import SpecError
 from alexnet.networks import models
 from alexnet.records.specs import RecipeSpec, RunSpec
 from alexnet.training import evaluation
@@ -61,17 +60,6 @@ def test_training_is_the_papers_update_rule(small_data: None, recipe: dict) -> N
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_fitting_twice_is_fitting_longer(small_data: None) -> None:
-    once, twice = (learner(small.spec(), precision="float32", progress=False) for _ in range(2))
-    once.fit(2)
-    twice.fit(1)
-    twice.fit(1)
-    assert [r["epoch"] for r in twice.history.rows] == [1, 2]
-    assert once.history.rows == twice.history.rows
-    for one, other in zip(once.model.parameters(), twice.model.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
 def test_validating_predicting_and_showing_leave_the_history_alone(small_data: None) -> None:
     learn = learner(small.spec(), progress=False)
     learn.fit(1)
@@ -112,13 +100,6 @@ def test_stops_at_the_training_error(small_data: None) -> None:
     errors = [row["train_error"] for row in learn.history.rows]
     assert len(errors) < 20
     assert errors[-1] <= 0.6 < min(errors[:-1], default=1.0)
-
-
-def test_stops_when_diverged(small_data: None) -> None:
-    learn = learner(small.spec(recipe={"learning_rate": 1e6, "epochs": 5}), progress=False)
-    learn.fit()
-    assert len(learn.history.rows) < 5
-    assert recipe_rules.diverged(learn.history.rows)
 
 
 def rows(*valid_errors: float) -> list[dict]:
@@ -173,15 +154,6 @@ def test_the_second_stage_begins_when_the_first_gets_no_better(errors: list[floa
     assert recipe_rules.handed_over(TWO_STAGES, rows(*errors)) == begins
     rate = recipe_rules.rate_at(TWO_STAGES, 0.01, rows(*errors))
     assert rate == pytest.approx(0.01 if begins is None else 0.001)
-
-
-def test_drops_belong_to_steps() -> None:
-    with pytest.raises(SpecError, match="recipe"):
-        RunSpec().with_(recipe={"drops": (3,)})
-    with pytest.raises(SpecError, match="learning_rat"):
-        RunSpec().with_(recipe={"learning_rat": 0.1})
-    with pytest.raises(SpecError, match="not by both"):
-        RunSpec().with_(recipe={"stop_after": 3, "stop_at_train_error": 0.1})
 
 
 def test_ten_crops_average_the_softmax(small_data: None) -> None:

@@ -32,19 +32,11 @@ from alexnet.training.recipe import ending, finished
 KILLS = 20
 
 
-def comparable(record: RunRecord) -> dict:
-    """All of a record but the clock's part; history, final, weights and the hash of the predictions are in it."""
-    fields = record.model_dump(exclude={"wall_seconds", "images_per_second", "created"})
-    for epoch in fields["history"]:
-        del epoch["seconds"]
-    return fields
-
-
 def contents(store: Store) -> dict[str, dict]:
     for record in store.all():
         if record.predictions:
             assert len(store.predictions(record)["predicted"]) == small.TEST
-    return {record.hash: comparable(record) for record in store.all()}
+    return {record.hash: small.comparable(record) for record in store.all()}
 
 
 def files(store: Store) -> set[str]:
@@ -147,7 +139,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
             done = worker.exitcode == 0
             kills += not done
             for record in workers.store.all():  # what is there is whole, at any time
-                assert comparable(record) == comparable(expected.load(record.hash))
+                assert small.comparable(record) == small.comparable(expected.load(record.hash))
         assert contents(workers.store) == contents(expected)
         assert files(workers.store) == complete(small.grid())
         assert_no_epoch_lost(workers, kills - kills_before)
@@ -193,18 +185,10 @@ def test_two_processes_never_do_a_run_twice(
 # --- checkpoints ----------------------------------------------------------------------------------------------
 
 
-def stop_after(epoch: int) -> Callable[[Epoch], None]:
-    def report(done: Epoch) -> None:
-        if done.epoch == epoch:
-            raise KeyboardInterrupt
-
-    return report
-
-
 def stopped(store: Store, spec: RunSpec, epoch: int = 1) -> Path:
     """The checkpoint of a run that was stopped after an epoch."""
     with pytest.raises(KeyboardInterrupt):
-        execution.execute(spec, store, report=stop_after(epoch))
+        execution.execute(spec, store, report=small.stop_after(epoch))
     assert store.hashes() == []
     return store.checkpoint(spec.label)
 
@@ -223,7 +207,7 @@ def test_a_stopped_run_goes_on(small_data: None, tmp_path: Path) -> None:
     checkpoint = stopped(store, spec, epoch=2)
     record, trained = resumed(store, spec)
     assert trained == [3]
-    assert comparable(record) == comparable(whole)
+    assert small.comparable(record) == small.comparable(whole)
     assert not checkpoint.exists()
     assert resumed(store, spec) == (record, [])
 
@@ -241,7 +225,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_as_good_as_none(
-    damage: str, small_data: None, tmp_path: Path, counts: Counter
+    damage: str, small_data: None, tmp_path: Path, bad_input: None
 ) -> None:
     spec, store = small.spec(), Store(tmp_path)
     checkpoint = stopped(store, spec)
@@ -250,14 +234,12 @@ def test_a_damaged_checkpoint_is_as_good_as_none(
     assert trained == [1, 2]
     assert record.final.epochs == 2
     assert not checkpoint.exists()
-    counts["bad inputs tried"] += 1
 
 
-def test_a_checkpoint_of_another_run_is_not_used(small_data: None, tmp_path: Path, counts: Counter) -> None:
+def test_a_checkpoint_of_another_run_is_not_used(small_data: None, tmp_path: Path, bad_input: None) -> None:
     store, spec, other = Store(tmp_path), small.spec(0), small.spec(1)
     stopped(store, other).rename(store.checkpoint(spec.label))
     assert resumed(store, spec)[1] == [1, 2]
-    counts["bad inputs tried"] += 1
 
 
 def test_a_checkpoint_of_other_code_is_not_used(
@@ -269,7 +251,7 @@ def test_a_checkpoint_of_other_code_is_not_used(
         stopped(store, spec)
     record, trained = resumed(store, spec)
     assert trained == [1, 2]
-    assert comparable(record) == comparable(execution.execute(spec, Store(tmp_path / "whole")))
+    assert small.comparable(record) == small.comparable(execution.execute(spec, Store(tmp_path / "whole")))
     with monkeypatch.context() as patch:  # the same weights and batches, and yet it may train otherwise
         patch.setattr(paths, "training_code", lambda: "0" * 16)
         stopped(Store(tmp_path / "since"), spec)
@@ -327,7 +309,7 @@ def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Cou
     checkpoint = store.checkpoint(spec.label)
     assert not checkpoint.exists()
     with pytest.raises(KeyboardInterrupt):
-        execution.execute(spec, store, report=stop_after(1))
+        execution.execute(spec, store, report=small.stop_after(1))
     before = checkpoint.read_bytes()
     with small.full_disk(free=10_000), pytest.raises(RecordError):
         execution.execute(spec, store)
@@ -335,12 +317,12 @@ def test_a_full_disk_loses_nothing(small_data: None, tmp_path: Path, counts: Cou
     assert list(store.all()) == [earlier]
     record, trained = resumed(store, spec)
     assert trained == [2, 3]
-    assert comparable(record) == comparable(execution.execute(spec, Store(tmp_path / "whole")))
+    assert small.comparable(record) == small.comparable(execution.execute(spec, Store(tmp_path / "whole")))
     assert files(store) == complete([spec, small.spec(5)])
     counts["bad inputs tried"] += 2
 
 
-def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, tmp_path: Path, counts: Counter) -> None:
+def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, tmp_path: Path, bad_input: None) -> None:
     spec, store = small.spec(), Store(tmp_path)
     with ExitStack() as disk:
 
@@ -353,7 +335,6 @@ def test_a_disk_too_full_for_the_record_keeps_the_checkpoint(small_data: None, t
     assert store.hashes() == []
     assert resumed(store, spec)[1] == []  # all epochs are in the checkpoint
     assert files(store) == complete([spec])
-    counts["bad inputs tried"] += 1
 
 
 @pytest.fixture
@@ -365,7 +346,7 @@ def readable() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_store_one_may_only_read(small_data: None, readable: Path, counts: Counter) -> None:
+def test_a_store_one_may_only_read(small_data: None, readable: Path, bad_input: None) -> None:
     spec, store = small.spec(), Store(readable / "runs")
     record = execution.execute(spec, store)
     shutil.rmtree(store.work)
@@ -377,21 +358,19 @@ def test_a_store_one_may_only_read(small_data: None, readable: Path, counts: Cou
         store.tidy()
     store.folder.chmod(0o755)
     assert files(store) == complete([spec])
-    counts["bad inputs tried"] += 1
 
 
-def test_a_store_in_no_folder(small_data: None, tmp_path: Path, counts: Counter) -> None:
+def test_a_store_in_no_folder(small_data: None, tmp_path: Path, bad_input: None) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match="cannot be written"):
         execution.execute(small.spec(), Store(tmp_path / "file" / "runs"))
-    counts["bad inputs tried"] += 1
 
 
 # --- how runs end ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # log probabilities beyond float16 become -inf
-def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, counts: Counter) -> None:
+def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, bad_input: None) -> None:
     spec, store = small.spec(recipe={"learning_rate": 1e6, "epochs": 5}), Store(tmp_path)
     record = execution.execute(spec, store)
     assert record.final.outcome == "diverged"
@@ -402,7 +381,6 @@ def test_a_diverged_run_is_recorded_as_such(small_data: None, tmp_path: Path, co
     assert again is not None
     assert again.model_dump_json() == record.model_dump_json()
     assert resumed(store, spec)[1] == []
-    counts["bad inputs tried"] += 1
 
 
 STALE = {"learning_rate": 1e-9, "epochs": 9, "stop_after": 1}  # nothing is learned: no error gets better
@@ -427,7 +405,7 @@ def test_a_run_that_gets_no_better_ends_early_also_when_resumed(
     stopped(store, spec, epoch=len(rates) - 1)
     record, trained = resumed(store, spec)
     assert trained == [len(rates)]
-    assert comparable(record) == comparable(whole)
+    assert small.comparable(record) == small.comparable(whole)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ..records.store import Store
 from ..runs.planning import Runs
 from ..statistics import board
 from ..statistics.effects import Effect
-from ..statistics.measures import WITHIN
+from ..statistics.measures import counted_in
 from ..statistics.verdicts import LABELS, relative
 from . import answers, facts
 from .assemble import FRONT, SITE_TITLE, from_template
@@ -43,10 +43,11 @@ def content(
     """Everything the first page shows, from the board, the records and the files."""
     records, rule = facts.once(runs), claims().rule
     return {
-        "answer": [_minus(sentence) for sentence in answers.sentences(found, records)],
+        "answer": [_minus(sentence) for sentence in answers.sentences(found, runs)],
         "rows": _claims(found, runs, sources),  # in the paper's order, each with its conditions
         "reimplementations": reimplementations or [reimplementation(row, [], sources) for row in published().row],
         "rule": [(label, getattr(rule, label.replace(" ", "_"))) for label in LABELS],
+        "exact_rule": rule.exact,
         "published_rule": rule.published,
         "forest": _forest([row for row in found if row.question.primary and not row.waits]),
         "surprises": [(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
@@ -86,8 +87,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     estimate, interval, drawn, count, seeds = board.ours(row), "", None, "", ""
     if isinstance(effect, Effect):
         estimate, interval = _ours(effect)
-        losses = [lost for lost, _ in row.collapses.values()]
-        lost = max(losses, default=0) if question.measure in WITHIN else sum(losses)  # there both arms are one run
+        lost = sum(lost for lost, _ in row.collapses.values())
         count = f"{effect.n}" + f" ({lost} ✗)" * bool(lost)
         figure = question.figure
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
@@ -96,8 +96,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
                 *forest.in_margins(row), paper, question.comparable is not None, forest.seeds_in_margins(row)
             )
             each = [effect.number(value) for value in effect.lowest if math.isfinite(value)]
-            one = "run" if question.measure in WITHIN else "pair of runs"
-            seeds = _minus(f"Each {one}: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
+            seeds = _minus(f"Each {counted_in(question)}: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
     return {
         "id": row.link,  # unique on the page, usable in an anchor
         "question": question,
@@ -106,7 +105,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "ours": estimate,  # "2.1 times"
         "interval": interval,  # "1.8 to 2.4"
         "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
-        "pairs": "Runs" if question.measure in WITHIN else "Pairs of runs",  # what is counted
+        "pairs": counted_in(question, 2).capitalize(),
         "drawing": drawn,
         "seeds": seeds,  # "Each pair of runs: 2.0, 2.2 times"
         "look": None,  # the entry of the first look that is shown while the runs that decide are missing

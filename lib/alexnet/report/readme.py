@@ -21,7 +21,6 @@ from ..runs.planning import Runs
 from ..statistics import board
 from ..statistics.board import Row
 from . import answers
-from .facts import once
 
 BEGIN, END = "<!-- board:begin -->", "<!-- board:end -->"
 PROFILE = "cpu"  # the profile whose records are committed
@@ -51,7 +50,7 @@ def block(content: Content) -> tuple[str, bytes | None]:
     primary = [row for row in content.rows if row.question.primary]  # what decides; the report has the other conditions
     parts, picture = [], None
     if primary:
-        parts.append(" ".join(answers.sentences(content.rows, once(content.transfer))))
+        parts.append(" ".join(answers.sentences(content.rows, content.transfer)))
     with contextlib.suppress(NothingToDraw):
         picture, alt, digest = _forest([row for row in primary if not row.waits])
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]

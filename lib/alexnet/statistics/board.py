@@ -16,9 +16,11 @@ from ..records.record import RunRecord
 from ..runs.planning import Runs
 from . import effects, measures, verdicts
 from .effects import Effect
-from .measures import WITHIN, Reading, collapsed
+from .measures import WITHIN, Reading, collapsed, counted_in
 from .verdicts import Label, Verdict
 
+ONE_RUN = ""  # stands for the arms where one run gives both figures
+HOW_SOON = [measure for measure in measures.OF_TRAINING if measure != "chance-margin"]
 Arms = tuple[list[RunRecord | None], list[RunRecord | None]]  # the runs of a pair; None for one not in the records
 
 
@@ -142,9 +144,17 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
     if any(record.spec.images.train_size is not None for arm in arms for record in arm):
         question = question.model_copy(update={"scale": "other"})
     effect = count if question.effect == "exact" else effect_of(question, runs)
-    lost = {name: (sum(map(collapsed, arm)), len(arm)) for name, arm in zip(question.arms or (), arms, strict=False)}
+    names = (ONE_RUN,) if question.measure in WITHIN else question.arms or ()
+    lost = {name: (sum(map(collapsed, arm)), len(arm)) for name, arm in zip(names, arms, strict=False)}
     collapses = {name: counts for name, counts in lost.items() if counts[0]}
-    capped = "; ".join(f"{lost} of {n} runs of the arm {name!r} collapsed" for name, (lost, n) in collapses.items())
+    capped = "; ".join(
+        f"{lost} of {n} runs{f' of the arm {name!r}' * (name != ONE_RUN)} collapsed"
+        for name, (lost, n) in collapses.items()
+    )
+    if question.measure in HOW_SOON and all(arms) and all(lost == n for lost, n in lost.values()):
+        reason = f"None of the {sum(map(len, arms))} runs trained, in either arm, so nothing is known of how soon."
+        found = Verdict("inconclusive", reason)
+        return Row(question, None, found, len(pairs), command(question), collapses, recorded)
     if not capped and question.also and all(arms):
         holds, otherwise = measures.ALSO[question.also]
         capped = "" if holds(*arms) else otherwise
@@ -183,11 +193,13 @@ def _judged(
         left = (
             f"no pair is complete; {verdicts.to_make(question)} makes the others"
             if made < of
+            else "all collapsed"
+            if question.measure in WITHIN
             else "in each pair one collapsed"
         )
         found = dataclasses.replace(found, reason=f"{made} of {of} runs are recorded, and {left}.")
     if isinstance(effect, Effect) and effect.n < planned and not collapses:
-        more = f"{planned - effect.n} of {planned} planned pairs of runs are not in the records yet."
+        more = f"{planned - effect.n} of {planned} planned {counted_in(question, planned)} are not in the records yet."
         found = dataclasses.replace(found, reason=f"{found.reason} {more}".strip())
     return Row(question, effect, found, planned, command(question), collapses, recorded)
 
@@ -227,10 +239,11 @@ def answer(found: Sequence[Row]) -> str:
     first, entry = found[0], shown(found)
     title = first.question.title
     if entry.effect is None:
-        return f"**{title}: {first.label}.** No run of it is recorded yet."
+        why = entry.verdict.reason if entry.recorded[0] else "No run of it is recorded yet."
+        return f"**{title}: {first.label}.** {why}"
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
     if entry is first:
-        return f"**{title}: {entry.verdict.label}.** {said[0].upper()}{said[1:]}"
+        return f"**{title}: {first.label}.** {said[0].upper()}{said[1:]}"
     looked = "seen before the rule was fixed, " if entry.question.seen else ""
     return (
         f"**{title}: {first.label}.** Of those that decide ({first.question.condition_title}) "
@@ -301,7 +314,7 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
             ours(entry),
             entry.question.unit if entry.effect is not None else "–",
             entry.label,
-            entry.verdict.reason,
+            entry.verdict.reason if entry.recorded[0] or not entry.waits else "no run yet",
             entry.command,
         )
         for entry in found

@@ -160,6 +160,13 @@ WITHIN: Mapping[Measure, Callable[[RunRecord], Both]] = {
 }
 
 
+def counted_in(question: Question, number: int = 1) -> str:
+    """What a row counts: runs where one gives both figures, else pairs of runs."""
+    if question.measure in WITHIN:
+        return "run" if number == 1 else "runs"
+    return "pair of runs" if number == 1 else "pairs of runs"
+
+
 def reader(question: Question) -> Callable[[RunRecord], Both]:
     """What takes from a record its readings for the first and for the second arm, by a question's measure.
 

@@ -22,6 +22,7 @@ from scipy import stats
 from ..errors import SpecError
 from ..paper.claims import Question
 from .effects import POWER, Booleans, Effect, Floats, limits, power
+from .measures import counted_in
 
 Label = Literal[
     "reproduced", "weaker than claimed", "direction reproduced", "contradicted", "no effect of that size",
@@ -134,15 +135,17 @@ def _exact_verdict(question: Question, count: Effect | float) -> Verdict:
     digits = count / figure.last_digit
     agrees = figure.value in (round(digits) * figure.last_digit, math.floor(digits) * figure.last_digit)
     printed = f"{count:,.0f} {figure.unit} counted; the paper prints {figure.value:,.0f}"
-    if not agrees:
-        return Verdict("contradicted", f"{printed}.")
-    return Verdict("reproduced", f"{printed}{'' if count == figure.value else ', the same number in fewer digits'}.")
+    rounded = round(digits) * figure.last_digit
+    if agrees and count != figure.value:
+        cut = f"ours cut off at its last digit; rounded it would be {rounded:,.0f}"
+        printed += f", which is {'ours rounded' if rounded == figure.value else cut}"
+    return Verdict("reproduced" if agrees else "contradicted", f"{printed}.")
 
 
 def _reason(question: Question, effect: Effect, label: Label, capped: str) -> str:
     """One sentence or two that say with numbers why the label holds; the interval itself stands beside it."""
     if label == "not tested":
-        return "One pair of runs gives no interval."
+        return f"One {counted_in(question)} gives no interval."
     after = "".join(f" {cause[0].upper()}{cause[1:]}." for cause in (_censoring(effect), capped) if cause)
     if not effect.has_interval:
         return f"There is no interval{':' + after.lower() if after else ': every pair gave the same value.'}"
@@ -151,12 +154,15 @@ def _reason(question: Question, effect: Effect, label: Label, capped: str) -> st
         return f"The effect is at least {margin}, {LEAST}." if question.margin else "The effect is on the claimed side."
     if label == "inconclusive":
         needed = seeds_needed(question, effect)
-        more = f"At this spread it takes {needed} pairs to find {margin} in four tries of five." if needed else ""
+        many = f"{needed} {counted_in(question, needed or 0)}"
+        more = f"At this spread it takes {many} to find {margin} in four tries of five." if needed else ""
         return f"{more}{after}".strip() or "The interval holds both sides."
+    nearer = question.margin and min(relative(question, effect, end) for end in (effect.low, effect.high)) > -1
+    small = f", and below {margin}" if nearer else ""
     said = {
         "weaker than claimed": f"There is an effect, and it is below {margin}, {LEAST}.",
         "direction reproduced": f"There is an effect; whether it comes to {margin}, {LEAST}, is open.",
-        "contradicted": "The effect is on the other side."
+        "contradicted": f"The effect is on the other side{small}."
         if question.measure != "chance-margin"
         else "The networks end no better than guessing.",
         "no effect of that size": f"Anything as large as {margin} is ruled out, on either side.",
