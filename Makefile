@@ -113,7 +113,7 @@ bundle: $(STAMP) ## Write all that a machine without a network needs to make the
 precision: $(STAMP) ## Repeat some runs in float32, and say whether bfloat16 moves results
 	@$(ALEXNET) precision --profile=$(profile) $(labour)
 
-audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes, retrain a few
+audit: $(STAMP) ## Prove that the committed records belong to this code: recompute their probes (with MINUTES=30, retrain some too)
 	@$(ALEXNET) audit --profile=$(profile) $(call option,--minutes,MINUTES)
 
 checkpoint: $(STAMP) ## Train the 32-pixel AlexNet and keep its weights, for make predict (15 minutes; resumes where it was stopped)

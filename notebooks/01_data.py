@@ -257,8 +257,8 @@ tables.show(
 # %%
 Markdown(
     f"Between the first two rows lies a factor of {pixel.spread:.0f}. It looks like a matter of taste, but initial "
-    "weights are drawn on an absolute scale (section 5), and so every layer of a fresh network receives signals weaker "
-    "by that factor. [The next notebook](02_faithful_model.ipynb) follows it through the layers."
+    "weights are drawn on an absolute scale (section 5), and so every layer of a fresh network receives weaker "
+    "signals, the first by that factor. [The next notebook](02_faithful_model.ipynb) follows it through the layers."
 )
 
 # %% [markdown]

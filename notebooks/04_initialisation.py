@@ -101,16 +101,18 @@ tables.show(
 # A start can fail in two ways. Hardly anything that differs between images arrives, and hardly any gradient comes back:
 # the loss stands still. Or the first steps go too far. Biases of one give thousands of hidden units a response that all
 # images share. The last layer sees them all, so a step that is small for each weight moves the scores of every image
-# far, and always the same way; if it moves them further than the loss's minimum in that direction, the next step comes
-# back from further away. How far that is depends on the number of classes: with a thousand of them that are about
-# equally probable, the loss is a hundred times less curved than with ten.
+# far, and always the same way; if it moves them more than 2(1 + 0.9) = 3.8 times as far as the loss's minimum lies in
+# that direction, the next step starts from further away, and steps grow. How far the minimum is depends on the number
+# of classes: with a thousand of them that are about equally probable, the loss is a hundred times less curved than with
+# ten.
 
 # %%
 before = starting.before_training(specs)
 table = before.reach.assign(step=before.reach["step"].map(lambda value: float(f"{value:.0e}")))
 tables.show(
     table.rename(columns={"rate": "steps grow from a rate of"}),
-    "The first step at a rate of 0.01, relative to the step that settles at once, and from where on steps grow",
+    "The first step at a rate of 0.01, relative to the step that settles at once; above 2(1 + momentum), the limit, "
+    "steps grow",
     {"step": ".0e", "limit": ".2g", "steps grow from a rate of": ".1g"},
 )
 

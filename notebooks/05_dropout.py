@@ -46,8 +46,8 @@ percent = "generalisation gap (percentage points)"
 show_if_any(
     ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
 )
-errors = ablations.mean_errors(overfit, runs)
-say(ablations.doubt(errors, "dropout"))
+say(ablations.errors_of_arms(overfit, runs))
+say(ablations.doubt({"dropout": overfit}, runs))
 
 # %% [markdown]
 # ## The idea
@@ -148,7 +148,7 @@ show_if_any(forest.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]
-tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
+tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict"]], "Verdicts")
 
 # %%
 say(ablations.waiting([row for of in found.values() for row in of]))

@@ -46,7 +46,8 @@ baseline = regime(PROFILE, questions[0].claim, questions[0].condition)
 for of in found.values():
     say(board.answer(of))
 show_if_any(ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
-say(ablations.doubt(ablations.mean_errors(questions[0], runs), "the pooling"))
+say(ablations.errors_of_arms(questions[0], runs))
+say(ablations.doubt({"overlap": questions[1]}, runs))
 
 # %% [markdown]
 # ## The idea
@@ -123,7 +124,7 @@ show_if_any(forest.forest_plot, rows)
 
 # %%
 every = [row for of in found.values() for row in of]
-tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict", "why"]], "Verdicts")
+tables.show(board.verdict_board(every)[["claim", "condition", "paper", "ours", "unit", "verdict"]], "Verdicts")
 
 # %%
 say(ablations.waiting(every))

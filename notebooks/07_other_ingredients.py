@@ -25,8 +25,6 @@ SEEDS = None  # seeds an arm; None: the profile's own number
 FRESH = False  # True: read the records of a fresh run instead of the committed ones
 
 # %%
-import re
-
 import pandas as pd
 
 from alexnet import paths
@@ -45,7 +43,7 @@ from alexnet.statistics import board, effects
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
 rows = {claim.id: board.of_claim(claim.id, runs) for claim in claims.claims().claim}
-columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
+columns = ["condition", "paper", "ours", "unit", "verdict"]
 ingredients = (
     "lrn-alexnet", "two-towers", "aug-crop-flip", "aug-colour", "weight-decay-train", "lr-drops", "depth"
 )  # fmt: skip
@@ -56,15 +54,14 @@ def parameters(spec):
     return int(anatomy.layers(spec.net, spec.images.side(32))["parameters"].sum())
 
 
-def report(claim, label, what):
+def report(claim, label):
     """The paper's statement, the answer, both arms seed by seed, their errors, and the verdicts of a claim."""
     say(f"*Section {claims.claims()[claim].section}.* {claims.claims()[claim].statement}")
     say(board.answer(rows[claim]))
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    if doubt := ablations.doubt(ablations.mean_errors(board.shown(rows[claim]).question, runs), what):
-        say(doubt)
+    say(ablations.errors_of_arms(board.shown(rows[claim]).question, runs))
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
     if logged := claims.logs().sentences(claim):
@@ -84,8 +81,7 @@ baseline = regimes["30 epochs"]
 say(planning.describe(baseline))
 
 # %% [markdown]
-# How well the network does with all its ingredients, in each regime, is what an effect has to be read against: a
-# network that has not fitted its own training images cannot lose anything by overfitting.
+# How well the network does with all its ingredients, in each regime, is what an effect has to be read against.
 
 # %%
 table = []
@@ -108,26 +104,35 @@ for name, spec in regimes.items():
 names = ["regime", "runs", "training error", "test error, one crop", "test error, ten crops"]
 tables.show(pd.DataFrame(table, columns=names), "The network with all ingredients, means over seeds",
             dict.fromkeys(names[2:], ".1%"))  # fmt: skip
+less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
+say(ablations.doubt({what: board.shown(rows[claim]).question for what, claim in less.items()}, runs))
 
 # %% [markdown]
 # ## What we run
 #
 # Each comparison has one arm with the ingredient and one without; both train from the same seeds, so that runs can be
-# compared in pairs. This is all that the arms set otherwise than the network above:
+# compared in pairs. The learning rate aside, this is all that the arms set otherwise than the network above:
 
 # %%
+words = {
+    "net.norm none": "no normalisation",
+    "net.norm mean": "alpha times the mean, not the sum",
+    "images.crops centre, images.flip off": "the centre crop alone, never mirrored",
+    "images.colour 0": "no colour noise",
+    "recipe.weight_decay 0": "no weight decay",
+    "recipe.schedule constant, recipe.drops none": "one rate to the end",
+    "net.towers half": "one tower of half the kernels",
+    "net.towers full": "one tower of all the kernels",
+    **{f"net.without {layer}": f"no layer {layer[-1]}" for layer in REMOVABLE},
+}
 differences = []
 for p, _ in runs:
     if p.stage == "seeds" and p.claim in ingredients:
         spec = regime(PROFILE, p.claim, p.condition).with_(recipe={"learning_rate": p.spec.recipe.learning_rate})
-        title = claims.claims()[p.claim].title
-        settings = re.sub(r"(images|net|recipe)\.", "", planning.changes(p.spec, spec)).replace("_", " ")
-        differences.append((title, arm_name(p.arm), settings))
-tables.show(
-    pd.DataFrame([line for line in dict.fromkeys(differences) if line[-1] != "nothing"],
-                 columns=["claim", "arm", "sets otherwise"]),
-    "Arms that differ from the network above",
-)  # fmt: skip
+        if (setting := planning.changes(p.spec, spec)) != "nothing":
+            differences.append((claims.claims()[p.claim].title, arm_name(p.arm), words[setting]))
+tables.show(pd.DataFrame([*dict.fromkeys(differences)], columns=["claim", "arm", "sets otherwise"]),
+            "Arms that differ from the network above")  # fmt: skip
 
 # %% [markdown]
 # ## Along the way
@@ -150,16 +155,20 @@ show_if_any(
 # second comparison is with the convention of the original code, where alpha is divided by the size of the window.
 
 # %%
-report("lrn-alexnet", "test error (%)", "normalisation")
+report("lrn-alexnet", "test error (%)")
 
 # %%
+collapses = {}  # by their runs, which several comparisons may share
 for row in rows["lrn-alexnet"]:
-    for arm, (lost, of) in row.collapses.items():
-        low, high = effects.proportion(lost, of)
-        say(
-            f"*{row.question.condition_title}*: {lost} of {of} runs {arm} normalisation ended at guessing. The chance "
-            f"of that lies between {low:.0%} and {high:.0%} (exact interval). The effect is that among runs that train."
-        )
+    for arm, counts in row.collapses.items():
+        made = tuple(record.hash for record in ablations.arms_of(row.question, runs)[arm])
+        collapses.setdefault((arm, counts, made), []).append(row.question.condition_title)
+for (arm, (lost, of), _), conditions in collapses.items():
+    low, high = effects.proportion(lost, of)
+    say(
+        f"*{'; '.join(conditions)}*: {lost} of {of} runs {arm} normalisation collapsed. The chance of that lies "
+        f"between {low:.0%} and {high:.0%} (exact interval). The effect is that among runs that train."
+    )
 
 # %% [markdown]
 # The paper also names a small network, of four layers, whose files were released. Two of these differ in normalisation,
@@ -167,7 +176,7 @@ for row in rows["lrn-alexnet"]:
 # normalisation alone.
 
 # %%
-report("lrn-cifar", "test error (%)", "normalisation")
+report("lrn-cifar", "test error (%)")
 
 # %% [markdown]
 # ## Two towers
@@ -180,7 +189,7 @@ report("lrn-cifar", "test error (%)", "normalisation")
 # somewhat more parameters than two towers.
 
 # %%
-report("two-towers", "test error (%)", "a second tower")
+report("two-towers", "test error (%)")
 
 # %% [markdown]
 # ## Crops and reflections
@@ -189,7 +198,7 @@ report("two-towers", "test error (%)", "a second tower")
 # What is in the image stays the same, its pixels never do: the network cannot learn them by heart.
 
 # %%
-report("aug-crop-flip", "generalisation gap (percentage points)", "cropping")
+report("aug-crop-flip", "generalisation gap (percentage points)")
 
 # %% [markdown]
 # ## Colour noise
@@ -199,7 +208,7 @@ report("aug-crop-flip", "generalisation gap (percentage points)", "cropping")
 # amount. The page on the data shows such images.
 
 # %%
-report("aug-colour", "test error (%)", "colour noise")
+report("aug-colour", "test error (%)")
 
 # %% [markdown]
 # ## Ten crops in place of one
@@ -208,7 +217,7 @@ report("aug-colour", "test error (%)", "colour noise")
 # predictions are averaged. Nothing is trained for it, so both arms are the same networks.
 
 # %%
-report("ten-crop", "test error (%)", "ten crops")
+report("ten-crop", "test error (%)")
 
 # %% [markdown]
 # ## Weight decay and the training error
@@ -218,7 +227,7 @@ report("ten-crop", "test error (%)", "ten crops")
 # learn. So this claim is about images that were trained on.
 
 # %%
-report("weight-decay-train", "training error, dropout off (%)", "weight decay")
+report("weight-decay-train", "training error, dropout off (%)")
 
 # %% [markdown]
 # ## Learning-rate drops
@@ -227,7 +236,7 @@ report("weight-decay-train", "training error, dropout off (%)", "weight decay")
 # the validation error stood still, three times in all. Here the epochs of the drops were fixed beforehand.
 
 # %%
-report("lr-drops", "test error (%)", "dropping the rate")
+report("lr-drops", "test error (%)")
 
 # %%
 question = board.shown(rows["lr-drops"]).question
@@ -253,9 +262,9 @@ if any(arms.values()):
 
 # %%
 sizes = [("all layers", parameters(baseline))]
-sizes += [(f"without {layer}", parameters(baseline.with_(net={"without": layer}))) for layer in REMOVABLE[:-1]]
+sizes += [(f"no layer {layer[-1]}", parameters(baseline.with_(net={"without": layer}))) for layer in REMOVABLE[:-1]]
 tables.show(pd.DataFrame(sizes, columns=["network", "parameters"]), "What is left", {"parameters": ",d"})
-report("depth", "test error (%)", "a layer")
+report("depth", "test error (%)")
 
 # %% [markdown]
 # ## All of them
@@ -286,7 +295,8 @@ play("net.norm=none", "images.flip=false")
 # is done about it?</summary>
 #
 # If the baseline is lucky, every ingredient looks bad, and the other way round: the rows are not independent. So the
-# baseline has more runs than each arm, and many rows are corrected for being many.
+# rule gives a baseline that several arms share twice as many runs as an arm, and many rows are corrected for being
+# many. In the first looks the baseline has no more runs than an arm.
 #
 # </details>
 #

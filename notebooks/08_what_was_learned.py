@@ -60,9 +60,9 @@ def arrays(claim):
 
 for claim, of in found.items():
     say(board.answer(of))
-    if claim == "kernel-towers" and not board.shown(of).question.primary:
+    if claim == "kernel-towers" and any(row.question.seen and row.effect is not None for row in of):
         say(
-            "This first look measures the towers against random halves of the same kernels. What decides is how far "
+            "First looks measure the towers against random halves of the same kernels. What decides is how far "
             "training took them apart, measured against the untrained network: its towers differ too, by chance, and "
             "the table below has both."
         )
@@ -96,7 +96,7 @@ show_if_any(figures_learned.kernels, kernels[largest] if largest else [], f"The 
 show_if_any(figures_learned.selectivities, kernels, "Does one tower care more for colour than the other?")
 
 # %% [markdown]
-# Seeds differ before training already, by chance. So each run's first layer is shown before and after.
+# Seeds differ before training already, by chance. So each run's first layer is measured before and after.
 
 # %%
 columns = ["run", "training", "tower 1", "tower 2", "apart", "random halves apart"]
@@ -157,7 +157,7 @@ tables.show(
     f"Share of the {NEIGHBOURS} nearest training images that have the test image's class",
     {"nearest in features": ".1%", "nearest in pixels": ".1%"},
 )
-tables.show(board.verdict_board(rows("neighbours"))[board_columns], "Verdicts")
+tables.show(board.verdict_board(rows("neighbours"))[board_columns[:-1]], "Verdicts")
 
 # %% [markdown]
 # ## The labels behind the first
@@ -191,7 +191,7 @@ tables.show(
     "Share of the labels ranked second to fifth that are of the true label's kind (animal or vehicle)",
     {"of the true kind": ".1%", "in a random order": ".1%"},
 )
-tables.show(board.verdict_board(rows("top5-sensible"))[board_columns], "Verdicts")
+tables.show(board.verdict_board(rows("top5-sensible"))[board_columns[:-1]], "Verdicts")
 
 # %% [markdown]
 # ## What each layer makes of an image
@@ -233,7 +233,7 @@ play("recipe.epochs=1")
 #
 # A structure that the noise it started from cannot have: stripes of light and dark that run through the whole kernel,
 # at one angle. A picture that looks like that after the fact, chosen from many, is weak evidence. Compare with the
-# kernels before training, which are shown too.
+# kernels before training, whose means stand in the table.
 #
 # </details>
 
@@ -242,6 +242,7 @@ play("recipe.epochs=1")
 #
 # - Small images and kernels hold less colour and less form than the paper's, and networks trained for a short time
 #   keep kernels that look like the noise they started from. Where the picture shows noise, no number makes it a filter.
-# - The runs that were seen before the rule compare the towers with random halves of the same kernels; that asks less
-#   than the paper says, and is shown for its table of means only.
+# - The first looks at the towers ask less than the paper says, and decide nothing.
+# - That a test image's neighbours in the last hidden layer are far from it in pixels is not measured: only the shares
+#   of its class among both kinds of neighbours are compared.
 # - "Reasonable" is a matter of judgement in the paper; here it is the plainest rule that needs none.

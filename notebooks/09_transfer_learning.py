@@ -15,14 +15,16 @@
 # for a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
 # layers are worth: in accuracy, and in labelled images that one need not have.
 #
-# Five ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:
+# Four ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:
 #
 # - **a new classifier** on frozen convolutional layers;
 # - **a linear probe**: nothing but one linear layer on them;
 # - **fine-tuning** of everything, the lower layers at lower learning rates and released one group after the other
 #   (fastai's discriminative rates and gradual unfreezing);
-# - **a random start**: the same network without ImageNet, for comparison;
-# - and all of them **with fewer and fewer labelled images**, where transfer matters most.
+# - **a random start**: the same network without ImageNet, for comparison.
+#
+# Frozen layers and the random start are trained **with fewer and fewer labelled images**, where transfer matters most;
+# fine-tuning, whose runs are long, with two numbers of them in the cpu profile.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -71,12 +73,12 @@ transfer_report.network()
 # ## What is compared
 #
 # Each approach trains on the same images with the same reflections for a given number of images; batches and epochs
-# stand in the table, as fine-tuning, whose every epoch runs through the convolutional layers, gets smaller batches and
-# fewer epochs. So did a random start at first, which showed what few steps cost and not what ImageNet's layers are
-# worth. It is compared only where it made as many steps as the frozen approaches, with rates chosen anew; the runs of
-# few steps stay in the tables under their own name. With frozen layers the features of each image and of its reflection
-# are computed once, and an epoch then takes seconds to a minute. The images of a smaller set are drawn anew for each
-# seed, every class in proportion, and are the same for all approaches.
+# stand in the table. In the cpu profile fine-tuning, whose every epoch runs through the convolutional layers, gets
+# smaller batches and fewer epochs. A random start had fewer epochs at first, too, which showed what few steps cost and
+# not what ImageNet's layers are worth. It is compared only where it made as many steps as the frozen approaches, with
+# rates chosen anew; its first runs stay in the tables under their own name. With frozen layers the features of each
+# image and of its reflection are computed once, and an epoch then takes seconds to a minute. The images of a smaller
+# set are drawn anew for each seed, every class in proportion, and are the same for all approaches.
 #
 # Learning rates are chosen by the error on validation images. Where a run is short they are chosen for several numbers
 # of images; a number of images between takes the rate of the next smaller one.

@@ -38,7 +38,7 @@ runs = profiles.records(PROFILE, store, SEEDS)
 records = list({record.hash: record for _, record in runs if record is not None}.values())
 
 # %% [markdown]
-# ## What each claim cost
+# ## What each part of the report cost
 #
 # A run that serves several claims, such as the baseline of the ablations, counts for each of them here and once in the
 # sum below. Grids that choose a learning rate have rows of their own where several claims share them. Hours are of one
@@ -47,7 +47,7 @@ records = list({record.hash: record for _, record in runs if record is not None}
 # %%
 by_claim = costs.by_claim(runs)
 formats = {"hours": ".2f", "million images": ".1f", "PFLOP": ".2f"}
-tables.show(by_claim, "What the runs of each claim cost", formats)
+tables.show(by_claim, "What the runs of each part cost", formats)
 
 # %%
 total = costs.total(runs)
@@ -70,7 +70,12 @@ show_if_any(cost.hours, by_claim)
 # ## On which machine, and how fast
 #
 # Medians over the records. The arithmetic of an image counts a multiply-add as two operations, once forward and twice
-# backward.
+# backward; in epochs that train a new last layer alone, once forward. Fine-tuning counts in full, though its first
+# epochs leave layers as they are.
+#
+# A record names the processor, and machines of one name differ: some have a matrix unit for bfloat16 (AMX), others hide
+# it. So rows of one name may be of several machines, and the peak that the bench found, further down, is that of its
+# own.
 
 # %%
 speeds = costs.by_network(records)
@@ -112,7 +117,7 @@ if not benches:
 if bench is not None:
     goals = [(result, goal) for result in bench.results for goal in bench.goals(result)]
     missed = [
-        f"{result.case}: {goal.what} {goal.found:.3g}, wanted {goal.wanted:.3g}"
+        f"{costs.question(result)}: {goal.what} {goal.found:.3g}, wanted {goal.wanted:.3g}"
         for result, goal in goals
         if not goal.reached
     ]
@@ -149,7 +154,8 @@ if bench is not None:
 #
 # Each layer on its own, forward and backward. What limits convolutions is arithmetic. What limits response
 # normalisation, pooling and ReLU is memory: they do little with each number. Normalisation goes over memory once
-# forward and once backward, in code that numba compiles for the processor at hand at its first use.
+# forward and once backward, in code that numba compiles for the processor at hand at its first use. Multiply-adds here
+# are those of weights; other tables of layers count the adding of a bias as one more.
 
 # %%
 nets = list(dict.fromkeys(layer.net for layer in bench.layers)) if bench is not None else []
@@ -166,7 +172,7 @@ for net in nets:
 # ## Side by side or one after the other
 #
 # Runs are independent. Either one run at a time uses all threads, or as many runs as there are cores have one thread
-# each. `make runs` does the latter; the ratio says how much more it gets done.
+# each. `make runs` does the latter with small networks; the ratio says how much more that gets done.
 
 # %%
 if bench is not None:
@@ -199,7 +205,7 @@ if bench is not None:
 if bench is not None:
     held = [
         {
-            "baseline against ours": r.question,
+            "baseline against ours": costs.question(r),
             "baseline, GB": r.memory_bytes[0] / 1e9,
             "ours, GB": r.memory_bytes[1] / 1e9,
         }

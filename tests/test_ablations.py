@@ -406,3 +406,27 @@ def test_the_line_of_code_between_two_arms_makes_one_of_the_other():
     assert planning.changes(base, spec) != "nothing"
     assert planning.changes(eval(f"base.{code}", {"base": base}), spec) == "nothing"
     assert ablation_figures.one_line("none", runs) == ""
+
+
+@pytest.mark.parametrize(
+    ("train", "without", "winner", "doubts"),
+    [
+        (0.2, (0.30, 0.31, 0.29), "*with* errs less, by 2.52 to 7.48 points", True),
+        (0.2, (0.20, 0.21, 0.19), "*without* errs less, by 2.52 to 7.48 points", True),
+        (0.05, (0.20, 0.30, 0.26), "seeds alone could make the difference", False),
+    ],
+)
+def test_a_winner_is_named_only_beyond_the_noise_and_a_doubt_only_of_networks_that_do_not_fit(
+    train, without, winner, doubts
+):
+    question, runs = claims.claims().question("dropout-overfit", "cifar"), []
+    for seed, error in enumerate(without):
+        for arm, dropout, test in (("without", 0.0, error), ("with", 0.5, 0.25)):
+            of = ablations.ALEXNET_32.with_(seed=seed, net={"dropout": dropout})
+            run = record(of, [0.3], test_error=test)
+            final = run.final.model_copy(update={"clean_train_error": train if arm == "without" else 0.3})
+            run = run.model_copy(update={"final": final})
+            runs.append((Planned("dropout-overfit", "cifar", "seeds", arm, seed, of), run))
+    assert winner in ablation_figures.errors_of_arms(question, runs)
+    said = ablation_figures.doubt({"dropout": question}, runs)
+    assert ("still err on 20% without dropout." in said) == doubts == bool(said)

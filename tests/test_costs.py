@@ -27,7 +27,7 @@ def test_runs_are_named_by_what_they_are_for() -> None:
         table = costs.planned_cost(profile, store, 1e9)
         searches = [search.claim for study in profiles.STUDIES[profile] for search in study.searches]
         chosen = {costs.SEARCHED[claim] for claim in searches if claim not in claims}
-        rates = {name.removeprefix("learning rates for ") for name in table["claim"] if name.startswith("learning")}
+        rates = {name.removeprefix("learning rates for ") for name in table["part"] if name.startswith("learning")}
         assert rates == chosen
 
 
@@ -88,6 +88,17 @@ def test_speeds_are_medians_by_network(runs: list) -> None:
     assert list(table["images/s"]) == [1000.0]
     assert table["network"][0] == "four-layer network, 32 pixels"
     assert costs.network_name(RunSpec(net=NetSpec(form="32", width=0.25))) == "AlexNet, 32 pixels, width 0.25"
+    assert costs.network_name(PROTOCOLS["cifar-towers"]) == "AlexNet, 224 pixels and a border"
+
+
+@pytest.mark.parametrize(("errors", "begun"), [([0.5] * 8, 8), ([0.5] * 12, 10), ([0.4] + [0.5] * 6, 4)])
+def test_an_epoch_of_a_last_layer_alone_counts_a_third(errors: list[float], begun: int) -> None:
+    """The second stage begins after its ten epochs, or earlier for want of a better validation error."""
+    recipe = {"epochs": 20, "second": {"after": 10, "learning_rate": 0.01, "last_layer": True}}
+    spec = PROTOCOLS["cifar-transfer"].with_(recipe=recipe | {"stop_after": 3 if min(errors) < 0.5 else None})
+    steps = begun + (len(errors) - begun) / 3
+    full = costs.flop_an_image(spec)
+    assert costs.flop_trained(fabricate.record(spec, errors)) == pytest.approx(full * steps / len(errors))
 
 
 def test_a_planned_profile_counts_the_runs_whose_rate_is_not_chosen_yet(
@@ -108,6 +119,8 @@ def test_the_bench_tables_say_what_was_reached() -> None:
     (row,) = costs.bench_table(bench()).to_dict("records")
     assert row["ratio"] == 4.0
     assert row["share of peak"] == pytest.approx(0.4)
+    named = bench().results[0].model_copy(update={"case": "protocol-cifar-lrn", "question": "a: cifar-lrn, b"})
+    assert costs.question(named) == "a: AlexNet with response normalisation on CIFAR-10, b"
     assert row["goals"] == "ratio 2: reached; share of peak 0.9: MISSED"
     (error,) = costs.error_table(bench()).to_dict("records")
     assert error == {"case": "a or b", "of": "values", "error": 1e-7, "allowed": 1e-6, "exact enough": True}
@@ -173,7 +186,7 @@ def test_the_layer_table_adds_up() -> None:
 
 def test_figures_state_their_findings_and_refuse_nothing(runs: list) -> None:
     _, alt = cost.hours(costs.by_claim(runs))
-    assert "Most took ReLU" in alt
+    assert "Most hours: ReLU" in alt and ", 2 in all" in alt
     _, alt = cost.layer_bars(bench(), "small")
     assert "convolutions 27%" in alt
     assert "response normalisation 18%" in alt

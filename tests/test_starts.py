@@ -124,7 +124,7 @@ def test_fresh_networks_are_measured_layer_by_layer() -> None:
     assert isinstance(left, pd.DataFrame)
 
 
-def test_steps_overshoot_where_all_images_share_a_large_input_of_the_last_layer() -> None:
+def test_steps_grow_where_all_images_share_a_large_input_of_the_last_layer() -> None:
     small = next(p.spec for p in PLANNED if p.condition == "small-run-unit")
     without = small.with_(net={"bias_ones": False})
     found = {"ones": small, "zeros": without, "faster": small.with_(recipe={"learning_rate": 1.0})}
@@ -136,7 +136,7 @@ def test_steps_overshoot_where_all_images_share_a_large_input_of_the_last_layer(
     assert table.loc["ones", "step"] * table.loc["ones", "rate"] == pytest.approx(0.01 * table.loc["ones", "limit"])
     assert table.loc["wide", "rate"] == pytest.approx(100 * table.loc["ones", "rate"], rel=0.1)  # other weights
     assert table.loc["ones", "step"] > 100 * table.loc["zeros", "step"]
-    assert table["overshoots"].to_dict() == {"ones": False, "zeros": False, "faster": True, "wide": False}
+    assert table["steps grow"].to_dict() == {"ones": False, "zeros": False, "faster": True, "wide": False}
 
 
 def test_momentum_makes_a_quadratic_grow_just_above_the_limit() -> None:

@@ -24,7 +24,7 @@ from alexnet.statistics.accuracy import Accuracy
 NOTEBOOK = paths.NOTEBOOKS / "09_transfer_learning.py"
 # error with 100 images
 QUALITY = {
-    "random start": 0.9, "random start, few steps": 0.92, "linear probe": 0.45, "new classifier": 0.4,
+    "random start": 0.9, "random start, first runs": 0.92, "linear probe": 0.45, "new classifier": 0.4,
     "fine-tuning": 0.25,
 }  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_the_first_page_and_the_readme_have_the_same_accuracies(runs: Runs) -> N
     soup = front.article(front.content([], runs, [NOTEBOOK])).soup
     lines = soup.select("table[aria-label^='Test accuracy by approach'] tr")
     cells = [[cell.get_text() for cell in line.select("th, td")] for line in lines]
-    starts = ["Random start, few steps", "Random start"]
+    starts = ["Random start, first runs", "Random start"]
     assert cells[0] == ["Labelled images", "Linear probe", "New classifier", "Fine-tuning", *starts]
     assert cells[1][:2] == ["100", frozen] and cells[1][3] == "–" and len(cells) == 7
     assert soup.select_one("#transfer + p a")["href"] == f"{NOTEBOOK.stem}.html"  # type: ignore[index]
@@ -155,7 +155,7 @@ def test_the_gain_is_paired_by_seed(store: Store) -> None:
     assert found.estimate == pytest.approx(100 * (0.9 - 0.45) / 2 * 1.5)
 
 
-def test_a_random_start_is_compared_only_where_it_made_as_many_steps(tmp_path: Path, small_data: None) -> None:
+def test_a_random_start_is_compared_only_where_it_made_as_many_steps(told: list[str], small_data: None) -> None:
     """Few steps show what few steps cost, not what ImageNet's layers are worth."""
 
     def runs(*names: str) -> Runs:
@@ -168,10 +168,14 @@ def test_a_random_start_is_compared_only_where_it_made_as_many_steps(tmp_path: P
 
     first = runs("linear probe", transfer.SHORT)
     assert not transfer.comparable(first), "with all images the steps suffice, but their rate is that of few images"
-    assert transfer.waiting(first) == [100, 300, 1000, 3000, 10_000, ALL]
+    assert transfer.waiting(first) == ([100, 300, 1000, 3000, 10_000], [ALL])
     assert transfer.gain(first, "linear probe", ALL) is None and not len(transfer.worth(first))
+    transfer_report.worth(first)
+    assert "and 10,000 images no random start has made as many steps" in told[-1]
+    assert "With 45,000 images the random start that made" in told[-1] and "at a rate chosen with 1,000. A" in told[-1]
     both = runs("linear probe", transfer.SHORT, transfer.RANDOM)
-    assert list(transfer.comparable(both)) == [100, 300, 1000, 3000, 10_000, ALL] and transfer.waiting(both) == []
+    assert list(transfer.comparable(both)) == [100, 300, 1000, 3000, 10_000, ALL]
+    assert transfer.waiting(both) == ([], [])
     gain = transfer.gain(both, "linear probe", 100)
     assert gain is not None and gain.n == 3 and gain.estimate == pytest.approx(100 * (0.9 - 0.45) / 2)
 
@@ -202,7 +206,7 @@ def test_a_best_rate_at_the_end_of_its_row_is_named(tmp_path: Path, small_data: 
     assert transfer.at_the_edge(last) == [
         "linear probe (100, 300, 1,000, 3,000 images)",
         "fine-tuning (3,000 images)",
-        "random start, few steps (1,000 images)",
+        "random start, first runs (1,000 images)",
         "random start (100, 300, 1,000, 3,000 images)",
     ]
     assert transfer.at_the_edge([]) == []

@@ -16,6 +16,7 @@ from ..records.store import Store
 from ..runs.planning import Runs
 from ..runs.pool import FLOP_PER_MULTIPLY_ADD, flop_an_image, images_stepped, images_worked
 from ..training import machine
+from ..training.recipe import handed_over
 from . import profiles, since_2012, transfer
 from .reimplementations import PROTOCOLS
 
@@ -38,12 +39,22 @@ def images_trained(record: RunRecord) -> float:
     return record.images_per_second * record.wall_seconds
 
 
+def flop_trained(record: RunRecord) -> float:
+    """Multiplications and additions of a training step an image, the mean over a run's epochs: those in which a last
+    layer alone was trained cost a third."""
+    recipe, errors = record.spec.recipe, [{"valid_error": epoch.valid_error} for epoch in record.history]
+    begun = handed_over(recipe, errors) if recipe.second and recipe.second.last_layer else None
+    alone = 0 if begun is None else 1 - begun / len(errors)
+    return flop_an_image(record.spec) * (1 - alone * 2 / 3)
+
+
 def network_name(spec: RunSpec) -> str:
     """A network and the size of its images, as readers tell them apart."""
     width = "" if spec.net.width == 1 else f", width {spec.net.width:g}"
     if spec.frozen:
         return f"{'classifier' if spec.net.hidden else 'linear layer'} on the features of frozen layers"
-    return f"{NETWORKS[spec.net.name]}, {spec.side} pixels{width}"
+    border = 0 if spec.images.crop else spec.images.padding
+    return f"{NETWORKS[spec.net.name]}, {spec.side - 2 * border} pixels{' and a border' * bool(border)}{width}"
 
 
 def _title(name: str) -> str:
@@ -54,9 +65,9 @@ def _title(name: str) -> str:
 
 
 def by_claim(runs: Runs) -> pd.DataFrame:
-    """What the records of each claim cost, a row a claim in the order of the plan.
+    """What the records of each part of the report cost, a row a part in the order of the plan.
 
-    Columns: claim; runs with a record, and ones without that can be named now; hours of one thread (or GPU), of all
+    Columns: part; runs with a record, and ones without that can be named now; hours of one thread (or GPU), of all
     images trained; 10^15 multiplications and additions. A run that serves several claims counts for each: see `total`.
     """
     by_name: dict[str, dict[str, RunRecord | None]] = {}
@@ -65,8 +76,8 @@ def by_claim(runs: Runs) -> pd.DataFrame:
     rows = []
     for name, found in by_name.items():
         records = [record for record in found.values() if record is not None]
-        rows.append({"claim": _title(name), **_sums(records), "named, not made": len(found) - len(records)})
-    columns = ["claim", "runs", "hours", "million images", "PFLOP", "named, not made"]
+        rows.append({"part": _title(name), **_sums(records), "named, not made": len(found) - len(records)})
+    columns = ["part", "runs", "hours", "million images", "PFLOP", "named, not made"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -80,7 +91,7 @@ def _sums(records: list[RunRecord]) -> dict[str, float]:
         "runs": len(records),
         "hours": sum(record.wall_seconds * record.environment.threads for record in records) / HOUR,
         "million images": sum(map(images_trained, records)) / 1e6,
-        "PFLOP": sum(images_trained(record) * flop_an_image(record.spec) for record in records) / PETA,
+        "PFLOP": sum(images_trained(record) * flop_trained(record) for record in records) / PETA,
     }
 
 
@@ -93,22 +104,22 @@ def by_network(records: Iterable[RunRecord]) -> pd.DataFrame:
     rows = []
     for (network, where, precision), group in sorted(found.items()):
         speed = statistics.median(record.images_per_second for record in group)
-        flop = statistics.median(flop_an_image(record.spec) for record in group)
+        flop = statistics.median(map(flop_trained, group))
         row = {"network": network, "on": where, "precision": precision, "runs": len(group), "images/s": speed}
         rows.append(row | {"GFLOP an image": flop / GIGA, "GFLOP/s": speed * flop / GIGA})
     return pd.DataFrame(rows)
 
 
 def planned_cost(profile: str, store: Store, flop_per_second: float) -> pd.DataFrame:
-    """The runs of a profile, each up to its cap, at a given speed: claim, runs, PFLOP, hours. Rows add up."""
+    """The runs of a profile, each up to its cap, at a given speed: part, runs, PFLOP, hours. Rows add up."""
     if flop_per_second <= 0:
         raise SpecError("A speed must be positive.")
     sums: dict[str, list[float]] = {}
     for planned in profiles.all_planned(profile, store):
         spec = planned.spec
-        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * spec.images_seen)
+        sums.setdefault(planned.claim, []).append(flop_an_image(spec) * images_stepped(spec))
     rows = [(_title(name), len(of), sum(of) / PETA, sum(of) / flop_per_second / HOUR) for name, of in sums.items()]
-    return pd.DataFrame(rows, columns=["claim", "runs", "PFLOP", "hours"])
+    return pd.DataFrame(rows, columns=["part", "runs", "PFLOP", "hours"])
 
 
 def gpu_flop_per_second() -> float:
@@ -116,11 +127,17 @@ def gpu_flop_per_second() -> float:
     return GPU_IMAGES_PER_SECOND * FLOP_PER_MULTIPLY_ADD * models.multiply_adds(NetSpec(), 227)
 
 
+def question(result: Result) -> str:
+    """What a case compares; it has the name of a published row, which readers know by its title."""
+    name = result.case.removeprefix("protocol-")
+    return result.question.replace(name, published()[name].title) if name in PROTOCOLS else result.question
+
+
 def bench_table(record: BenchRecord) -> pd.DataFrame:
     """Every case of a bench record: what was compared, both times, the ratio, and the goals it reached or missed."""
     return pd.DataFrame(
         {
-            "baseline against ours": result.question,
+            "baseline against ours": question(result),
             "baseline, ms": 1000 * result.seconds[0],
             "ours, ms": 1000 * result.seconds[1],
             "ours in": result.precision,

@@ -27,6 +27,7 @@ from ..runs.planning import A_FIRST_LOOK, check_profile
 from ..statistics.accuracy import Accuracy, accuracy
 from ..statistics.verdicts import Verdict
 from ..training.prepared import dataset_of, split_for
+from ..training.recipe import handed_over
 from .starts import TRAINED
 from .study import CONSTANT, Block, Cell, Change, Study
 
@@ -346,19 +347,36 @@ class ArmResult:
 
     @property
     def share(self) -> str:
-        """How much of the protocol was run, in words, and where a tail was cut."""
-        cap, ends = self.arm.spec.recipe.epochs, sorted({record.final.epochs for record in self.records})
-        if self.arm.spec.recipe.stop_after is None or not ends or ends == [cap]:
-            return self.arm.share
-        return (
-            f"{self.arm.share}, but for its tail: ended after {' and '.join(map(str, ends))} of {cap} epochs, as each "
-            f"stage's validation error had not become better for {self.arm.spec.recipe.stop_after}"
-        )
+        """How much of the protocol was run, in words, and where and why a tail was cut."""
+        one = "a run " * (len(self.records) > 1)
+        return "; ".join(f"{one}{cut}" for cut in filter(None, map(_cut, self.records))) or self.arm.share
+
+    @property
+    def extent(self) -> str:
+        """The same in few words."""
+        if self.arm.partial:
+            return f"partial: {self.arm.part:.1%} of the images seen"
+        return "in full" if self.share == self.arm.share else "in full, but for its tail"
 
     @property
     def command(self) -> str:
         """What makes its missing records."""
         return f"make runs CLAIM={self.arm.row}"
+
+
+def _cut(record: RunRecord) -> str:
+    """Where and why a run ended whose stages end for want of a better validation error; nothing if it ran in full."""
+    recipe, rows = record.spec.recipe, [{"valid_error": epoch.valid_error} for epoch in record.history]
+    if recipe.stop_after is None or recipe.second is None or len(rows) == recipe.epochs:
+        return ""
+    first, planned = handed_over(recipe, rows), recipe.second.after
+    if first is None or record.final.outcome == "diverged":
+        why = "it diverged"
+    else:
+        both = first < planned and len(rows) - first < recipe.epochs - planned
+        stage = "each" if both else "the first" if first < planned else "the second"
+        why = f"{stage} stage was cut when its validation error had not become better for {recipe.stop_after}"
+    return f"ended after {len(rows)} of {recipe.epochs} epochs: {why}"
 
 
 Found = Mapping[str, Sequence[ArmResult]]  # a row's id -> its arms
@@ -437,29 +455,27 @@ def best(arms: Sequence[ArmResult]) -> tuple[ArmResult, Accuracy] | None:
     return None if value is None else (found, value)
 
 
-def partial(arms: Sequence[ArmResult]) -> str:
-    """How much of a row's protocol is run, if less than all; else nothing."""
-    found = protocol(arms)
-    return found.share if found and found.share != "in full" else ""
-
-
 def extent(arms: Sequence[ArmResult]) -> str:
-    """The same in few words."""
+    """How much of a row's protocol is run, in few words."""
     found = protocol(arms)
-    if found and found.arm.partial:
-        return f"partial: {found.arm.part:.1%} of the images seen"
-    return "in full, but for its tail" if partial(arms) else "in full"
+    return found.extent if found else "in full"
+
+
+def partial(arms: Sequence[ArmResult]) -> str:
+    """The same if it is less than all; else nothing."""
+    found = extent(arms)
+    return "" if found == "in full" else found
 
 
 def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     """Whether the clean test accuracy reaches the published figure, by the rule of `claims.toml` for published rows."""
-    found, target, share, stands = clean(arms), row.headline.value, partial(arms), protocol(arms)
-    if found is None:
+    found, target, stands = clean(arms), row.headline.value, protocol(arms)
+    if found is None or stands is None:
         return Verdict("not tested", "It waits for its runs: none is recorded yet.")
     over = "seeds" if len(found.values) > 1 else "the test images of one run"
     said = f"Published {target:g}% on {row.headline.measured_on}; ours {found.text} on the test set, clean protocol"
-    said = f"{said}, interval over {over}{f' ({share})' if share else ''}."
-    if (stands and stands.arm.partial) or found.interval[0] < target - MARGIN <= found.interval[1]:
+    said = f"{said}, interval over {over}{f' ({stands.share})' if partial(arms) else ''}."
+    if stands.arm.partial or found.interval[0] < target - MARGIN <= found.interval[1]:
         return Verdict("inconclusive", said)
     return Verdict("reproduced" if found.interval[0] >= target - MARGIN else "contradicted", said)
 
@@ -494,7 +510,7 @@ def overview(found: Found) -> pd.DataFrame:
 
 
 def arms_table(arms: Sequence[ArmResult]) -> pd.DataFrame:
-    """A line an arm: how much was run, accuracies and gap at the end, seconds an epoch (means over seeds)."""
+    """A line an arm: how much was run, accuracies and gap at the end, time an epoch and where (means over seeds)."""
     return pd.DataFrame([_arm_line(result) for result in arms])
 
 
@@ -507,6 +523,8 @@ def _arm_line(result: ArmResult) -> dict[str, object]:
 
     train = mean(None if r.final.clean_train_error is None else 1 - r.final.clean_train_error for r in records)
     test = mean(None if r.final.test_error is None else 1 - r.final.test_error for r in records)
+    seconds = mean(r.wall_seconds / r.final.epochs for r in records)
+    places = " and ".join(dict.fromkeys(r.environment.place for r in records))
     return {
         "arm": result.arm.title,
         "epochs": f"{result.arm.spec.recipe.epochs}",
@@ -515,7 +533,7 @@ def _arm_line(result: ArmResult) -> dict[str, object]:
         "validation accuracy": mean(1 - r.final.valid_error for r in records),
         "test accuracy": test,
         "train less test": None if train is None or test is None else f"{100 * (train - test):.1f} points",
-        "seconds an epoch": mean(r.wall_seconds / r.final.epochs for r in records),
+        "time an epoch": None if seconds is None else f"{seconds:.0f} s ({places})",
     }
 
 

@@ -214,11 +214,11 @@ def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTra
         moved = recipe.learning_rate * signals.common_input(last) / spec.net.classes
         limit = 2 * (1 + recipe.momentum)
         rate = recipe.learning_rate * limit / moved if moved else math.inf
-        reach.append({"start": name, "step": moved, "limit": limit, "overshoots": moved > limit, "rate": rate})
+        reach.append({"start": name, "step": moved, "limit": limit, "steps grow": moved > limit, "rate": rate})
     return BeforeTraining(
         _by_layer(differences)[list(found)],
         _by_layer(gradients)[list(found)],
-        pd.DataFrame(reach, columns=["start", "step", "limit", "overshoots", "rate"])
+        pd.DataFrame(reach, columns=["start", "step", "limit", "steps grow", "rate"])
         .set_index("start")
         .loc[list(found)]
         .reset_index(),

@@ -25,7 +25,7 @@ from ..training.prepared import WEIGHTS
 from .study import Block, Cell, Rates, Search, Study, rate_of_grid
 
 Sizes = dict[int, list[RunRecord]]  # number of labelled images -> runs, one a seed
-RANDOM, SHORT = "random start", "random start, few steps"  # with as many steps as its rivals, or fewer
+RANDOM, SHORT = "random start", "random start, first runs"  # with as many steps as its rivals, or mostly fewer
 CLAIM = "transfer"
 TITLE = "Transfer from ImageNet to CIFAR-10"
 ALL = 45000  # images of the training split
@@ -189,23 +189,25 @@ def steps(record: RunRecord) -> int:
     return record.final.epochs * (record.spec.training_images // record.spec.recipe.batch_size)
 
 
-def comparable(runs: Runs) -> Sizes:
-    """Runs from random weights, at rates of their own, that made at least as many steps as the approaches with frozen
-    layers did with as many images. Others would show what few steps cost, and not what ImageNet's layers are worth."""
-    cells = by_size(runs)
-    frozen = [r for sizes in cells.values() for records in sizes.values() for r in records if r.spec.frozen]
-    found: Sizes = {}
-    for size, records in cells.get(RANDOM, {}).items():
-        rivals = [steps(record) for record in frozen if record.spec.training_images == size]
-        if min(map(steps, records)) >= max(rivals, default=0):
-            found[size] = records
-    return dict(sorted(found.items()))
+def _frozen_steps(runs: Runs) -> dict[int, int]:
+    """Number of images -> the most steps that a run with frozen layers made."""
+    records = [r for sizes in by_size(runs).values() for found in sizes.values() for r in found if r.spec.frozen]
+    return {r.spec.training_images: steps(r) for r in sorted(records, key=steps)}
 
 
-def waiting(runs: Runs) -> list[int]:
-    """Numbers of labelled images with which no random start can be compared yet."""
-    every = {size for sizes in by_size(runs).values() for size in sizes}
-    return sorted(every - comparable(runs).keys())
+def comparable(runs: Runs, start: str = RANDOM) -> Sizes:
+    """Runs of a random start (`RANDOM` has rates of its own) that made at least as many steps as the approaches with
+    frozen layers did with as many images. Others would show what few steps cost, not what ImageNet's layers are worth.
+    """
+    rivals, sizes = _frozen_steps(runs), by_size(runs).get(start, {})
+    return {size: sizes[size] for size in sorted(sizes) if min(map(steps, sizes[size])) >= rivals.get(size, 0)}
+
+
+def waiting(runs: Runs) -> tuple[list[int], list[int]]:
+    """Numbers of labelled images of the frozen approaches with which no random start can be compared yet: since none
+    made as many steps, and since the one that did has no rate of its own."""
+    lacking, first = sorted(_frozen_steps(runs).keys() - comparable(runs).keys()), comparable(runs, SHORT)
+    return [size for size in lacking if size not in first], [size for size in lacking if size in first]
 
 
 def gain(runs: Runs, approach: str, size: int) -> Effect | None:
@@ -287,6 +289,7 @@ def described(profile: str) -> pd.DataFrame:
             "learning rates tried": ", ".join(f"{rate:g}" for rate in approach.rates),
             "with images": ", ".join(f"{size:,}" for size in approach.grid_sizes),
             "labelled images": ", ".join(f"{size:,}" for size in approach.budgets),
+            "batches of": ", ".join(f"{budget.batch_size}" for budget in approach.budgets.values()),
             "epochs": ", ".join(f"{budget.epochs}" for budget in approach.budgets.values()),
             "seeds": ", ".join(f"{budget.seeds}" for budget in approach.budgets.values()),
         }

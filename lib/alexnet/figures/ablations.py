@@ -12,10 +12,11 @@ from ..records.record import RunRecord
 from ..records.specs import RunSpec
 from ..runs import planning
 from ..runs.planning import Planned, Runs
-from ..statistics.board import Row, paired_records, pairs_of_effect, readings
+from ..statistics.board import Row, effect_of, paired_records, pairs_of_effect, readings
 from ..statistics.effects import decimals
-from ..statistics.measures import WITHIN
+from ..statistics.measures import WITHIN, counted_in
 from .base import GREY, PALETTE, Drawn, arm_name, drawing, label, needed
+from .tables import listed
 
 # The sign before a change whose first, second value is at a cap: the true one lies above.
 BOUNDS = {(False, False): "", (True, False): "> ", (False, True): "< ", (True, True): "? "}
@@ -87,23 +88,36 @@ def mean_errors(question: Question, runs: Runs) -> dict[str, tuple[float, float]
     return found
 
 
-def doubt(errors: Mapping[str, tuple[float, float]], what: str = "") -> str:
-    """What the errors of both arms say of a comparison, as Markdown: which errs less, and, if it is named what is
-    compared, whether they fit at all."""
+def errors_of_arms(question: Question, runs: Runs) -> str:
+    """The mean errors of both arms, as Markdown, and which errs less on test images, unless that is the question."""
+    errors = {arm_name(arm): both for arm, both in mean_errors(question, runs).items()}
     if len(errors) < 2:
         return ""
-    errors = {arm_name(arm): both for arm, both in errors.items()}
-    (first, (_, one)), (second, (train, other)) = list(errors.items())[:2]
-    better = first if one < other else second
     fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
-    said = f"**The doubt.** Mean errors, {fits}. The arm *{better}* errs less on test images, by "
-    said += f"{abs(one - other):.2f} points."
-    if what and train > UNDERFIT:
-        said += (
-            f" Networks that err on {train:.0f}% of the images they were trained on have not come near to fitting "
-            f"them, so this says little of what {what} does for a network that could."
-        )
-    return said
+    said = f"**Mean errors.** {fits[0].upper()}{fits[1:]}."
+    effect = effect_of(question.model_copy(update={"measure": "test-error", "effect": "difference", "null": 0.0}), runs)
+    if question.measure in ("test-error", "ten-crop-error") or effect is None:
+        return said
+    if effect.low <= 0 <= effect.high:
+        return f"{said} On test images, seeds alone could make the difference."
+    better = list(errors)[effect.low > 0]
+    least, most = sorted((abs(effect.low), abs(effect.high)))
+    interval = f"{least:.2f} to {most:.2f} points ({effect.confidence:.0%} interval)"
+    return f"{said} On test images *{better}* errs less, by {interval}."
+
+
+def doubt(without: Mapping[str, Question], runs: Runs) -> str:
+    """Whether networks without what keeps them from overfitting, the first arms, fit their training images at all, as
+    Markdown; no words where they do. `without` has the comparison for each thing that they lack."""
+    found = {what: list(mean_errors(question, runs).values()) for what, question in without.items()}
+    still = {what: both[0][0] for what, both in found.items() if len(both) > 1 and both[0][0] > UNDERFIT}
+    if not still:
+        return ""
+    named = listed(f"on {train:.0f}% without {what}" for what, train in still.items())
+    return (
+        f"**The doubt.** Of the images they were trained on, networks still err {named}. They have not come near to "
+        "fitting them, so comparisons with them say little of networks that could overfit."
+    )
 
 
 def factors(question: Question, runs: Runs, step: float = 0.1) -> pd.DataFrame:
@@ -178,11 +192,11 @@ def selected(runs: Runs, claim: str) -> list[tuple[Planned, RunRecord | None]]:
 
 
 def waiting(rows: Sequence[Row]) -> str:
-    """How many pairs of runs the rows still lack, and the command that makes them, as Markdown; empty if none is."""
+    """How many runs, or pairs, the rows still lack, and the command that makes them, as Markdown; empty if none is."""
     lacking = {row.question: row.planned - getattr(row.effect, "n", 0) for row in rows if not row.collapses}
     missing = {question: count for question, count in lacking.items() if count > 0}
     if not missing:
         return ""
-    named = "; ".join(f"{question.condition_title} ({count} pairs)" for question, count in missing.items())
+    named = "; ".join(f"{one.condition_title} ({n} {counted_in(one, n)})" for one, n in missing.items())
     claims = ",".join(dict.fromkeys(question.claim for question in missing))
     return f"Not recorded yet: {named}. `make runs CLAIM={claims}` makes the rest."

@@ -10,10 +10,10 @@ from ..records.bench import BenchRecord
 from .base import BLUE, GREY, VERMILION, Drawn, drawing, label, needed
 
 
-def hours(table: pd.DataFrame, title: str = "Which claims cost most?") -> Drawn:
-    """A bar a claim: hours of one thread, from `costs.by_claim`. Raises `NothingToDraw` without records."""
+def hours(table: pd.DataFrame, title: str = "What cost most?") -> Drawn:
+    """A bar a part: hours of one thread, from `costs.by_claim`. Raises `NothingToDraw` without records."""
     made = table[table["runs"] > 0].sort_values("hours", ascending=False)
-    names = needed(list(made["claim"]), "No run has a record yet; `make runs` makes them.")
+    names = needed(list(made["part"]), "No run has a record yet; `make runs` makes them.")
     values = list(made["hours"])
     with drawing(8.6, 1.2 + 0.42 * len(made)) as (figure, axis):
         axis.barh(range(len(made)), values, color=BLUE, height=0.65)
@@ -22,8 +22,8 @@ def hours(table: pd.DataFrame, title: str = "Which claims cost most?") -> Drawn:
         _name_bars(axis, [textwrap.fill(name, 48) for name in names])
         axis.set(xlabel="hours of one thread; a run that serves several claims counts for each", title=title)
     return figure, (
-        f"Bars of the hours that the runs of {len(made)} claims took. Most took {names[0]}, with {values[0]:.2g} "
-        f"hours; least {names[-1]}, with {values[-1]:.2g}."
+        f"Bars of the hours that the runs took, by part of the report, {len(made)} in all. Most hours: {names[0]}, "
+        f"{values[0]:.2g}; fewest: {names[-1]}, {values[-1]:.2g}."
     )
 
 

@@ -1,7 +1,7 @@
 """What the notebook on the published reimplementations shows, a function a cell; records that are missing are named."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..figures.diagrams import Pixels, gallery
 from ..figures.display import show
 from ..figures.learned import feature_maps
 from ..figures.tables import counted, say
-from ..networks.anatomy import layers
+from ..networks.anatomy import layers, listing
 from ..paper.claims import Log, published
 from ..records.record import RunRecord
 from ..records.store import Store
@@ -25,21 +25,23 @@ from ..statistics.accuracy import accuracy
 from ..training.prepared import dataset_of, split_for
 
 SPLITS = {"loss": ".4f", "published loss": ".2f", "accuracy": ".2f", "published accuracy": ".2f"}
-ARMS = {
-    "train accuracy": ".1%", "validation accuracy": ".1%", "test accuracy": ".1%", "seconds an epoch": ".0f",
-}  # fmt: skip
+AS_IT_CAME = "train accuracy, as it came"
+ARMS = dict.fromkeys(("train accuracy", AS_IT_CAME, "validation accuracy", "test accuracy"), ".1%")
 LAYERS = {"neurons": ",d", "parameters": ",d", "multiply-adds": ",d"}
 CHANCE_MARGIN = 0.02  # a training error so close to that of guessing has not begun to fall
-BEGUN = 0.5  # mean training error above which two short runs say nothing of what a network can reach
 SHOWN = 20  # images of a grid of predictions
 
 
 # ---- cells -----------------------------------------------------------------------------------------------------------
 
 
-def not_run(command: str) -> None:
-    """What stands in the place of a result without records."""
-    say(f"*Not run yet:* `{command}`")
+def not_run(command: str, arms: Iterable[reimplementations.ArmResult] = ()) -> None:
+    """What stands in the place of a result without records; below others, the arms that lack runs are named."""
+    lacking = ""
+    for one in arms:
+        runs, epochs = counted(one.planned - len(one.records), "run"), counted(one.arm.spec.recipe.epochs, "epoch")
+        lacking += f"{one.arm.title} ({runs} of up to {epochs}); "
+    say(f"*Not run yet:* {lacking}`{command}`")
 
 
 def describe(row: str) -> None:
@@ -65,7 +67,7 @@ def network(row: str, variant: bool = False) -> None:
     """The network, layer by layer, and its number of parameters beside the published one."""
     published_count = None if variant else published()[row].parameters
     spec = reimplementations.TOWERS_32 if variant else PROTOCOLS[row]
-    table = layers(spec.net, spec.side)
+    table = layers(spec.net, spec.side).assign(kind=listing(spec.net, spec.side)["what it is"])
     total = int(table["parameters"].sum())
     said = f"{total:,} parameters"
     if published_count is not None:
@@ -92,7 +94,7 @@ def beside(row: str, found: Found) -> None:
     say(said)
     tables.show(reimplementations.arms_table(arms), "All our runs of this row, means over seeds", ARMS)
     splits = reimplementations.splits_table(entry, result.records[0])
-    tables.show(splits, f"The three splits, {result.share}, seed 0", SPLITS)
+    tables.show(splits, f"The three splits, {result.extent}, seed 0", SPLITS)
 
 
 def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
@@ -101,7 +103,7 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
     result = find(arms, name) if name else protocol(arms)
     if result is None or not result.records:
         return
-    record, share = result.records[0], result.share
+    record, share = result.records[0], result.extent
     show(*training_curves(record, f"How does it learn? ({share})", None if result.arm.partial else entry.log))
     ours, theirs = reimplementations.class_table(record, store), reimplementations.published_class_table(entry)
     for table, whose in ((ours, f"ours ({share})"), (theirs, "as published")):
@@ -114,30 +116,32 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
 
 
 def remedies(found: Found) -> None:
-    """What each remedy against overfitting buys, after the same number of epochs."""
+    """What each remedy against overfitting does, after the same number of epochs."""
     arms = found.get("cifar-bn", [])
     recorded = [result for result in arms if result.records]
     full = [result for result in recorded if result.arm.spec.recipe.epochs == PROTOCOLS["cifar-bn"].recipe.epochs]
     shown = full if any(result.arm.name not in (PUBLISHED, HELD_BACK_5000) for result in full) else recorded
     have = {result.arm.title: result.records for result in shown}
     if len(have) > 1:
-        show(*draw_remedies(have, "What does each remedy buy?"))
+        show(*draw_remedies(have, "How far apart are training and validation?"))
         tables.show(at_same_epoch(have), "After the same number of epochs, means over seeds", ARMS)
-    for result in [result for result in arms if len(result.records) < result.planned][:1]:
-        not_run(result.command)
+    if lacking := [result for result in arms if len(result.records) < result.planned]:
+        not_run(lacking[0].command, lacking)
 
 
 def at_same_epoch(found: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
-    """Accuracies of some arms after as many epochs as the shortest of them has."""
+    """Accuracies of some arms after as many epochs as the shortest of them has; how far apart then, and at the end."""
     epochs = min(len(record.history) for records in found.values() for record in records)
     lines = []
     for title, records in found.items():
-        rows = [record.history[epochs - 1] for record in records]
-        train = 1 - sum(row.train_error for row in rows) / len(rows)
-        valid = 1 - sum(row.valid_error for row in rows) / len(rows)
-        lines.append((title, f"{epochs}", train, valid, f"{100 * (train - valid):.1f} points"))
-    columns = ["arm", "epochs", "train accuracy", "validation accuracy", "train less validation"]
-    return pd.DataFrame(lines, columns=columns)
+        recipe = records[0].spec.recipe
+        drops = f"{sum(drop < epochs for drop in recipe.drops)} of {len(recipe.drops)}" if recipe.drops else None
+        rows, last = ([record.history[at] for record in records] for at in (epochs - 1, -1))
+        train, valid = 1 - fmean(row.train_error for row in rows), 1 - fmean(row.valid_error for row in rows)
+        gaps = (f"{100 * fmean(row.valid_error - row.train_error for row in of):.1f} points" for of in (rows, last))
+        lines.append((title, f"{epochs} of {recipe.epochs}", drops, train, valid, *gaps))
+    columns = ["arm", "epochs", "drops of the rate by then", AS_IT_CAME, "validation accuracy"]
+    return pd.DataFrame(lines, columns=[*columns, "train less validation", "the same at the run's end"])
 
 
 def variant(found: Found) -> None:
@@ -148,27 +152,26 @@ def variant(found: Found) -> None:
         return
     records = result.records
     own = accuracy(records, [reimplementations.own_accuracy("cifar-towers", record) for record in records])
-    clean, first = accuracy(records), records[0]
-    seconds = float(reimplementations.arms_table([result])["seconds an epoch"].iloc[0])
+    clean, time = accuracy(records), reimplementations.arms_table([result])["time an epoch"].iloc[0]
     theirs = next(figure for figure in entry.figures if figure.metric == "time per epoch")
     measured = reimplementations.MEASURED_AS["cifar-towers"]
     rows = [
         ("224 pixels, published", f"{entry.headline.value:g}%", f"{theirs.value:g} s ({theirs.measured_on})"),
-        (f"32 pixels, ours, {measured}", own and own.text, f"{seconds:.0f} s ({first.environment.place})"),
+        (f"32 pixels, ours, {measured}", own and own.text, time),
         ("32 pixels, ours, clean protocol", clean and clean.text, None),
     ]
     table = pd.DataFrame(rows, columns=["model", "accuracy", "time an epoch"])
-    tables.show(table, f"The line that was left open ({result.share})")
-    splits = reimplementations.splits_table(entry, first)[["split", "loss", "accuracy"]]
+    tables.show(table, f"The line that was left open ({result.extent})")
+    splits = reimplementations.splits_table(entry, records[0])[["split", "loss", "accuracy"]]
     tables.show(splits, "The three splits, seed 0", SPLITS)
 
 
 def enlarging(found: Found) -> None:
-    """The same network's two forms on the same images for the same epochs: what enlarging costs."""
+    """The network's two forms on the same images for the same epochs."""
     arms = found.get("cifar-towers", [])
     enlarged = protocol(arms)
     small = find(arms, "share-32" if enlarged and enlarged.arm.name == reimplementations.SHARE else PUBLISHED_32)
-    if not enlarged or not small or not enlarged.records or not small.records:
+    if not enlarged or not small or enlarged is small or not enlarged.records or not small.records:
         not_run("make runs CLAIM=cifar-towers")
         return
     records = {"224 pixels": enlarged.records[0], "32 pixels": small.records[0]}
@@ -179,11 +182,17 @@ def enlarging(found: Found) -> None:
         meet = one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
         say(
             f"Test accuracy: {one.text} with 224 pixels, {other.text} with 32: {abs(gain):.2f} points "
-            f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.share}). The intervals "
-            f"{'meet' if meet else 'do not meet'}; they are over {'seeds' if len(one.values) > 1 else 'test images'}."
+            f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.extent}). The intervals "
+            f"{'meet' if meet else 'do not meet'}."
         )
-        if fmean(record.final.train_error for record in (*enlarged.records, *small.records)) > BEGUN:
-            say("Both have hardly begun to learn, in one run each: this does not answer the question.")
+    specs = [of.arm.spec for of in (enlarged, small)]
+    sizes = [f"{layers(spec.net, spec.side)['parameters'].sum() / 1e6:.1f}" for spec in specs]
+    wrong = [f"{fmean(record.final.train_error for record in of.records):.0%}" for of in (enlarged, small)]
+    say(
+        f"The networks differ in their first layer and what follows from its size: {sizes[0]} million parameters with "
+        f"224 pixels, {sizes[1]} with 32. What is compared is two networks by one recipe, not enlarging alone; in the "
+        f"last of its {specs[0].recipe.epochs} epochs they get {wrong[0]} and {wrong[1]} of the training images wrong."
+    )
 
 
 def paper_start(found: Found) -> None:
@@ -195,8 +204,8 @@ def paper_start(found: Found) -> None:
             twin = find(every, reimplementations.PAPER_STARTS[result.arm.name])
             said = _begun(result.records, twin.records if twin else ())
             say(f"**{result.arm.title[0].upper()}{result.arm.title[1:]}**: {said}")
-    for result in [result for result in starts if not result.records][:1]:
-        not_run(result.command)
+    if lacking := [result for result in starts if len(result.records) < result.planned]:
+        not_run(lacking[0].command, lacking)
 
 
 def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
@@ -214,7 +223,8 @@ def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
         return f"{said}. It does not fail."
     if theirs <= chance - CHANCE_MARGIN:
         return f"{said}. It has not begun to learn by then, at this one rate, where the other start has."
-    return f"{said}. So few steps tell nothing about the start: no other start is known to have learned by then."
+    either = "From the author's own it has not learned by then either, so this" if own else "Without the author's, this"
+    return f"{said}. {either} tells nothing about the paper's."
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _table(table: pd.DataFrame, caption: str) -> bool:
 
 def approaches(profile: str) -> None:
     """What each approach starts from, and how much of it is run."""
-    _table(transfer.described(profile), "Approaches (epochs and seeds for each number of images)")
+    _table(transfer.described(profile), "Approaches (batches, epochs and seeds for each number of images)")
 
 
 def rates(runs: Runs) -> None:
@@ -140,11 +140,14 @@ def worth(runs: Runs) -> None:
     if not transfer.by_size(runs):
         published_report.not_run(COMMAND)
     _table(transfer.worth(runs), "How many labelled images does transfer stand for?")
-    if sizes := transfer.waiting(runs):
-        say(
-            f"With {listed(f'{size:,}' for size in sizes)} images no random start has made as many steps as the frozen "
-            f"approaches yet, so it is not compared there: `{COMMAND}` makes these runs."
-        )
+    fewer, first = (listed(f"{size:,}" for size in sizes) for sizes in transfer.waiting(runs))
+    (tried,) = (approach.grid_sizes[-1] for approach in transfer.approaches("cpu") if approach.name == SHORT)
+    steps = "as many steps as the frozen approaches"
+    said = f"With {fewer} images no random start has made {steps} yet. " if fewer else ""
+    if first:
+        said += f"With {first} images the random start that made {steps} did so at a rate chosen with {tried:,}. "
+    if said:
+        say(f"{said}A random start is not compared there; `{COMMAND}` makes the missing runs.")
 
 
 def epochs(profile: str, runs: Runs, size: int = ALL) -> None:
