@@ -461,12 +461,6 @@ def extent(arms: Sequence[ArmResult]) -> str:
     return found.extent if found else "in full"
 
 
-def partial(arms: Sequence[ArmResult]) -> str:
-    """The same if it is less than all; else nothing."""
-    found = extent(arms)
-    return "" if found == "in full" else found
-
-
 def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     """Whether the clean test accuracy reaches the published figure, by the rule of `claims.toml` for published rows."""
     found, target, stands = clean(arms), row.headline.value, protocol(arms)
@@ -474,7 +468,7 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
         return Verdict("not tested", "It waits for its runs: none is recorded yet.")
     over = "seeds" if len(found.values) > 1 else "the test images of one run"
     said = f"Published {target:g}% on {row.headline.measured_on}; ours {found.text} on the test set, clean protocol"
-    said = f"{said}, interval over {over}{f' ({stands.share})' if partial(arms) else ''}."
+    said = f"{said}, interval over {over}{f' ({stands.share})' * (stands.share != 'in full')}."
     if stands.arm.partial or found.interval[0] < target - MARGIN <= found.interval[1]:
         return Verdict("inconclusive", said)
     return Verdict("reproduced" if found.interval[0] >= target - MARGIN else "contradicted", said)

@@ -190,12 +190,12 @@ def reimplementation_rows(profile: str, store: Store, seeds: int | None, sources
 def reimplementation(row: Reimplementation, arms: Sequence[ArmResult], sources: Sequence[Path]) -> Entry:
     """The published figure beside ours: by the clean protocol, and by its own."""
     clean, own = reimplementations.clean(arms), reimplementations.own(row.id, arms)
-    verdict, share = reimplementations.verdict(row, arms), reimplementations.partial(arms)
+    verdict, share = reimplementations.verdict(row, arms), reimplementations.extent(arms)
     looked = reimplementations.first_look(arms)
     said = []
     if clean:
         (low, high), runs = clean.interval, counted(len(clean.values), "run")
-        said += [share] * bool(share)
+        said += [share] * (share != "in full")
         said.append(f"{claims().rule.confidence:.0%} interval {low:.2f} to {high:.2f}; {runs}")
     if own:
         said.append(f"{own.mean:.2f}% as {reimplementations.MEASURED_AS[row.id]}")
