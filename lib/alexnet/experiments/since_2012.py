@@ -23,7 +23,7 @@ from .study import CONSTANT, FIRST_SEED, Block, Cell, Change, Rates, Search, Stu
 CLAIM = "since-2012"
 TITLE = "Fourteen years of ingredients"
 SGD_RATES = Rates((0.01, 0.02, 0.04), least=0.00125, most=0.32)
-ADAMW_RATES = Rates((0.0005, 0.001, 0.002), least=0.0000625, most=0.016)
+ADAMW_RATES = Rates((0.0005, 0.001, 0.002), least=0.0000625, most=0.064)
 
 
 @dataclass(frozen=True)
