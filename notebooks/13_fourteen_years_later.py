@@ -66,7 +66,8 @@ say("What each step changes of the one before it, as a line of code:\n\n" + "\n"
 # %% [markdown]
 # ## What each step buys
 #
-# A gain is the test accuracy after a step less that before it, over runs that share a seed.
+# A gain is the test accuracy after a step less that before it, over runs that share a seed. Seconds are of one thread
+# and as they came, beside other work at times.
 
 # %%
 tables.show(
@@ -115,4 +116,5 @@ if recorded:
 # - Strengths are those of the papers or of common use (smoothing 0.1, weight decay 0.05, a square of half the side)
 #   and are not tuned; only the learning rate is.
 # - Twelve epochs of a quarter of the width are short: ingredients against overfitting have little to do.
+# - Seven gains stand side by side, uncorrected for their number: one whose interval ends close to zero may be chance.
 # - Three seeds find gains of about two points in four tries of five, and smaller ones seldom.
