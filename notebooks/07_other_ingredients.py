@@ -91,6 +91,7 @@ for name, spec in regimes.items():
         for p, r in runs
         if r is not None
         and p.stage == "seeds"
+        and p.claim in rows
         and p.spec.test
         and planning.changes(p.spec.with_(recipe={"learning_rate": spec.recipe.learning_rate}), spec) == "nothing"
     }

@@ -143,9 +143,12 @@ def test_what_a_step_buys_is_told_over_pairs_of_seeds(small_data: None):
     lost = since_2012.answer(bought(runs_of(errors | {names[0]: [0.9, 0.42, 0.9]})))
     assert lost.endswith(f"Runs that ended near guessing: 2 of 3 ({names[0]}).")
     assert "first step that trains" not in said + lost
+    only_the_last = {name: [0.9, 0.9, 0.9] for name in names[:3]} | {names[-1]: errors[names[-1]]}
+    assert since_2012.answer(bought(runs_of(only_the_last))).startswith("**From 10.0% by the paper's recipe to 75.0%**")
     dead_start = bought(runs_of(errors | {names[0]: [0.9, 0.9, 0.9]}))
-    rest = f"The first step that trains, {names[1]}, reaches 69.0%; from there to the end it is 6.00 ["
-    assert rest in since_2012.answer(dead_start)
+    told = since_2012.answer(dead_start)
+    assert told.startswith("**From 69.0% by the first step that trains to 75.0%**: 6.00 [")
+    assert f"That step is {names[1]}; the paper's recipe itself stays at 10.0%." in told
     figure, _ = steps.climb(dead_start, "How far?")
     left, right = figure.axes[0].get_xlim()
     assert 50 < left < 67 and right > 76, "those that train can be told apart"

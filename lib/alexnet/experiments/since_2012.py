@@ -136,27 +136,24 @@ def answer(found: Sequence[Bought]) -> str:
     first, last = found[0], found[-1]
     if first.accuracy is None or last.accuracy is None:
         return f"**Waits for its runs**, which `make runs CLAIM={CLAIM}` makes."
-    whole = paired_gain(last.records, first.records)
-    if whole is None:
+    start = next((one for one in found[:-1] if one.accuracy and not one.lost), first)
+    begun = "the paper's recipe" if start is first else "the first step that trains"
+    whole = paired_gain(last.records, start.records)
+    if whole is None or start.accuracy is None:
         raise SpecError("The first and the last step share no seed.")
     said = (
-        f"**From {first.accuracy.mean:.1f}% by the paper's recipe to {last.accuracy.mean:.1f}%**: {whole.text}, "
-        "in points, with the same images, epochs and convolutional layers."
+        f"**From {start.accuracy.mean:.1f}% by {begun} to {last.accuracy.mean:.1f}%**: {whole.text}, in points, "
+        "with the same images, epochs and convolutional layers."
     )
-    trained = next((one for one in found if one.accuracy and not one.lost), first)
-    rest = paired_gain(last.records, trained.records)
-    if first.lost and trained.accuracy and rest and trained is not last:
-        said += (
-            f" The first step that trains, {trained.step.name}, reaches {trained.accuracy.mean:.1f}%; "
-            f"from there to the end it is {rest.text}."
-        )
+    if start is not first:
+        said += f" That step is {start.step.name}; the paper's recipe itself stays at {first.accuracy.mean:.1f}%."
     gains = [(one.step.name, one.gain) for one in found[1:] if one.gain is not None]
     up = [name for name, gain in gains if gain.low > 0]
     down = [name for name, gain in gains if gain.high < 0]
     if up:
-        said += f" What adds to it, with the whole interval above zero: {', '.join(up)}."
+        said += f" What adds to it, with the whole interval above zero: {'; '.join(up)}."
     if down:
-        said += f" What takes away: {', '.join(down)}."
+        said += f" What takes away: {'; '.join(down)}."
     if unclear := len(gains) - len(up) - len(down):
         steps = "One step is" if unclear == 1 else f"{unclear} steps are"
         said += f" {steps} not told from zero by {len(last.records)} seeds."

@@ -1,5 +1,6 @@
 """Figures of what a trained network has learned, after the paper's figures 3 and 4, and of where training starts."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,7 +54,7 @@ def selectivities(found: Mapping[str, np.ndarray], title: str) -> Drawn:
                 axis.plot(part, np.full(len(part), height), "|", color=PALETTE[tower], markersize=10, alpha=0.7)
                 axis.plot([part.mean()], [height], "os"[tower], color=PALETTE[tower], markersize=7)
             said.append("{}: {:.3f} and {:.3f}".format(name, *tower_means(weights)))
-        axis.set_yticks(range(len(found)), list(found))
+        axis.set_yticks(range(len(found)), [textwrap.fill(name, 32) for name in found])
         axis.set(ylim=(len(found) - 0.5, -0.6), xlim=(0, 1), title=title)
         axis.set_xlabel("colour selectivity of a kernel: share of its energy that is colour")
         for tower in (0, 1):
