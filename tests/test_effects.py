@@ -631,6 +631,8 @@ def test_nothing_is_known_of_how_soon_where_no_run_of_either_arm_trains():
     assert row.verdict.label == "inconclusive" and row.effect is None and not row.waits
     assert row.verdict.reason.startswith("None of the 4 runs trained") and row.collapses["ones"] == (2, 2)
     assert "None of the 4 runs trained" in board.answer([row])
+    one_pair = board.row(question, [dead[0], (dead[1][0], None), dead[2], (dead[3][0], None)])
+    assert one_pair.verdict.label == "not tested" and one_pair.waits, "an arm with fewer than two seeds has no verdict"
     alive = collapsing([0.5, 0.6], "zeros", "bias-ones", "as-written")
     assert board.row(question, alive + dead[2:]).effect.n == 2, "a start that does not train is what it asks"
 

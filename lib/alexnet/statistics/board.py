@@ -151,9 +151,9 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
         f"{lost} of {n} runs{f' of the arm {name!r}' * (name != ONE_RUN)} collapsed"
         for name, (lost, n) in collapses.items()
     )
-    if question.measure in HOW_SOON and all(arms) and all(lost == n for lost, n in lost.values()):
+    if question.measure in HOW_SOON and all(arms) and all(dead == of for dead, of in lost.values()):
         reason = f"None of the {sum(map(len, arms))} runs trained, in either arm, so nothing is known of how soon."
-        found = Verdict("inconclusive", reason)
+        found = Verdict("inconclusive" if min(map(len, arms)) > 1 else "not tested", reason)
         return Row(question, None, found, len(pairs), command(question), collapses, recorded)
     if not capped and question.also and all(arms):
         holds, otherwise = measures.ALSO[question.also]
