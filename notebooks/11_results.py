@@ -167,7 +167,7 @@ tables.show(
                 "claim": row.question.title,
                 "section": row.question.section,
                 "paper": board.paper(row.question),
-                "why": row.verdict.reason if row.recorded[0] or not row.waits else "no run yet",
+                "why": row.why,
             }
             for row in waiting
         ]

@@ -48,6 +48,11 @@ class Row:
         return self.verdict.label == "not tested" and not self.question.not_tested and not 0 < made == of
 
     @property
+    def why(self) -> str:
+        """The verdict's reason; of a row without runs no more than that, since the command stands beside it."""
+        return self.verdict.reason if self.recorded[0] or not self.waits else "no run yet"
+
+    @property
     def label(self) -> str:
         """The verdict, or what it waits for."""
         if not self.waits:
@@ -314,7 +319,7 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
             ours(entry),
             entry.question.unit if entry.effect is not None else "–",
             entry.label,
-            entry.verdict.reason if entry.recorded[0] or not entry.waits else "no run yet",
+            entry.why,
             entry.command,
         )
         for entry in found
