@@ -41,10 +41,7 @@ def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None
     if seeds is not None and seeds < 1:
         raise SpecError(f"{seeds} seeds make no experiment; give 1 or more.")
     for study in studies:
-        if wanted & study.claims:
-            for planned in study.plan(store, seeds):
-                if claim is None or planned.claim in wanted or planned.stage == "grid":
-                    yield planned
+        yield from (study if claim is None else study.of(wanted)).plan(store, seeds)
 
 
 def records(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Runs:

@@ -5,7 +5,7 @@ set, and have a seed of their own.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import SpecError
@@ -124,6 +124,12 @@ class Study:
     def conditions(self) -> frozenset[str]:
         """Those of the claims."""
         return frozenset(cell.condition for block in self.blocks for cell in block.cells)
+
+    def of(self, claims: Collection[str]) -> "Study":
+        """What only these claims need of it: their cells, and the searches whose rates those take."""
+        blocks = [replace(b, cells=tuple(cell for cell in b.cells if cell.claim in claims)) for b in self.blocks]
+        used = {cell.search for block in blocks for cell in block.cells}
+        return replace(self, blocks=tuple(blocks), searches=tuple(s for s in self.searches if s in used))
 
     def plan(self, store: Store, seeds: int | None = None, guess: bool = False) -> Iterator[Planned]:
         """The runs that can be named now: the searches, and the cells whose search is complete; to tell what all of
