@@ -13,7 +13,6 @@ from ..errors import NothingToDraw, ReportError
 
 DOTS_PER_INCH = 160  # two device pixels for each pixel of the page, so text stays sharp on fine screens
 COLOURS = 128  # enough for lines, words and their soft edges
-WHOLE: dict[str, Any] = {"bbox_inches": "tight", "facecolor": "white"}
 SHORTEST_ALT = 30  # characters; less is a label, not a finding
 
 
@@ -55,27 +54,46 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
     drawn = describe(figure)
     buffer = io.BytesIO()
     details: dict[str, Any] = {"alt": alt}
+    photograph = any(axes.images for axes in figure.axes)
     with themed():
-        # the version of matplotlib would change the bytes
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, **WHOLE)
-        if any(axes.images for axes in figure.axes):
+        whole = _laid_out(figure)
+        figure.savefig(
+            buffer,
+            format="png",
+            metadata={"Software": None},  # the version of matplotlib would change the bytes
+            pil_kwargs={} if photograph else {"compress_level": 0},  # read again at once
+            **whole,
+        )
+        if photograph:
             picture, details["photograph"] = buffer.getvalue(), True  # never recoloured for the dark scheme
         else:
-            picture, details["svg"] = _with_palette(buffer), _vector(figure)
+            picture, details["svg"] = _with_palette(buffer), _vector(figure, whole)
     pyplot.close(figure)
     details["width"], details["height"] = (int.from_bytes(picture[at : at + 4]) // 2 for at in (16, 20))  # PNG's header
     data = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": f"Figure: {alt} [{drawn}]"}
     return data, {"image/png": details}
 
 
-def _vector(figure: Any) -> str:
-    """A figure that was drawn once as SVG in base64, its words as words: outlines would take three times the room."""
+def _laid_out(figure: Any) -> dict[str, Any]:
+    """Put everything into its place, once; what saves the figure with all that is in it and a little around."""
+    import matplotlib
+
+    figure.set_dpi(DOTS_PER_INCH)
+    figure.draw_without_rendering()
+    with matplotlib.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+        figure.set_layout_engine(None)  # a figure with an engine, even with that of name "none", is drawn twice
+    box = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+    return {"bbox_inches": box, "facecolor": "white", "dpi": DOTS_PER_INCH}
+
+
+def _vector(figure: Any, whole: dict[str, Any]) -> str:
+    """A figure as SVG in base64, its words as words: outlines would take three times the room."""
     import matplotlib
 
     drawing = io.StringIO()
-    figure.set_layout_engine("none")  # all has its place
+    details = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(drawing, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")), **WHOLE)
+        figure.savefig(drawing, format="svg", metadata=details, **whole)
     wide = drawing.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana")  # most other fonts are narrower
     return base64.b64encode(wide.replace("<svg ", '<svg xml:space="preserve" ', 1).encode()).decode("ascii")
 

@@ -215,9 +215,10 @@ def watching(model: nn.Module) -> Iterator[Seen]:
 
 
 def _spread(values: Tensor) -> float:
-    values = values.double()
-    values = values - values.mean(0)  # var(0) strides through memory, which takes longer
-    return math.sqrt(float(values.square().sum()) * len(values) / (len(values) - 1) / values.numel())
+    squares = 0.0
+    for part in map(Tensor.double, values.flatten(1).split(4096, dim=1)):  # in parts that a core's cache holds
+        squares += float((part - part.mean(0)).square().sum())
+    return math.sqrt(squares * len(values) / (len(values) - 1) / values.numel())
 
 
 # ---- towers ----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from ..training.recipe import ending
 from . import resuming
 from .resuming import Keeper, Report
 
+CACHED = 2**16  # float64 numbers that are summed at a time
+
 
 def execute(spec: RunSpec, store: Store, precision: str | None = None, report: Report | None = None) -> RunRecord:
     """Run `spec` unless its record exists; resume from its checkpoint if there is one; store and return the record.
@@ -94,10 +96,11 @@ def probe_of(run: Prepared) -> Probe:
 
 
 def _sum_and_norm(tensors: Iterable[Tensor]) -> tuple[float, float]:
-    """In float64, a tensor at a time: all at once would take half a gigabyte for the full network."""
+    """In float64, in parts that a core's cache holds: a whole layer at once takes eight times as long."""
     total = squares = 0.0
-    for values in map(Tensor.double, tensors):
-        total, squares = total + values.sum().item(), squares + values.square().sum().item()
+    for values in tensors:
+        for part in map(Tensor.double, values.reshape(-1).split(CACHED)):
+            total, squares = total + part.sum().item(), squares + part.dot(part).item()
     return total, squares**0.5
 
 
