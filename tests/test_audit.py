@@ -18,6 +18,7 @@ import small
 import torch
 from scipy import stats
 from test_transfer import PROBE, few_data  # noqa: F401  # a fixture
+from torch import nn
 
 from alexnet import RunRecord, RunSpec, Store, __main__, paths
 from alexnet.audit import audit, checks, repetition
@@ -330,16 +331,21 @@ def test_runs_that_begin_alike_share_a_probe_and_each_is_held_against_it(store, 
     other = small.spec(0, recipe={"epochs": 1, "learning_rate": 0.01}).with_(test=False)
     execution.execute(other, store)
     edit(store.path(other.hash), set_to("probe", "loss", by=0.01))
-    probe, asked = execution.probe, []
+    probe, asked, networks = execution.probe, [], []
 
-    def counted(spec: RunSpec) -> Probe:
+    def counted(spec: RunSpec, model: nn.Sequential) -> Probe:
         asked.append(spec.seed)
-        return probe(spec)
+        networks.append(model)
+        return probe(spec, model)
 
     monkeypatch.setattr(machine, "cores", lambda: 1)  # what other processes do cannot be counted
     monkeypatch.setattr(execution, "probe", counted)
     assert_caught(store, other, "probe: loss is")
     assert sorted(asked) == [0, 1, 2, 3]
+    smaller = small.spec(0, recipe={"epochs": 1, "batch_size": 25})
+    execution.execute(smaller, store)
+    assert_caught(store, other, "probe: loss is")  # and nothing else, though a network serves two beginnings
+    assert sorted(asked[4:]) == [0, 0, 1, 2, 3] and len(set(networks[4:])) == 4
 
 
 def die(*_: object, **__: object) -> None:

@@ -35,6 +35,7 @@ from ..records.store import Store
 from ..runs import execution
 from ..runs.planning import PROFILES
 from ..training import machine
+from ..training.prepared import prepare
 from . import checks
 from .repetition import Repetition, repeat_some, say
 
@@ -202,10 +203,11 @@ def _title(spec: RunSpec) -> str:
 
 
 def checked(store: Store, records: dict[str, RunRecord], unchecked: Collection[str]) -> Iterator[tuple[str, list[str]]]:
-    """What differs, for each record; a process a core looks at them, each at those that begin alike together."""
-    alike: dict[str, list[RunRecord]] = defaultdict(list)
+    """What differs, for each record; a process a core looks at them, each at those of a fresh network together."""
+    alike: dict[object, list[RunRecord]] = defaultdict(list)
     for record in records.values():
-        alike[checks.beginning(record.spec).hash].append(record)
+        spec, of = record.spec, record.spec.images
+        alike[spec.net, spec.transfer, spec.seed, spec.dataset, of.resize, of.padding, of.crop].append(record)
     # Those that use the same images come one after the other, as these are kept in memory.
     groups = sorted(alike.values(), key=lambda group: _images(group[0].spec))
     terminal = sys.stderr.isatty()
@@ -246,8 +248,10 @@ def _side_by_side(
 
 
 def _differences(group: Sequence[RunRecord], store: Store, unchecked: Collection[str]) -> list[list[str]]:
-    """What differs, for each record of a group that begins alike: its probe is computed once."""
-    probe = functools.cache(execution.probe)
+    """What differs, for each record of a group: their network is built once, and a probe computed once for runs that
+    begin alike."""
+    network = functools.cache(lambda: prepare(group[0].spec).network())
+    probe = functools.cache(lambda beginning: execution.probe(beginning, network()))
     return [list(checks.differences(one, store, None if one.hash in unchecked else probe)) for one in group]
 
 

@@ -73,14 +73,16 @@ def trained(run: Prepared, store: Store, report: Report | None = None) -> Traini
     return Training(run, learn, keeper.seconds, fresh)
 
 
-def probe(spec: RunSpec) -> Probe:
-    """What a fresh build of the spec gives before training, on the CPU in float32 with dropout off (a second)."""
-    return probe_of(prepare(spec))
+def probe(spec: RunSpec, model: nn.Sequential | None = None) -> Probe:
+    """What a fresh build of the spec gives before training, on the CPU in float32 with dropout off (a second); it is
+    not built again where it is given."""
+    return probe_of(prepare(spec), model)
 
 
-def probe_of(run: Prepared) -> Probe:
+def probe_of(run: Prepared, model: nn.Sequential | None = None) -> Probe:
     """The same for a run that is prepared already."""
-    model, places, images, labels = run.beginning()
+    model, places, images, labels = run.beginning(model)
+    model.zero_grad()
     model.eval()
     loss = nn.functional.cross_entropy(model(images), labels)
     loss.backward()
