@@ -138,6 +138,15 @@ def test_several_claims_are_planned_together_and_an_unknown_one_is_named(tmp_pat
         list(profiles.plan("smoke", store, claim="relu-speed,pooling"))
 
 
+@pytest.mark.parametrize(
+    ("names", "arms"),
+    [("ten-crop", {"baseline"}), ("ten-crop,lr-drops", {"baseline", "recipe.schedule constant, recipe.drops none"})],
+)
+def test_rates_are_tried_for_the_arms_of_the_claims_asked_for_alone(tmp_path, names, arms):
+    planned = list(profiles.plan("cpu", Store(tmp_path), claim=names))
+    assert {run.arm for run in planned if run.stage == "grid"} == arms
+
+
 def test_every_planned_network_can_be_built():
     nets = {(p.spec.net, p.spec.images.side(32)) for p in planned("smoke")}
     assert len(nets) > 6

@@ -4,8 +4,10 @@ import ast
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -306,6 +308,39 @@ def test_targets_and_settings_become_commands(spied, bare_clone, arguments, expe
     targets = [word for word in arguments if "=" not in word]
     for found in (spied(*arguments), spied(*targets, **variables)):
         assert found[:1] + found[4:] == [str(bare_clone), "-m", "alexnet", *expected.split()]
+
+
+@pytest.mark.parametrize("broken", ["none", "data", "ruff", "mypy", "pytest", "report"])
+def test_all_is_checked_and_one_failure_fails_all(spied, bare_clone, broken):
+    script(
+        bare_clone / ".venv" / "bin" / "python",
+        'case "$*" in *--profile=smoke*) sleep 0.5;; esac',  # it is waited for
+        f'case "$*" in *{broken}*) echo "$* is broken"; exit 1;; esac',
+        'echo "$* is sound"',
+    )
+    result = make("test", folder=bare_clone)
+    assert result.returncode == (0 if broken == "none" else 2)
+    assert result.stdout.count(" is broken\n") == (broken != "none")
+    assert "-m alexnet report --profile=smoke is" in result.stdout.split("== make smoke")[1]
+    ended = {line.split()[0]: line.split()[1] for line in result.stdout.split("== make test\n")[1].splitlines()[:4]}
+    failed = {"data": "data", "ruff": "lint", "mypy": "lint", "pytest": "unit", "report": "smoke"}.get(broken)
+    assert ended == {step: "FAILED" if step == failed else "passed" for step in ("data", "lint", "unit", "smoke")}
+
+
+def test_ctrl_c_ends_the_smoke_report_too(spied, bare_clone):
+    script(
+        bare_clone / ".venv" / "bin" / "python",
+        'case "$*" in *--profile=smoke*) trap "touch stopped; exit 1" TERM; touch begun; while :; do sleep 0.1; done;; esac',
+        'case "$*" in *pytest*) sleep 60;; esac',
+    )
+    running = subprocess.Popen(["make", "test"], cwd=bare_clone, start_new_session=True, stdout=subprocess.DEVNULL)
+
+    def comes(name: str) -> bool:
+        return any((bare_clone / name).exists() or time.sleep(0.1) for _ in range(100))
+
+    assert comes("begun")
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(20) != 0 and comes("stopped")
 
 
 NASTY = (
