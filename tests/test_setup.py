@@ -330,8 +330,9 @@ def test_all_is_checked_and_one_failure_fails_all(spied, bare_clone, broken):
 def test_ctrl_c_ends_the_smoke_report_too(spied, bare_clone):
     script(
         bare_clone / ".venv" / "bin" / "python",
-        'case "$*" in *pytest*) sleep 60;; *--profile=smoke*) trap "touch stopped; exit 1" TERM; touch begun;; *) exit;; esac',
-        "while :; do sleep 0.1; done",
+        'case "$*" in *--profile=smoke*) ;; *pytest*) exec sleep 60;; *) exit;; esac',
+        "trap 'touch stopped; exit 1' TERM",
+        "touch begun; while :; do sleep 0.1; done",
     )
     running = subprocess.Popen(["make", "test"], cwd=bare_clone, start_new_session=True, stdout=subprocess.DEVNULL)
 
