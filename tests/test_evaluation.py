@@ -51,6 +51,15 @@ def test_nearest_is_what_the_distances_say():
     assert torch.equal(evaluation.nearest(queries, candidates), expected)
 
 
+def test_the_images_nearer_in_pixels_are_counted_at_every_place(monkeypatch):
+    monkeypatch.setattr(evaluation, "BLOCK", 20)  # 50 images in three parts
+    queries, candidates = (np.random.default_rng(n).integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (7, 50))
+    flat = [images.reshape(len(images), -1).astype(float) for images in (queries, candidates)]
+    order = np.square(flat[0][:, None] - flat[1]).sum(2).argsort(1)
+    found = evaluation.nearer_in_pixels(queries, candidates, candidates[order[:, [0, 3, 49]]])
+    assert found == pytest.approx(np.tile([0, 3 / 50, 49 / 50], (7, 1)))
+
+
 def test_runners_up_of_the_true_kind_are_counted_against_a_random_order():
     cat, frog, deer, horse, ship, truck = (CLASSES.index(n) for n in ("cat", "frog", "deer", "horse", "ship", "truck"))
     ranked = np.array([[cat, frog, deer, horse, ship], [ship, truck, cat, frog, deer]])

@@ -11,10 +11,9 @@ from ..figures.tables import counted, listed
 from ..paper.claims import Question
 from ..records.specs import NAMES
 from ..runs.planning import Runs
-from ..statistics import board, effects, verdicts
+from ..statistics import board, effects, measures, verdicts
 from ..statistics.board import Row
 from ..statistics.effects import Effect
-from ..statistics.measures import WITHIN
 from ..statistics.verdicts import LABELS, Label
 
 NAMED = 3  # claims that a sentence names at most
@@ -120,7 +119,8 @@ def notes(row: Row, runs: Runs) -> list[str]:
         return []
     found = []
     if question.primary:
-        found.append(f"The margin is {verdicts.size(question, effect)}: {question.margin_why}.")
+        besides = f"; besides, {measures.ALSO[question.also][1]}" if question.also else ""
+        found.append(f"The margin is {verdicts.size(question, effect)}: {question.margin_why}{besides}.")
     if agreement := verdicts.agreement(question, effect):
         meets = "The interval meets" if agreement == "agrees" else f"The whole interval is {agreement} than"
         found.append(f"{meets} the paper's figure.")
@@ -140,7 +140,7 @@ def test_errors(question: Question, runs: Runs) -> str:
         found = {record.hash: record for pair in pairs for record in pair[place]}
         known = [record.final.test_error for record in found.values() if record.final.test_error is not None]
         if known:
-            name = "" if question.measure in WITHIN else f"{arm_name(arm)} "
+            name = "" if question.measure in measures.WITHIN else f"{arm_name(arm)} "
             means.append(f"{name}{statistics.fmean(known):.1%}")
     return ", ".join(dict.fromkeys(means))
 

@@ -161,7 +161,7 @@ def row(question: Question, runs: Runs = (), count: float | None = None) -> Row:
         found = Verdict("inconclusive" if min(map(len, arms)) > 1 else "not tested", reason)
         return Row(question, None, found, len(pairs), command(question), collapses, recorded)
     if not capped and question.also and all(arms):
-        holds, otherwise = measures.ALSO[question.also]
+        holds, _, otherwise = measures.ALSO[question.also]
         capped = "" if holds(*arms) else otherwise
     if question.measure in ("chance-margin", "epochs-to-trained"):
         capped = ""  # whether they train is what these ask

@@ -196,13 +196,21 @@ def _each_above(high: str, low: str) -> Callable[[Arm, Arm], bool]:
     return lambda first, _: all(a.value > b.value for a, b in (_learned(record, high, low) for record in first))
 
 
-# The condition over the runs of both arms, and what is said where it fails.
-ALSO: Mapping[Also, tuple[Callable[[Arm, Arm], bool], str]] = {
+# The condition over the runs of both arms, what it asks, and what is said where it fails.
+ALSO: Mapping[Also, tuple[Callable[[Arm, Arm], bool], str, str]] = {
     "test-error-not-lower": (
-        _test_error_not_lower, "the gap is there, but the test error is lower without, so nothing is lost by it",
+        _test_error_not_lower,
+        "the test error may not be lower without",
+        "the gap is there, but the test error is lower without, so nothing is lost by it",
     ),
     "nearer-than-pixels": (
-        _each_above("feature_neighbours_share", "pixel_neighbours_share"), "neighbours in pixels share it as often",
+        _each_above("feature_neighbours_share", "pixel_neighbours_share"),
+        "in each run more of the neighbours in features than of those in pixels must share the class",
+        "neighbours in pixels share it as often",
     ),
-    "above-random-order": (_each_above("runner_up_kind", "random_kind"), "a random order does as well"),
-}  # fmt: skip
+    "above-random-order": (
+        _each_above("runner_up_kind", "random_kind"),
+        "each run must do better than a random order",
+        "a random order does as well",
+    ),
+}
