@@ -300,7 +300,7 @@ def test_collapses_are_counted_in_their_row(sources):
 def test_a_decided_row_says_its_margin_and_what_its_claim_asks_besides():
     primary = [row for row in fabricate.full_board() if row.question.primary]
     said = {row.question.claim: " ".join(answers.notes(row, [])) for row in primary}
-    assert "The margin is 5.0 points: 'substantial' overfitting" in said["aug-crop-flip"]
+    assert "The margin is 5 points: 'substantial' overfitting" in said["aug-crop-flip"]
     assert "too; besides, the test error may not be lower without." in said["aug-crop-flip"]
     asked = {row.question.claim for row in primary if row.question.also}
     assert {claim for claim, text in said.items() if "; besides, " in text} == asked
