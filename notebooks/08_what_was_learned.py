@@ -49,9 +49,10 @@ def rows(claim):
 
 
 def shown(claim):
-    """The runs of the condition of a claim that is shown, with their records."""
+    """The runs of the condition of a claim that is shown, with their records, by seed."""
     condition = board.shown(found[claim]).question.condition
-    return [(p, r) for p, r in ablations.selected(runs, claim) if p.condition == condition and r is not None]
+    chosen = [(p, r) for p, r in ablations.selected(runs, claim) if p.condition == condition and r is not None]
+    return sorted(chosen, key=lambda run: run[1].spec.seed)
 
 
 def arrays(claim):

@@ -539,7 +539,18 @@ def test_a_row_whose_pairs_are_all_incomplete_says_how_many_runs_are_there():
     unnamed = [run for run in runs if run[0].arm == "relu"]  # tanh's rate is still to be chosen
     assert board.of_claim("relu-speed", unnamed)[0].recorded == (3, 6)
     looked = board.answer(board.of_claim("relu-speed", [*runs, *speed_runs([42.0, 45.0], [7.0, 7.4])]))
-    assert "(rates from a grid that arrives) 3 of 6 are recorded yet" in looked
+    assert "(rates from a grid that arrives) 3 of 6 are recorded so far" in looked
+
+
+def test_runs_that_several_parts_share_are_counted_once():
+    (question,) = [one for one in claims().questions() if (one.claim, one.condition) == ("depth", "long")]
+    pairs = [planned("relu", pair + 6 * again, 7.0) for pair in range(6) for again in range(2)]
+    runs = [
+        (dataclasses.replace(one, claim="depth", condition=part, arm="full", seed=one.seed % 6), found)
+        for one, found in pairs
+        for part in question.smallest_of
+    ]
+    assert board.row(question, runs).recorded == (12, 12 + 4 * 6), "no rate is chosen yet for the other arms"
 
 
 def test_runs_on_a_part_of_the_images_are_never_compared_with_the_papers_figure():

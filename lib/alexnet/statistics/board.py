@@ -4,7 +4,9 @@ The thin layer between the records of planned runs and the numbers of `alexnet.s
 """
 
 import dataclasses
+import functools
 import math
+import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -179,8 +181,18 @@ def _smallest(question: Question, runs: Runs) -> Row:
     effect = effects.smallest_of(known) if len(known) == len(parts) else None
     collapses = {part.question.condition: lost for part in parts for lost in part.collapses.values()}
     capped = "; ".join(f"{lost} of {n} runs {name} collapsed" for name, (lost, n) in collapses.items())
-    recorded = sum(part.recorded[0] for part in parts), sum(part.recorded[1] for part in parts)
+    # Parts share runs. Those whose learning rate is still to be chosen are in no plan yet.
+    named = [_named(part.question, runs) for part in parts]
+    distinct = functools.reduce(operator.or_, named)
+    unnamed = sum(part.recorded[1] - len(found) for part, found in zip(parts, named, strict=True))
+    recorded = sum(record is not None for record in distinct.values()), len(distinct) + unnamed
     return _judged(question, effect, capped, min(part.planned for part in parts), collapses, recorded)
+
+
+def _named(question: Question, runs: Runs) -> dict[str, RunRecord | None]:
+    """Hash to record of the runs that count for a question."""
+    asked = (question.claim, question.condition, "seeds")
+    return {p.spec.hash: record for p, record in runs if (p.claim, p.condition, p.stage) == asked}
 
 
 def _judged(
@@ -250,9 +262,10 @@ def answer(found: Sequence[Row]) -> str:
     if entry is first:
         return f"**{title}: {first.label}.** {said[0].upper()}{said[1:]}"
     looked = "seen before the rule was fixed, " if entry.question.seen else ""
+    made, of = first.recorded
     return (
         f"**{title}: {first.label}.** Of those that decide ({first.question.condition_title}) "
-        f"{f'{first.recorded[0]} of {first.recorded[1]} are' if first.recorded[0] else 'none is'} recorded yet. "
+        f"{f'{made} of {of} are recorded so far' if made else 'none is recorded yet'}. "
         f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
     )
 
