@@ -16,7 +16,7 @@ COUNTS = pytest.StashKey[Counter]()
 LONGEST = (
     "test_notebooks.py", "test_pages.py", "test_report.py", "test_runs.py", "test_make.py", "test_imagenet.py",
     "test_bundle.py", "test_audit.py", "test_bench.py", "test_transfer.py", "test_try_it.py", "test_published_runs.py",
-    "test_predicting.py",
+    "test_predicting.py", "test_setup.py", "test_features.py",
 )  # fmt: skip
 
 

@@ -330,18 +330,18 @@ def test_all_is_checked_and_one_failure_fails_all(spied, bare_clone, broken):
 def test_ctrl_c_ends_the_smoke_report_too(spied, bare_clone):
     script(
         bare_clone / ".venv" / "bin" / "python",
-        'case "$*" in *--profile=smoke*) ;; *pytest*) exec sleep 60;; *) exit;; esac',
+        'case "$*" in *--profile=smoke*) ;; *pytest*) touch testing; exec sleep 60;; *) exit;; esac',
         "trap 'touch stopped; exit 1' TERM",
         "touch begun; while :; do sleep 0.1; done",
     )
     running = subprocess.Popen(["make", "test"], cwd=bare_clone, start_new_session=True, stdout=subprocess.DEVNULL)
 
     def comes(name: str) -> bool:
-        return any((bare_clone / name).exists() or time.sleep(0.1) for _ in range(100))
+        return any((bare_clone / name).exists() or time.sleep(0.1) for _ in range(300))
 
-    assert comes("begun")
+    assert comes("begun") and comes("testing")
     os.killpg(running.pid, signal.SIGINT)
-    assert running.wait(20) != 0 and comes("stopped")
+    assert running.wait(30) != 0 and comes("stopped")
 
 
 NASTY = (
