@@ -10,13 +10,14 @@ import drawn_labels
 import matplotlib
 import numpy as np
 import pytest
-from fabricate import curve, planned, record, spec, speed_runs
+from fabricate import curve, full_board, planned, record, spec, speed_runs
 from PIL import Image
 
 from alexnet.errors import SpecError
 from alexnet.figures import ablations, base, curves, forest
 from alexnet.figures.display import bundle, describe
 from alexnet.paper.claims import claims
+from alexnet.report import front
 from alexnet.report.convert import TEMPLATES
 from alexnet.statistics import board, effects, verdicts
 
@@ -207,6 +208,19 @@ def test_a_claim_s_conditions_are_named_where_there_are_several(rows):
     figure, _ = forest.forest_plot(rows)
     names = [label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels()]
     assert names[0] == forest.row_name(rows[0]) and names[2] == rows[-2].question.title
+
+
+def test_a_row_whose_margin_is_no_effect_itself_is_told_apart_in_the_forest_and_in_its_line():
+    rows = {row.question.claim: row for row in full_board() if row.question.primary and row.effect is not None}
+    none, some = rows["neighbours"], rows["ten-crop"]
+    figure, _ = forest.forest_plot([none, some])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert [name.endswith(" °") for name in names] == [True, False]
+    assert "° its margin is no effect itself, and 1 stands for 10 points" in figure.axes[0].get_xlabel()
+    other, _ = forest.forest_plot([some])
+    assert "°" not in other.axes[0].get_xlabel()
+    lines = [front.entry_of(row, [], [])["drawing"] for row in (none, some)]
+    assert lines[0]["margin"] == lines[0]["null"] and lines[1]["margin"] > lines[1]["null"]
 
 
 def test_a_forest_plot_of_nothing_is_refused():

@@ -334,7 +334,14 @@ def test_ctrl_c_ends_the_smoke_report_too(spied, bare_clone):
         "trap 'touch stopped; exit 1' TERM",
         "touch begun; while :; do sleep 0.1; done",
     )
-    running = subprocess.Popen(["make", "test"], cwd=bare_clone, start_new_session=True, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        ["make", "test"],
+        cwd=bare_clone,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # started in the background, tests ignore it
+    )
 
     def comes(name: str) -> bool:
         return any((bare_clone / name).exists() or time.sleep(0.1) for _ in range(300))

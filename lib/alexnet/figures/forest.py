@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgba
 
 from ..statistics.board import Row
 from ..statistics.effects import Effect, smallest_detectable
-from ..statistics.verdicts import LABELS, relative
+from ..statistics.verdicts import LABELS, STEP, relative
 from .base import BLACK, BLUE, VERDICT_COLOURS, Drawn, drawing, label, needed
 from .tables import counted, listed
 
@@ -33,11 +33,13 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
     )
     titles = [row.question.title for row in drawn]
     names = [row.question.title if titles.count(row.question.title) == 1 else row_name(row) for row in drawn]
-    labels = [textwrap.fill(name, 70) for name in names]
+    own = [" °" if row.question.margin == 0 else "" for row in drawn]
+    labels = [textwrap.fill(name + mark, 70) for name, mark in zip(names, own, strict=True)]
     heights = [0.104 + 0.1 * label.count("\n") for label in labels]  # half of a row's, inches
     places = np.cumsum([0.0, *(one + other for one, other in itertools.pairwise(heights))])
     note = "\npale: a first look, which decides nothing" * any(row.question.seen for row in drawn)
-    with drawing(10.8, 1.0 + 0.15 * bool(note) + 2 * sum(heights), heading=title) as (figure, axis):
+    note += f"\n° its margin is no effect itself, and 1 stands for {STEP:.0f} points" * any(own)
+    with drawing(10.8, 1.0 + 0.15 * note.count("\n") + 2 * sum(heights), heading=title) as (figure, axis):
         left, right = _edges(drawn)
         axis.set(xlim=(left, right), ylim=(places[-1] + heights[-1], -heights[0]))
         for mark, name, side, line in ((0, "no effect ", "right", "solid"), (1, " the margin", "left", "dashed")):

@@ -93,7 +93,11 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
         if not math.isnan(effect.estimate):
             drawn = drawing(
-                *forest.in_margins(row), paper, question.comparable is not None, forest.seeds_in_margins(row)
+                *forest.in_margins(row),
+                paper,
+                question.comparable is not None,
+                forest.seeds_in_margins(row),
+                0.0 if question.margin == 0 else 1.0,
             )
             each = [effect.number(value) for value in effect.lowest if math.isfinite(value)]
             seeds = _minus(f"Each {counted_in(question)}: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
@@ -121,7 +125,13 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
 
 
 def drawing(
-    low: float, estimate: float, high: float, paper: float | None, comparable: bool, seeds: Sequence[float] = ()
+    low: float,
+    estimate: float,
+    high: float,
+    paper: float | None,
+    comparable: bool,
+    seeds: Sequence[float] = (),
+    margin: float = 1.0,
 ) -> dict[str, Any]:
     """An effect, given in margins of its claim, as a line of a row: places from 0 at the left to 100 at the right.
 
@@ -132,7 +142,7 @@ def drawing(
     def place(value: float) -> float:
         return round(100 * (min(max(value, least), most) - least) / (most - least), 1)
 
-    places = {"null": 0.0, "margin": 1.0, "low": low, "high": high, "estimate": estimate}
+    places = {"null": 0.0, "margin": margin, "low": low, "high": high, "estimate": estimate}
     there = None if paper is None or not least <= paper <= most else place(paper)
     drawn: dict[str, Any] = {name: place(value) for name, value in places.items()}
     drawn["dots"] = [place(value) for value in seeds]
