@@ -93,7 +93,7 @@ receive = receive --profile=$(profile) $(call quote,$(call absolute,RECORDS))
 report: $(STAMP) ## Build the HTML report from the run records; trains what is missing where that takes minutes
 	@$(ALEXNET) report $(choice) $(call option,--workers,WORKERS)
 
-# The smoke report is built beside the other steps, which leave the processors idle half of the time, and shown last.
+# The smoke report is built beside the other steps, which alone would leave the processors idle at times, and shown last.
 test: $(STAMP) ## Check everything: style, types, unit tests, every notebook's output, and the whole smoke report
 	@mkdir -p build; log=build/test-smoke.log; started=$$(date +%s); summary=; failed=0; \
 	ended() { summary="$$summary$$(printf '%-16s %-7s %s' "$$@")|"; [ "$$2" = passed ] || failed=1; }; \

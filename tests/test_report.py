@@ -294,9 +294,6 @@ def test_collapses_are_counted_in_their_row(sources):
     assert "3 (3 ✗)" in said and said.count("A run collapses with") == 1
 
 
-# ---- surprises: each only where it is true ---------------------------------------------------------------------------
-
-
 def test_a_decided_row_says_its_margin_and_what_its_claim_asks_besides():
     primary = [row for row in fabricate.full_board() if row.question.primary]
     said = {row.question.claim: " ".join(answers.notes(row, [])) for row in primary}
@@ -304,6 +301,9 @@ def test_a_decided_row_says_its_margin_and_what_its_claim_asks_besides():
     assert "too; besides, the test error may not be lower without." in said["aug-crop-flip"]
     asked = {row.question.claim for row in primary if row.question.also}
     assert {claim for claim, text in said.items() if "; besides, " in text} == asked
+
+
+# ---- surprises: each only where it is true ---------------------------------------------------------------------------
 
 
 def surprising(*rows: board.Row) -> list[answers.Surprise]:

@@ -35,13 +35,17 @@ README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
+def without_makes_own() -> dict[str, str]:
+    """The environment as it was before a make that runs these tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PROFILE"))}
+
+
 def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run make with a clean set of make's own variables, without standard input."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PROFILE"))}
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
-        env=environment | variables,
+        env=without_makes_own() | variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -337,7 +341,7 @@ def test_ctrl_c_ends_the_smoke_report_too(spied, bare_clone):
     running = subprocess.Popen(
         ["make", "test"],
         cwd=bare_clone,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        env=without_makes_own(),
         stdout=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # started in the background, tests ignore it

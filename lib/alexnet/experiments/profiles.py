@@ -41,7 +41,7 @@ def plan(profile: str, store: Store, seeds: int | None = None, claim: str | None
     if seeds is not None and seeds < 1:
         raise SpecError(f"{seeds} seeds make no experiment; give 1 or more.")
     for study in studies:
-        yield from (study if claim is None else study.of(wanted)).plan(store, seeds)
+        yield from study.of(wanted).plan(store, seeds)
 
 
 def records(profile: str, store: Store, seeds: int | None = None, claim: str | None = None) -> Runs:

@@ -181,24 +181,28 @@ def nearest(queries: Tensor, candidates: Tensor, count: int = NEIGHBOURS) -> Ten
     """
     nearness, rows = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)
     for start in range(0, len(candidates), BLOCK):
-        block = candidates[start : start + BLOCK].float()
-        found = 2 * queries.float() @ block.T - block.square().sum(1)  # the larger, the nearer
+        block = candidates[start : start + BLOCK]
+        found = _nearness(queries, block)
         places = torch.arange(start, start + len(block)).expand(len(queries), -1)
         nearness, kept = torch.cat([nearness, found], 1).topk(min(count, len(block) + nearness.shape[1]))
         rows = torch.cat([rows, places], 1).gather(1, kept)
     return rows
 
 
+def _nearness(queries: Tensor, candidates: Tensor) -> Tensor:
+    """[Q, N] of `queries` [Q, D] and `candidates` [N, D]: the larger, the nearer, among candidates of one query."""
+    candidates = candidates.float()
+    return 2 * queries.float() @ candidates.T - candidates.square().sum(1)
+
+
 def nearer_in_pixels(queries: np.ndarray, candidates: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """For each of the images `chosen` [Q, K, H, W, C], the share of `candidates` [N, H, W, C] that are nearer in pixels
     to its query [Q, H, W, C]: [Q, K], 0.5 on average for images drawn at random. All are uint8."""
     asked, others, own = (torch.from_numpy(images).flatten(-3) for images in (queries, candidates, chosen))
-    asked, own = asked.float(), own.float()
-    limits = 2 * torch.einsum("qkd,qd->qk", own, asked) - own.square().sum(2)
+    limits = torch.stack([_nearness(query[None], images)[0] for query, images in zip(asked, own, strict=True)])
     nearer = torch.zeros_like(limits)
     for block in others.split(BLOCK):
-        found = 2 * asked @ block.float().T - block.float().square().sum(1)
-        nearer += (found[:, None] > limits[:, :, None]).sum(2)
+        nearer += (_nearness(asked, block)[:, None] > limits[:, :, None]).sum(2)
     return (nearer / len(others)).numpy()
 
 
