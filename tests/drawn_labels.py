@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D, Bbox
 
 SOFT = 1.0  # pixels that boxes may share: the soft edges of letters
+HEADER = 33  # bytes of a PNG that hold its size
 DRAW, SAVE = RendererAgg.draw_text, Figure.savefig
 words: list[tuple[str, Bbox, Bbox]] = []  # of the figure saved last: what is written, where, and the whole picture
 
@@ -50,12 +51,15 @@ def _within(box: Bbox, whole: Bbox) -> bool:
 
 
 def watch() -> None:
-    """From now on a figure whose words cannot be read is not saved as PNG in this process."""
+    """From now on a figure whose words cannot be read is not saved as PNG in this process, and of the others only what
+    tells their size is: to compress pictures that nobody looks at takes as long as to draw them."""
     Figure.savefig = _save
 
 
 def _save(figure: Figure, fname: Any, **options: Any) -> None:
     if options.get("format") != "png":
         return SAVE(figure, fname, **options)
-    found = faults(figure, fname=fname, **options)
+    picture = io.BytesIO()
+    found = faults(figure, **options | {"fname": picture, "pil_kwargs": {"compress_level": 0}})
     assert not found, f"words of a figure cannot be read: {'; '.join(found)}"
+    fname.write(picture.getvalue()[:HEADER])

@@ -21,6 +21,7 @@ from alexnet.figures import display, tables
 from alexnet.report import notebooks, prose
 
 COMMITTED = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.py"))
+LONGEST = ("10", "04", "01", "11", "02", "08", "07", "03", "12")  # take longest, in this order
 
 
 @pytest.fixture(scope="module")
@@ -374,8 +375,10 @@ def test_committed_notebook_is_executed_in_step_and_clean(source):
 def compared(request, tmp_path_factory) -> dict[str, dict[int, str]]:
     """What nbval finds in all committed notebooks that are to be compared, two at a time."""
     wanted = {item.callspec.params["source"] for item in request.session.items if "compared" in item.fixturenames}
-    pairs = [notebooks.pair_of(source) for source in sorted(wanted)]
-    return nbval(pairs, tmp_path_factory.mktemp("nbval"), "--numprocesses", "2", "--dist", "loadfile")
+    places = {number: place for place, number in enumerate(LONGEST)}
+    ordered = sorted(wanted, key=lambda source: (places.get(source.stem[:2], len(places)), source))
+    options = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    return nbval([notebooks.pair_of(source) for source in ordered], tmp_path_factory.mktemp("nbval"), *options)
 
 
 @pytest.mark.parametrize("source", COMMITTED, ids=lambda source: source.stem)
