@@ -90,7 +90,8 @@ def simulated_labels(
     for count in np.unique(left[left >= 2]):
         rows = np.flatnonzero(left == count)
         # numpy sums over the few pairs of an experiment several times as fast where they do not lie next to each other
-        some_low, some_high, known = (of.T[:count].take(rows, 1).T for of in (lowest, highest, late | late_too))
+        some_low, some_high = (of.T[:count].take(rows, 1).T for of in (lowest, highest))
+        known = (late | late_too).T[:count].take(rows, 1).T
         low, high = sided(some_low, some_high, known, 0.0, claimed_side, confidence)
         found[rows] = judge(low, high, margin, known.any(axis=-1) | (count < n))
     return found
