@@ -14,9 +14,9 @@ COUNTS = pytest.StashKey[Counter]()
 
 # Files that take longest, first: were one of them left to the end, the other processes would wait for its own.
 LONGEST = (
-    "test_notebooks.py", "test_pages.py", "test_report.py", "test_runs.py", "test_make.py", "test_imagenet.py",
-    "test_bundle.py", "test_audit.py", "test_bench.py", "test_transfer.py", "test_try_it.py", "test_published_runs.py",
-    "test_predicting.py", "test_setup.py", "test_features.py",
+    "test_notebooks.py", "test_pages.py", "test_report.py", "test_runs.py", "test_bundle.py", "test_audit.py",
+    "test_make.py", "test_imagenet.py", "test_transfer.py", "test_try_it.py", "test_setup.py", "test_published_runs.py",
+    "test_fastai_habits.py", "test_features.py", "test_bench.py", "test_predicting.py",
 )  # fmt: skip
 
 
