@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 import threading
 import time
-from contextlib import nullcontext
+import warnings
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -164,11 +167,16 @@ def test_ctrl_c_stops_cleanly_and_the_next_call_goes_on(
     assert len(complete(Store(tmp_path))) == 6
 
 
-def test_workers_have_one_thread_and_one_arena_of_memory() -> None:
+def test_workers_have_one_thread_and_one_arena_of_memory_beside_those_of_another_command() -> None:
     """With an arena a thread they grew without bound; see `machine.keep_freed_memory`."""
-    with pool._pool(2, None) as workers:
-        found = workers.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
+    with socket.socket() as taken, warnings.catch_warnings(action="error"):
+        with suppress(OSError):  # taken already
+            taken.bind(("127.0.0.1", 8787))  # where Dask shows what it does
+        with pool._pool(2, None) as workers:
+            found = workers.client.run(lambda: (os.environ.get("MALLOC_ARENA_MAX"), os.environ.get("OMP_NUM_THREADS")))
+            heard = {one.laddr.ip for one in psutil.Process().net_connections("inet") if one.status == "LISTEN"}
     assert list(found.values()) == [("1", "1")] * 2
+    assert heard == {"127.0.0.1"}, "nobody else can reach them"
 
 
 @pytest.mark.parametrize(("workers", "beside"), [(None, {0.25, 0.125}), (2, {0.5, 0.25, 0.125})])
@@ -209,7 +217,11 @@ def test_two_workers_give_the_records_of_one_and_survive_the_death_of_one(
     together = Store(tmp_path / "together")
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None, env={"OMP_NUM_THREADS": "1"}
+            n_workers=2,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            env={"OMP_NUM_THREADS": "1"},
         ) as cluster,
         Client(cluster) as client,
     ):

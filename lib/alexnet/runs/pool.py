@@ -329,7 +329,7 @@ def _pool(workers: int, scheduler: str | None) -> Iterator[Here | Cluster]:
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # else at a port that another command may have
                 env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             ) as cluster,  # fmt: skip
             Client(cluster) as client,
