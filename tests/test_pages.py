@@ -231,7 +231,7 @@ def test_a_row_opens_to_its_conditions_and_its_command_without_scripts(site, vis
     assert not command.is_visible() and not condition.is_visible()
     row.locator("summary").click()
     assert command.is_visible() and condition.is_visible()
-    assert command.inner_text() == "make runs CLAIM=relu-speed FRESH=1"
+    assert command.inner_text() == "make runs PROFILE=smoke CLAIM=relu-speed FRESH=1", "the profile of this report"
 
 
 def test_paper_shows_the_conditions_that_are_folded_on_a_screen(site, visit):

@@ -64,7 +64,9 @@ def _layout(name: str, title: str, body: str, kind: str, profile: str, links: Se
     home = f"#{FRONT}" if kind == "single" else f"{FRONT}.html"
     site = {"site_title": SITE_TITLE, "description": DESCRIPTION, "profile": profile, "home": home, "pages": links}
     values = {"previous": None, "next": None} | around | site
-    return environment().get_template("layout.html.j2").render(values, name=name, title=title, body=body, kind=kind)
+    page = environment().get_template("layout.html.j2").render(values, name=name, title=title, body=body, kind=kind)
+    # What is written everywhere is what makes the pages' runs, of whatever profile they are.
+    return page if profile == "cpu" else re.sub(r"\bmake runs\b(?! PROFILE)", f"make runs PROFILE={profile}", page)
 
 
 def single(articles: Sequence[Article], profile: str) -> str:
