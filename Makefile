@@ -157,9 +157,9 @@ lint: $(STAMP) ## Check style (ruff) and types (mypy)
 	@$(RUN) -m mypy --num-workers 2
 
 # Each file's tests stay together, because they share what they prepare, and the longest files come first (conftest.py);
-# a process more takes a gigabyte.
+# a process more takes a gigabyte. They have a thread each: more would wait for each other.
 unit: $(STAMP) ## Run the tests alone (pytest), in two processes side by side
-	@$(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 smoke: $(STAMP) data ## Build the whole report of the smoke profile, its runs made live, in build/smoke
 	@$(MAKE) report PROFILE=smoke

@@ -384,8 +384,10 @@ show(
 )
 
 # %% [markdown]
-# The paper draws the amounts with a standard deviation of a tenth of each component's own. Small as that is, it is
-# credited with a point of top-1 error. Eight draws of it, and below them the same draws five times as strong:
+# We draw the amounts with a standard deviation of a tenth of each component's own. The paper writes a tenth of its
+# eigenvalue, which is a variance; on pixels of 0 to 255 that would drown the image, so we read it as the deviation.
+# Small as that is, the paper credits it with a point of top-1 error. Eight draws of it, and below them the same draws
+# five times as strong:
 
 # %%
 noise = paper_noise, strong_noise = 0.1, 0.5
@@ -487,9 +489,9 @@ tables.show(
 # <details class="question"><summary>The first batch of two seeds differs, and of two runs with one seed it is the
 # same bit for bit. What is that good for?</summary>
 #
-# Two arms that share a seed see the same images in the same order, with the same crops and reflections. What differs
-# between them is then the one thing that was changed, and the noise that both share drops out of their difference.
-# That is why effects here are computed from pairs.
+# Two arms that share a seed see the same images in the same order and, where both have them, the same crops and
+# reflections. What differs between them is then what was changed, and the learning rate where each arm has its own; the
+# noise that both share drops out of their difference. That is why effects here are computed from pairs.
 #
 # </details>
 #
@@ -506,8 +508,8 @@ tables.show(
 # ## What this data cannot tell
 #
 # - **It is not ImageNet.** Claims about ImageNet that we test on CIFAR-10 are tested on other images, far fewer classes
-#   and fewer examples. The size of an effect is not compared with the paper's there: half of the paper's is what an
-#   effect must come to, and the report marks every such row.
+#   and fewer examples. The size of an effect is not compared with the paper's there: half of the paper's figure, where
+#   it has one, is what an effect must come to, and a star marks each such figure.
 # - **The images are small.** Where the network wants 227 pixels a side, we enlarge. That fits the layers, but adds no
 #   detail: what the paper says about fine structure cannot be confirmed or refuted here.
 # - **Top-5 error means little among ten classes**, where guessing alone is right half of the time.

@@ -161,8 +161,8 @@ show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
 # The two sets of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
-# the other way round. That is why the paper fights overfitting in the fully connected layers (dropout, section 4.2),
-# and why later networks did without them.
+# the other way round. Most of what can be learned by heart would be stored in the fully connected layers, and there the
+# paper puts dropout (section 4.2).
 
 # %% [markdown]
 # ## Two towers
@@ -410,4 +410,5 @@ tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", di
 #
 # - The printed counts are right but for two slips, of the image size and of the first layer, and the totals stand.
 # - The paper's text and its code are two networks. Where this report tests one of them, it says which.
-# - Normalisation, initialisation and input scale are not three separate choices: each decides what the others do.
+# - Initial weights and input scale both decide how much of a signal arrives, and how strong it is decides what
+#   normalisation does to it.

@@ -140,7 +140,7 @@ tables.show(noises, caption, {"difference": ".2f"})
 # ## Many claims at once
 #
 # The more claims are tested, the more likely one of them looks true by chance. Over the conditions that decide, the
-# correction of Benjamini and Hochberg keeps the expected share of false labels at one in twenty, and gives each row the
+# correction of Benjamini and Hochberg keeps the expected share of false labels to one in twenty at most, and gives each row the
 # label of its interval at the level that takes; Holm's keeps the chance of a single false one there.
 
 # %%

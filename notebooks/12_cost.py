@@ -127,8 +127,9 @@ if bench is not None:
 # %% [markdown]
 # ## The published protocols in full
 #
-# The networks at 224 and 227 pixels on all threads, trained for two batches each. Hours are arithmetic: all images of
-# the protocol at that rate; in full, with the validation and test images that each epoch ends with.
+# The networks at 224 and 227 pixels on all threads, trained on a few hundred images each, in whole batches of their
+# protocol. Hours are arithmetic: all images of the protocol at that rate; in full, with the validation and test images
+# that each epoch ends with.
 
 # %%
 protocols = costs.protocol_table(bench) if bench is not None else pd.DataFrame()
@@ -152,10 +153,11 @@ if bench is not None:
 # %% [markdown]
 # ## Where a step spends its time
 #
-# Each layer on its own, forward and backward. What limits convolutions is arithmetic. What limits response
-# normalisation, pooling and ReLU is memory: they do little with each number. Normalisation goes over memory once
-# forward and once backward, in code that numba compiles for the processor at hand at its first use. Multiply-adds here
-# are those of weights; other tables of layers count the adding of a bias as one more.
+# Each layer on its own, forward and backward; the tables say how near to its peak in arithmetic a convolution comes.
+# Response normalisation, pooling and ReLU multiply little. Normalisation goes over memory once forward and once
+# backward, in code that numba compiles for the processor at hand at its first use; that it takes longer than ReLU on as
+# many numbers shows that memory alone does not limit it. Multiply-adds here are those of weights; other tables of
+# layers count the adding of a bias as one more.
 
 # %%
 nets = list(dict.fromkeys(layer.net for layer in bench.layers)) if bench is not None else []

@@ -287,7 +287,7 @@ def test_collapses_are_counted_in_their_row(sources):
     said = text_of(str(soup.select_one("#row-lrn-alexnet-long")))
     assert "Pairs of runs: 2 (1 ✗)" in said
     low, high = effects.proportion(1, 3)
-    assert f"A run collapses with a probability of {low:.0%} to {high:.0%} (1 of 3 did)." in said
+    assert f"A run of the arm “without” collapses with a probability of {low:.0%} to {high:.0%} (1 of 3 did)." in said
     both = fabricate.judged("init-as-written", [-0.5, -0.6, -0.7], collapses={"": (3, 3)})
     soup = page_of(fabricate.replaced(board.rows([]), both), [], sources)
     said = text_of(str(soup.select_one("#row-init-as-written-own-rate")))
@@ -385,7 +385,9 @@ def test_the_checklist_is_computed(tested, tmp_path):
     assert said["Which data?"] == "CIFAR-10, public; the digests of the arrays stand above."
     assert said["What was searched?"] == "Nothing."
     assert said["How many seeds?"] == "Pairs of runs, or runs where one gives both figures: 3 in 2 effects."
-    assert said["Were runs left out?"].startswith("3 censored and 9 reached; ")
+    assert said["Were runs left out?"].startswith(
+        "Of 12 runs 3 did not reach theirs in time (censored) and 9 reached the error they were to reach. 0, "
+    )
     assert "12 in all" not in said["Were runs left out?"] and "nowhere" not in said["Were runs left out?"]
     assert said["Was the rule there first?"].startswith("No: 6 runs that decide a claim are older than the rule.")
     after = sum(event.after for event in claims.history().event)

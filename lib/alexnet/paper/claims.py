@@ -458,6 +458,7 @@ class Event(Entry):
     what: Prose
     after: bool = False  # a plan was changed when results which it concerns had been seen
     rule: bool = False  # it fixed the rule of the verdicts, or another in its place
+    amended: bool = False  # it added to the rule, and changed no claim's verdict
 
 
 class History(Entry):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..figures.base import arm_name
 from ..figures.tables import counted, listed
-from ..paper.claims import Question
+from ..paper.claims import Question, claims
 from ..records.specs import NAMES
 from ..runs.planning import Runs
 from ..statistics import board, effects, measures, verdicts
@@ -39,14 +39,17 @@ def sentences(found: Sequence[Row], runs: Runs) -> list[str]:
     primary = [row for row in found if row.question.primary]
     waiting = [row for row in by_label["not tested"] if row.waits]
     barred = [row for row in by_label["not tested"] if not row.waits]
-    claims = {row.question.claim for row in found}
-    own = {record.hash: record for planned, record in runs if record and planned.claim in claims}.values()
+    ids = {row.question.claim for row in found}
+    own = {record.hash: record for planned, record in runs if record and planned.claim in ids}.values()
     more = len({record.hash for _, record in runs if record}) - len(own)
     made = f"{counted(len(own), 'recorded training')} on {listed(sorted({NAMES[run.data.name] for run in own}))}"
+    old = sum(claims().rule.precedes(record.created) for record in own)
+    aside = [f"{old} of them older than the rule, first looks that decide nothing"] * bool(old)
+    aside += [f"{more} more serve other questions"] * bool(more)
+    besides = f" ({'; '.join(aside)})" if aside else ""
     asked = (
-        f"We put {len(primary)} claims of the 2012 paper on AlexNet to the test, with "
-        f"{made if own else 'no recorded training so far'}{f' ({more} more serve other questions)' * bool(more)} and a "
-        "rule that was fixed before the runs it judges."
+        f"We put {len(primary)} claims of the 2012 paper on AlexNet to the test, by a rule that was fixed before the "
+        f"runs it judges, with {made if own else 'no recorded training so far'}{besides}."
     )
     so_far = " so far" if waiting else ""
     held = _having(by_label, ("reproduced", "direction reproduced")) or f"none is reproduced{so_far}"
@@ -61,7 +64,7 @@ def sentences(found: Sequence[Row], runs: Runs) -> list[str]:
     }
     still_open = listed(words for words, rows in left.items() if rows)
     last = f"Open are {still_open}" if still_open else "None is left open"
-    return [asked, f"Of these, {held}.", f"Of the others, {failed}.", f"{last}.", _how_sure(primary)]
+    return [asked, f"Of these, {held}.", f"Of the others, {failed}.", f"{last}.", _how_sure(primary, runs)]
 
 
 def _having(by_label: dict[Label, list[Row]], labels: Sequence[Label]) -> str:
@@ -78,7 +81,7 @@ def _titles(rows: Sequence[Row]) -> str:
     return "; ".join(named + [f"{len(rows) - NAMED} more"] * (len(rows) > NAMED))
 
 
-def _how_sure(primary: Sequence[Row]) -> str:
+def _how_sure(primary: Sequence[Row], runs: Runs) -> str:
     """What the corrections for many claims leave, or that nothing rests on runs yet."""
     tests = sum(not math.isnan(value) for value in board.decisive(primary))
     if not tests:
@@ -93,10 +96,13 @@ def _how_sure(primary: Sequence[Row]) -> str:
     tested = [(row, left) for row, left in zip(primary, strict, strict=True) if isinstance(row.effect, Effect)]
     said = [(row, left) for row, left in tested if row.verdict.label not in ("inconclusive", "not tested")]
     firm = sum(left == row.verdict.label for row, left in said)
+    pairs = [pair for row, _ in tested for pair in board.pairs_of_effect(row.question, runs)]
+    behind = len({record.hash for pair in pairs for arm in pair for record in arm})
+    resting = f" ({counted(behind, 'run')} in all)" if behind else ""
     return (
-        f"The {tests} verdicts that rest on trainings are corrected for their number (Benjamini and Hochberg: of those "
-        f"that say something one in twenty is expected to be false), which changed {lost or 'none'} of them"
-        + (f"; Holm's stricter way leaves {firm} of {len(said)}." if said else ".")
+        f"The {tests} verdicts that rest on trainings{resting} are corrected for their number (Benjamini and Hochberg: "
+        "of those that say something at most one in twenty is expected to be false), which changed "
+        f"{lost or 'none'} of them" + (f"; Holm's stricter way leaves {firm} of {len(said)}." if said else ".")
     )
 
 
@@ -124,9 +130,10 @@ def notes(row: Row, runs: Runs) -> list[str]:
     if agreement := verdicts.agreement(question, effect):
         meets = "The interval meets" if agreement == "agrees" else f"The whole interval is {agreement} than"
         found.append(f"{meets} the paper's figure.")
-    for lost, n in dict.fromkeys(row.collapses.values()) if question.primary else ():
+    for arm, (lost, n) in row.collapses.items() if question.primary else ():
         low, high = effects.proportion(lost, n)
-        found.append(f"A run collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
+        of = f"A run of the arm “{arm_name(arm)}”" if arm else "A run"
+        found.append(f"{of} collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
     if errors := test_errors(question, runs):
         found.append(f"Mean test error: {errors}.")
     return found

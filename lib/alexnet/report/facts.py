@@ -21,6 +21,13 @@ from ..training.prepared import WEIGHTS
 
 Facts = list[tuple[str, str]]
 
+ENDED = {  # what a record calls its outcome, in words
+    "completed": "went to their planned end",
+    "reached": "reached the error they were to reach",
+    "censored": "did not reach theirs in time (censored)",
+    "diverged": "diverged",
+}
+
 
 def once(runs: Runs, stage: str | None = None) -> list[RunRecord]:
     """The records of some runs, each once; of one stage if it is given."""
@@ -45,7 +52,7 @@ def cost(runs: Runs) -> Facts:
     for place, group in groupby(sorted(records, key=_place), key=_place):
         paces = sorted(record.images_per_second for record in group)
         pace = f"{paces[len(paces) // 2]:,.0f} training images a second (median)"
-        facts.append((f"On {place}", f"{len(paces)} runs, {pace}"))
+        facts.append((f"On {place}", f"{counted(len(paces), 'run')}, {pace}"))
     return facts
 
 
@@ -69,7 +76,7 @@ def made(records: Sequence[RunRecord]) -> Facts:
     dates = sorted(record.created[:10] for record in records)
     places = [record.environment for record in records]
     used = {
-        "Processor": {f"{place.cpu}, {place.cores} cores" for place in places},
+        "Processor": {f"{place.cpu}, {counted(place.cores, 'core')}" for place in places},
         "GPU": {place.gpu for place in places},
         "System": {place.system for place in places},
         "Python": {place.python for place in places},
@@ -135,9 +142,12 @@ def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> F
     changed = f"Yes, {counted(len(after), 'time')}; the list below says when and how." if after else "No."
     first = f"Yes: no run that decides a claim was made before {rule.fixed:%-d %B %Y}, when the rule was fixed."
     if early := too_early(runs):
-        first = f"No: {counted(len(early), 'run')} that decide a claim are older than the rule."
+        verbs = "that decide a claim are" if len(early) > 1 else "that decides a claim is"
+        first = f"No: {counted(len(early), 'run')} {verbs} older than the rule."
     elif len(rules := [event for event in history().event if event.rule]) > 1:
         first += f" It replaced a rule of {rules[0].date:%-d %B %Y} when first looks had been seen, which never count."
+    if amended := sorted({f"{event.date:%-d %B %Y}" for event in history().event if event.amended}):
+        first += f" It was amended on {listed(amended)}, as the list below tells; no claim's verdict changed by that."
     return [
         ("Which data?", _which_data(records)),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
@@ -203,13 +213,16 @@ def _left_out(records: Sequence[RunRecord], replaced: Sequence[RunRecord], store
     ends = Counter(record.final.outcome for record in records)
     lost = sum(collapsed(record) for record in records if record.final.valid_error is not None)
     unused = sorted(set(store.hashes()) - {record.hash for record in records}) if store else []
+    ended = listed(f"{n} {ENDED[end]}" for end, n in sorted(ends.items()))
     said = [
-        f"{listed(f'{n} {end}' for end, n in sorted(ends.items()))}; {lost} ended at guessing: such runs are "
-        "counted, and their pairs left out of effects on errors, beside which the rows say how many there were."
+        f"Of {counted(len(records), 'run')} {ended}. {lost}, any "
+        "that diverged among them, ended at guessing: such runs are counted, and their pairs left out of effects on "
+        "errors, beside which the rows say how many there were."
     ]
     if replaced:
         first = counted(len(replaced), "transfer run")
-        said.append(f"{first} of the first plan are shown beside those in their place, and not counted.")
+        verb = "are" if len(replaced) > 1 else "is"
+        said.append(f"{first} of the first plan {verb} shown beside those in their place, and not counted.")
     if unused:
         names, verb = ", ".join(name[:8] for name in unused), "counts" if len(unused) == 1 else "count"
         said.append(f"{counted(len(unused), 'record')} ({names}) {verb} nowhere, as no plan names it any more.")

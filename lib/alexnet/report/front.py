@@ -19,7 +19,7 @@ from ..statistics import board
 from ..statistics.effects import Effect
 from ..statistics.measures import counted_in
 from ..statistics.verdicts import LABELS, relative
-from . import answers, facts
+from . import answers, facts, glossary
 from .assemble import FRONT, SITE_TITLE, from_template
 from .convert import Article
 
@@ -30,7 +30,9 @@ Entry = dict[str, Any]  # what a row of the page shows, under the names of front
 
 def article(content: dict[str, Any]) -> Article:
     """The first page as an article."""
-    return from_template(FRONT, "front.html.j2", title=SITE_TITLE, **content)
+    made = from_template(FRONT, "front.html.j2", title=SITE_TITLE, **content)
+    glossary.explain(made.soup)
+    return made
 
 
 def content(
@@ -84,10 +86,11 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
 def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     """A row of the board as it is shown, under the names that the template has for it."""
     question, effect = row.question, row.effect
-    estimate, interval, drawn, count, seeds = board.ours(row), "", None, "", ""
+    estimate, interval, drawn, count, seeds, averaged = board.ours(row), "", None, "", "", 1
     if isinstance(effect, Effect):
         estimate, interval = _ours(effect)
         lost = sum(lost for lost, _ in row.collapses.values())
+        averaged = max((len(arm) for pair in board.pairs_of_effect(question, runs) for arm in pair), default=1)
         count = f"{effect.n}" + f" ({lost} ✗)" * bool(lost)
         figure = question.figure
         paper = None if figure is None or figure.value is None else relative(question, effect, figure.value)
@@ -100,7 +103,11 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
                 0.0 if question.margin == 0 else 1.0,
             )
             each = [effect.number(value) for value in effect.lowest if math.isfinite(value)]
-            seeds = _minus(f"Each {counted_in(question)}: {', '.join(each)} {question.unit}") if len(each) > 1 else ""
+            seeds = (
+                _minus(f"Each {counted_in(question, 1, averaged)}: {', '.join(each)} {question.unit}")
+                if len(each) > 1
+                else ""
+            )
     return {
         "id": row.link,  # unique on the page, usable in an anchor
         "question": question,
@@ -109,7 +116,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "ours": estimate,  # "2.1 times"
         "interval": interval,  # "1.8 to 2.4"
         "count": count,  # pairs of runs, and how many runs collapsed: "6 (1 ✗)"
-        "pairs": counted_in(question, 2).capitalize(),
+        "pairs": counted_in(question, 2, averaged).capitalize(),
         "drawing": drawn,
         "seeds": seeds,  # "Each pair of runs: 2.0, 2.2 times"
         "look": None,  # the entry of the first look that is shown while the runs that decide are missing

@@ -160,11 +160,12 @@ WITHIN: Mapping[Measure, Callable[[RunRecord], Both]] = {
 }
 
 
-def counted_in(question: Question, number: int = 1) -> str:
-    """What a row counts: runs where one gives both figures, else pairs of runs."""
+def counted_in(question: Question, number: int = 1, averaged: int = 1) -> str:
+    """What a row counts: runs where one gives both figures, else pairs; `averaged` runs of a seed by their mean."""
+    s = "" if number == 1 else "s"
     if question.measure in WITHIN:
-        return "run" if number == 1 else "runs"
-    return "pair of runs" if number == 1 else "pairs of runs"
+        return f"run{s}" if averaged == 1 else f"mean{s} of {averaged} runs"
+    return f"pair{s} of runs" if averaged == 1 else f"pair{s} of a run and the mean of {averaged}"
 
 
 def reader(question: Question) -> Callable[[RunRecord], Both]:
