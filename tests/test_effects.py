@@ -683,6 +683,10 @@ def test_a_pair_may_average_several_runs_of_the_baseline():
     more = [(p, r.model_copy(update={"hash": f"other{p.seed}"})) for p, r in collapsing([0.30, 0.32], "with")]
     effect = board.effect_of(question, first + second + more)
     assert effect.n == 2 and effect.values == pytest.approx((20 - 12.5, 21 - 13.5))
+    entry = front.entry_of(board.row(question, first + second + more), first + second + more, [])
+    assert entry["pairs"] == "Pairs of a run and the mean of 2"
+    assert entry["seeds"].startswith("Each pair of a run and the mean of 2: 7.5")
+    assert measures.counted_in(claims().question("ten-crop"), 2, averaged=2) == "means of 2 runs"
     lost = [(p, r.model_copy(update={"hash": f"lost{p.seed}"})) for p, r in collapsing([0.9, 0.32], "with")]
     row = board.row(question, first + second + lost)
     assert row.effect.values == pytest.approx((21 - 13.5,)), "the effect is that among pairs in which all runs train"
