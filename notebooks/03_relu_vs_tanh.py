@@ -31,6 +31,7 @@ import torch
 from alexnet import paths
 from alexnet.experiments import profiles, relu_speed
 from alexnet.figures import ablations, curves, diagrams, forest, tables
+from alexnet.figures.base import arm_name
 from alexnet.figures.display import show, show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
@@ -99,7 +100,11 @@ def show_signals(counted):
             measured[NAMES[name], arm, "before"] = signals.at_initialisation(records[0].spec)
             measured[NAMES[name], arm, "after"] = records[0].signals or []
     table = diagrams.signal_table(measured)
-    tables.show(table, "Signals, seed 0", {"input": ".3g", "gradient": ".1e", "flat units": ".0%"})
+    tables.show(
+        table,
+        "Signals of one run each, the first seed of its setting",
+        {"input": ".3g", "gradient": ".1e", "flat units": ".0%"},
+    )
     return table
 
 
@@ -112,22 +117,17 @@ say(board.answer(board.of_claim("relu-speed", runs)))
 if conditions:
     show_curves(conditions[0], counted[conditions[0].name])
 say(
-    "**The doubt.** The factor belongs to one setting: the pixels, weights and rates of the original code. Other "
-    "settings, further down, give other factors."
+    "**The doubt.** The factor belongs to one setting: the network, pixels and initial weights of the original code. "
+    "Other settings, further down, give other factors."
 )
-for condition in conditions[:1]:
-    tried = runs_of(condition, "grid")["tanh"]
-    if tried and not any(r.final.epochs_to_target for r in tried):
-        rate = relu_speed.chosen_rate(tried)
-        said = f"And tanh's rate, {rate:g}, was chosen after {condition.grid_epochs} epochs, when no run had arrived."
-        longer = [r for s in settings if s.name == "arrived" for r in runs_of(s, "grid")["tanh"]]
-        if came := {r.final.epochs_to_target: r for r in longer if r.final.epochs_to_target}:
-            soonest = min(came)
-            said += (
-                f" In the longer grid, as far as it is recorded, {came[soonest].spec.recipe.learning_rate:g} arrives "
-                f"first, after {soonest:.1f} epochs."
+for condition in (*conditions, *relu_speed.RELU_ALEXNET[PROFILE]):
+    for arm, tried in runs_of(condition, "grid").items():
+        if tried and not any(r.final.epochs_to_target for r in tried):
+            say(
+                f"In the setting *{NAMES[condition.name]}* the rate of {arm_name(arm)}, "
+                f"{relu_speed.chosen_rate(tried):g}, was chosen after {condition.grid_epochs} epochs, when no run had "
+                "arrived: a longer grid could choose another, and change the factor."
             )
-        say(said)
 
 # %% [markdown]
 # ## The idea
@@ -158,8 +158,9 @@ tables.show(layer_table(build(example.net, side=32), side=32), "The four-layer n
             dict.fromkeys(["neurons", "parameters", "multiply-adds"], ",d"))  # fmt: skip
 
 # %% [markdown]
-# The settings differ in what goes in and in how the weights start, which is what changed in the practice of training
-# such networks since then. Everything else is the same for both activations.
+# The two settings of the released code differ in their grids alone. The modern one has other pixels, initial weights
+# and bias rate, which is what changed in the practice of training such networks since then, and a grid of its own.
+# Within a setting the activations differ in their learning rate, and in the modern one in the scale of their weights.
 
 # %%
 rows = []
@@ -216,8 +217,8 @@ for condition in conditions[1:]:
 # ## The effect
 #
 # For every seed, the ratio of epochs: tanh over ReLU. The effect is the geometric mean over seeds with a t interval of
-# the logarithm. A run that never arrived within its cap enters at the cap, and then the factor is a lower bound and is
-# written so.
+# the logarithm. Epochs are interpolated between the ends of two. A run that never arrived within its cap enters at the
+# cap, and then the factor is a lower bound and is written so.
 
 # %%
 if counted:
@@ -254,11 +255,9 @@ for name in (NAMES[name] for name in counted):
     )
 
 # %% [markdown]
-# So the settings are not views of one effect. With pixels of 0 to 255 a small step of the first layer's weights moves
-# its units a long way, into the flat parts of tanh. In that layer the table shows it: far fewer of its units end flat
-# with inputs and weights scaled to about one. In the layers behind, the settings hardly differ, and it is one run of
-# each. That saturation is why tanh is slower in the one setting and hardly in the other is the paper's explanation;
-# nothing here tests it apart from all else that the two settings change.
+# So the settings are not views of one effect. In the first layer far fewer tanh units end flat with inputs and weights
+# scaled to about one; but those runs also ended after far fewer epochs, and it is one run of each. Nothing here tests
+# whether saturation makes the difference, apart from all else that the settings change.
 
 # %%
 highest = relu_speed.ORIGINAL.rates.first[-1]
@@ -299,11 +298,11 @@ if large and all(large[condition.name].values()):
         for arm, rs in large[condition.name].items()
     }
     say(
-        f"Saturation is the paper's reason for tanh to be slow. After training, the inputs of the tanh layers have "
-        f"standard deviations of {after['input'].min():.2g} to {after['input'].max():.2g} here, and at most "
-        f"{after['flat units'].max():.0%} of a layer's units are saturated. When the runs ended, the training "
-        f"error was {mean['relu'][0]:.1%} with ReLU and {mean['tanh'][0]:.1%} with tanh, and the test error "
-        f"{mean['relu'][1]:.1%} and {mean['tanh'][1]:.1%}, on average."
+        f"In the run of the first seed, after training, the inputs of the tanh layers have standard deviations of "
+        f"{after['input'].min():.2g} to {after['input'].max():.2g}, and at most {after['flat units'].max():.0%} of a "
+        f"layer's units are saturated. Over all seeds, when the runs ended, the mean training error was "
+        f"{mean['relu'][0]:.1%} with ReLU and {mean['tanh'][0]:.1%} with tanh, and the test error "
+        f"{mean['relu'][1]:.1%} and {mean['tanh'][1]:.1%}."
     )
 
 # %%

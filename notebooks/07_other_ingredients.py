@@ -12,8 +12,8 @@
 # # The other ingredients
 #
 # Response normalisation, two towers, crops and reflections, colour noise, ten crops, weight decay, learning-rate drops,
-# and depth: sections 3.2 to 7 say of each what it is good for. Here each is taken out of the same network on its
-# own, with everything else as it was.
+# and depth: sections 3.2 to 7 say of each what it is good for. Here most are taken out of one network, one at a time;
+# each comparison says how long it trains, on which images, and at which rates.
 #
 # In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,
 # and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the network
@@ -112,7 +112,9 @@ say(ablations.doubt({what: board.shown(rows[claim]).question for what, claim in 
 # ## What we run
 #
 # Each comparison has one arm with the ingredient and one without; both train from the same seeds, so that runs can be
-# compared in pairs. The learning rate aside, this is all that the arms set otherwise than the network above:
+# compared in pairs. Where the arm with all ingredients has twice as many runs, each pair takes the mean of two, of
+# which one has the other arm's seed. The learning rate aside, this is all that an arm sets otherwise than the network
+# with all ingredients in the same regime:
 
 # %%
 words = {
@@ -133,7 +135,7 @@ for p, _ in runs:
         if (setting := planning.changes(p.spec, spec)) != "nothing":
             differences.append((claims.claims()[p.claim].title, arm_name(p.arm), words[setting]))
 tables.show(pd.DataFrame([*dict.fromkeys(differences)], columns=["claim", "arm", "sets otherwise"]),
-            "Arms that differ from the network above")  # fmt: skip
+            "Arms that differ from the network with all ingredients")  # fmt: skip
 
 # %% [markdown]
 # ## Along the way
@@ -152,8 +154,8 @@ show_if_any(
 # %% [markdown]
 # ## Response normalisation
 #
-# Each response is divided by something that grows with the responses of its neighbouring maps at the same place. The
-# second comparison is with the convention of the original code, where alpha is divided by the size of the window.
+# Each response is divided by something that grows with the responses of its neighbouring maps at the same place. In the
+# convention of the original code alpha is divided by the size of the window; the rows say which they have.
 
 # %%
 report("lrn-alexnet", "test error (%)")
@@ -196,7 +198,8 @@ report("two-towers", "test error (%)")
 # ## Crops and reflections
 #
 # Each time an image comes up in training, a square is cut out of it at a random place and mirrored half of the time.
-# What is in the image stays the same, its pixels never do: the network cannot learn them by heart.
+# What is in the image stays the same, its pixels seldom do. That is meant to keep the network from learning them by
+# heart.
 
 # %%
 report("aug-crop-flip", "generalisation gap (percentage points)")
@@ -322,6 +325,6 @@ play("net.norm=none", "images.flip=false")
 #
 # - In the twelve-epoch runs all arms use the learning rate that suits the full network, and an arm that would like
 #   another is at a disadvantage. In the others each arm has its own.
-# - The network is narrower, the images are smaller and fewer, and training is shorter than the paper's. Regularisers
-#   show their worth late; a short training sees little of it.
+# - The network is narrower, the images are smaller and fewer, and training is shorter than the paper's. A longer one
+#   might show more of what regularisers are worth.
 # - The intervals are over seeds alone: all runs share one split of one data set.

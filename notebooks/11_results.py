@@ -140,8 +140,8 @@ tables.show(noises, caption, {"difference": ".2f"})
 # ## Many claims at once
 #
 # The more claims are tested, the more likely one of them looks true by chance. Over the conditions that decide, the
-# correction of Benjamini and Hochberg keeps the expected share of false labels to one in twenty at most, and gives each row the
-# label of its interval at the level that takes; Holm's keeps the chance of a single false one there.
+# correction of Benjamini and Hochberg keeps the expected share of false labels to one in twenty at most, and gives each
+# row the label of its interval at the level that takes; Holm's keeps the chance of a single false one there.
 
 # %%
 deciding = [row for row in rows if row.question.primary and isinstance(row.effect, effects.Effect) and row.effect.n > 1]

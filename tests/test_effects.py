@@ -677,6 +677,9 @@ def test_a_gap_that_costs_nothing_is_not_reproduced():
     assert "test error is lower without" in row.verdict.reason
 
 
+ERRORS, LOWER = [0.24, 0.25, 0.245], [0.20, 0.21, 0.20]
+
+
 def test_a_pair_may_average_several_runs_of_the_baseline():
     question = claims().question("dropout-overfit")
     first, second = collapsing([0.40, 0.42], "without"), collapsing([0.20, 0.22], "with")
@@ -707,6 +710,20 @@ def test_a_claim_on_any_takes_the_smallest_effect_once_all_are_there():
     assert board.row(question, runs).effect.estimate == pytest.approx(100 * (0.245 - 0.61 / 3))
     missing = [run for run in runs if run[0].condition != "long-conv4"]
     assert board.row(question, missing).verdict.label == "not tested"
+
+
+def test_what_stands_for_a_claim_that_waits_is_neither_a_part_of_it_nor_called_a_first_look_where_it_is_none():
+    layer = collapsing(ERRORS, "without", "depth", "long-conv2") + collapsing(LOWER, "full", "depth", "long-conv2")
+    assert board.shown(board.of_claim("depth", layer)).question == claims().question("depth")
+    other = claims().question("two-towers", "long-full")
+    first, second = (
+        collapsing(errors, arm, "two-towers", "long-full")
+        for arm, errors in zip(other.arms, (LOWER, ERRORS), strict=True)
+    )
+    said = board.answer(board.of_claim("two-towers", first + second))
+    assert "Another, which does not decide, would be called *" in said
+    one = board.of_claim("two-towers", first[:1] + second[:1])
+    assert board.shown(one) is one[0], "one pair has no interval"
 
 
 def test_the_table_of_detectable_effects_has_a_row_an_effect():

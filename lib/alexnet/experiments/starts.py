@@ -8,7 +8,7 @@ from statistics import fmean
 import pandas as pd
 
 from ..networks import anatomy
-from ..paper.claims import Question
+from ..paper.claims import Question, claims
 from ..records.record import RunRecord
 from ..records.specs import CLASSES, ImageSpec, NetSpec, RunSpec
 from ..records.store import Store
@@ -230,13 +230,17 @@ def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.Data
 
 
 def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
-    """A row a run of any start: what it started from, its learning rate, its training error at the end in percent,
-    whether it counts as trained, and the steps until the end of the first epoch in which it did (none where never).
+    """A row a run of any start that counts: what it started from, its learning rate, its training error at the end in
+    percent, whether it counts as trained, the steps until the end of the first epoch in which it did (none where
+    never), and whether it had been seen before the rule was fixed.
 
     A network counts as trained once its running training error over an epoch is the margin below guessing.
     """
-    claims = (CLAIM, "bias-ones", "starts-own-rates")
-    found = {record.hash: record for planned, record in runs if record is not None and planned.claim in claims}
+    found = {
+        record.hash: record
+        for planned, record in runs
+        if record is not None and planned.claim in (CLAIM, "bias-ones") and planned.stage == "seeds"
+    }
     rows = []
     for record in found.values():
         spec = record.spec
@@ -253,9 +257,10 @@ def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
                 "silent": dead(record),
                 "steps": None if first is None else first * steps,
                 "budget": spec.recipe.epochs * steps,
+                "seen": not claims().rule.precedes(record.created),
             }
         )
-    columns = ["start", *MADE_OF, "rate", "error", "trained", "silent", "steps", "budget"]
+    columns = ["start", *MADE_OF, "rate", "error", "trained", "silent", "steps", "budget", "seen"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -302,13 +307,13 @@ def finding(found: pd.DataFrame) -> str:
     faithful = found[(found["network"] == NETWORKS["227"]) & (found["weights"] == "as written")]
     faithful = faithful[(faithful["pixels"] == "0 to 255") & (faithful["outputs"] == "10")]
     said = []
-    for rate, part in faithful.groupby("rate", sort=False):
+    for (rate, budget, seen), part in faithful.groupby(["rate", "budget", "seen"], sort=False):
         zeros, ones = (part[part["biases"] == biases] for biases in ("zero", "one"))
         if len(zeros) and len(ones):
             counts = [f"{int(arm['trained'].sum())} of {len(arm)}" for arm in (zeros, ones)]
             said.append(
                 f"From the same weights as written, on the same pixels and at a learning rate of {rate:g}, "
-                f"{counts[0]} networks with biases of zero train within {part['budget'].max():,} steps, and "
-                f"{counts[1]} with biases of one."
+                f"{counts[0]} networks with biases of zero train within {budget:,} steps, and {counts[1]} with biases "
+                f"of one{', in runs seen before the rule was fixed' if seen else ''}."
             )
     return " ".join(said)

@@ -103,7 +103,7 @@ def errors_of_arms(question: Question, runs: Runs) -> str:
     better = list(errors)[effect.low > 0]
     least, most = sorted((abs(effect.low), abs(effect.high)))
     interval = f"{least:.2f} to {most:.2f} points ({effect.confidence:.0%} interval)"
-    return f"{said} On test images *{better}* errs less, by {interval}."
+    return f"{said} On test images the arm *{better}* errs less, by {interval}."
 
 
 def doubt(without: Mapping[str, Question], runs: Runs) -> str:
@@ -193,7 +193,8 @@ def selected(runs: Runs, claim: str) -> list[tuple[Planned, RunRecord | None]]:
 
 def waiting(rows: Sequence[Row]) -> str:
     """How many runs, or pairs, the rows still lack, and the command that makes them, as Markdown; empty if none is."""
-    lacking = {row.question: row.planned - getattr(row.effect, "n", 0) for row in rows if not row.collapses}
+    alone = (row for row in rows if not row.collapses and not row.question.smallest_of)  # the parts have its runs
+    lacking = {row.question: row.planned - getattr(row.effect, "n", 0) for row in alone}
     missing = {question: count for question, count in lacking.items() if count > 0}
     if not missing:
         return ""

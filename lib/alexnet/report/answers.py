@@ -43,7 +43,7 @@ def sentences(found: Sequence[Row], runs: Runs) -> list[str]:
     own = {record.hash: record for planned, record in runs if record and planned.claim in ids}.values()
     more = len({record.hash for _, record in runs if record}) - len(own)
     made = f"{counted(len(own), 'recorded training')} on {listed(sorted({NAMES[run.data.name] for run in own}))}"
-    old = sum(claims().rule.precedes(record.created) for record in own)
+    old = sum(not claims().rule.precedes(record.created) for record in own)
     aside = [f"{old} of them older than the rule, first looks that decide nothing"] * bool(old)
     aside += [f"{more} more serve other questions"] * bool(more)
     besides = f" ({'; '.join(aside)})" if aside else ""
@@ -96,7 +96,8 @@ def _how_sure(primary: Sequence[Row], runs: Runs) -> str:
     tested = [(row, left) for row, left in zip(primary, strict, strict=True) if isinstance(row.effect, Effect)]
     said = [(row, left) for row, left in tested if row.verdict.label not in ("inconclusive", "not tested")]
     firm = sum(left == row.verdict.label for row, left in said)
-    pairs = [pair for row, _ in tested for pair in board.pairs_of_effect(row.question, runs)]
+    judged = [row for row, value in zip(primary, board.decisive(primary), strict=True) if not math.isnan(value)]
+    pairs = [pair for row in judged for pair in board.pairs_of_effect(row.question, runs)]
     behind = len({record.hash for pair in pairs for arm in pair for record in arm})
     resting = f" ({counted(behind, 'run')} in all)" if behind else ""
     return (

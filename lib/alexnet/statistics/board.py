@@ -215,8 +215,9 @@ def _judged(
             else "in each pair one collapsed"
         )
         found = dataclasses.replace(found, reason=f"{made} of {of} runs are recorded, and {left}.")
-    if isinstance(effect, Effect) and effect.n < planned and not collapses:
-        more = f"{planned - effect.n} of {planned} planned {counted_in(question, planned)} are not in the records yet."
+    if isinstance(effect, Effect) and (made < of if collapses else effect.n < planned):
+        pairs = f"{planned - effect.n} of {planned} planned {counted_in(question, planned)}"
+        more = f"{f'{of - made} of {of} planned runs' if collapses else pairs} are not in the records yet."
         found = dataclasses.replace(found, reason=f"{found.reason} {more}".strip())
     return Row(question, effect, found, planned, command(question), collapses, recorded)
 
@@ -247,8 +248,10 @@ def parts(question: Question) -> tuple[str, ...]:
 
 
 def shown(found: Sequence[Row]) -> Row:
-    """Of a claim's rows the one to show: the primary, or while its runs are missing the first that has an effect."""
-    return next((entry for entry in found if entry.effect is not None), found[0])
+    """Of a claim's rows the one to show: the primary, or while its runs are missing the first that has an interval. One
+    of several whose smallest effect decides says nothing of them all."""
+    some = (entry for entry in found if entry.question.condition not in found[0].question.smallest_of)
+    return next((entry for entry in some if entry.effect is not None and getattr(entry.effect, "n", 2) > 1), found[0])
 
 
 def answer(found: Sequence[Row]) -> str:
@@ -261,12 +264,14 @@ def answer(found: Sequence[Row]) -> str:
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
     if entry is first:
         return f"**{title}: {first.label}.** {said[0].upper()}{said[1:]}"
-    looked = "seen before the rule was fixed, " if entry.question.seen else ""
+    another = (
+        "A first look, seen before the rule was fixed," if entry.question.seen else "Another, which does not decide,"
+    )
     made, of = first.recorded
     return (
         f"**{title}: {first.label}.** Of those that decide ({first.question.condition_title}) "
         f"{f'{made} of {of} are recorded so far' if made else 'none is recorded yet'}. "
-        f"A first look, {looked}would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
+        f"{another} would be called *{entry.verdict.label}*. {said[0].upper()}{said[1:]}"
     )
 
 
