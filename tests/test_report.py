@@ -230,6 +230,7 @@ def test_five_sentences_count_every_claim_once(tested, sources):
     rows, runs = tested
     waiting = answers.sentences(rows, runs)
     assert len(waiting) == 5 and waiting[0].startswith("We put 23 claims") and "12 recorded trainings" in waiting[0]
+    assert waiting[0].endswith("on CIFAR-10 (12 of them older than the rule, first looks that decide nothing).")
     assert "2 are reproduced (“60 million parameters”; “650,000 neurons”)" in waiting[1]
     assert "1 is reproduced in direction (“ReLU reaches 25% training error faster than tanh”)" in waiting[1]
     assert waiting[2] == (

@@ -97,7 +97,8 @@ def _how_sure(primary: Sequence[Row], runs: Runs) -> str:
     said = [(row, left) for row, left in tested if row.verdict.label not in ("inconclusive", "not tested")]
     firm = sum(left == row.verdict.label for row, left in said)
     judged = [row for row, value in zip(primary, board.decisive(primary), strict=True) if not math.isnan(value)]
-    pairs = [pair for row in judged for pair in board.pairs_of_effect(row.question, runs)]
+    asked = [claims().question(row.question.claim, part) for row in judged for part in board.parts(row.question)]
+    pairs = [pair for question in asked for pair in board.pairs_of_effect(question, runs)]
     behind = len({record.hash for pair in pairs for arm in pair for record in arm})
     resting = f" ({counted(behind, 'run')} in all)" if behind else ""
     return (
