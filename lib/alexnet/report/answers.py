@@ -137,7 +137,7 @@ def notes(row: Row, runs: Runs) -> list[str]:
         of = f"A run of the arm “{arm_name(arm)}”" if arm else "A run"
         found.append(f"{of} collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
     if errors := test_errors(question, runs):
-        found.append(f"Mean test error: {errors}.")
+        found.append(f"Mean test error{', one view an image' * (question.measure == 'ten-crop-error')}: {errors}.")
     return found
 
 
