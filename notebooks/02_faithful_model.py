@@ -161,8 +161,8 @@ show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
 # The two sets of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
-# the other way round. Most of what can be learned by heart would be stored in the fully connected layers, and there the
-# paper puts dropout (section 4.2).
+# the other way round. Overfitting, which is to learn training images by heart, has most room in the fully connected
+# layers, and there the paper puts dropout (section 4.2).
 
 # %% [markdown]
 # ## Two towers

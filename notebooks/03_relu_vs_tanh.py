@@ -120,14 +120,18 @@ say(
     "**The doubt.** The factor belongs to one setting: the network, pixels and initial weights of the original code. "
     "Other settings, further down, give other factors."
 )
-for condition in (*conditions, *relu_speed.RELU_ALEXNET[PROFILE]):
-    for arm, tried in runs_of(condition, "grid").items():
-        if tried and not any(r.final.epochs_to_target for r in tried):
-            say(
-                f"In the setting *{NAMES[condition.name]}* the rate of {arm_name(arm)}, "
-                f"{relu_speed.chosen_rate(tried):g}, was chosen after {condition.grid_epochs} epochs, when no run had "
-                "arrived: a longer grid could choose another, and change the factor."
-            )
+early = [
+    f"{arm_name(arm)} in the setting *{NAMES[condition.name]}* ({relu_speed.chosen_rate(tried):g}, after "
+    f"{condition.grid_epochs} epochs)"
+    for condition in (*conditions, *relu_speed.RELU_ALEXNET[PROFILE])
+    for arm, tried in runs_of(condition, "grid").items()
+    if tried and not any(r.final.epochs_to_target for r in tried)
+]
+if early:
+    say(
+        f"Chosen when no run of the grid had arrived: the learning rate of {tables.listed(early)}. A longer grid could "
+        "choose otherwise, and change the factor there."
+    )
 
 # %% [markdown]
 # ## The idea
