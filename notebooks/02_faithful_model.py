@@ -161,7 +161,7 @@ show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
 # The two sets of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
-# the other way round. Overfitting, which is to learn training images by heart, has most room in the fully connected
+# the other way round. Most room for overfitting, which is to learn training images by heart, is in the fully connected
 # layers, and there the paper puts dropout (section 4.2).
 
 # %% [markdown]
