@@ -171,8 +171,8 @@ def smoke(spec: RunSpec, train_size: int, width: float, epochs: int, drops: tupl
     return spec.with_(images={"train_size": train_size, **A_FIRST_LOOK}, net={"width": width}, recipe=recipe)
 
 
-SMALL = smoke(ALEXNET_32, train_size=2000, width=0.125, epochs=2, drops=(1,))
-SMALL_START = smoke(START_32, train_size=2000, width=0.125, epochs=1).with_(images={"scaling": "mean-image"})
+SMALL = smoke(ALEXNET_32, train_size=1000, width=0.125, epochs=2, drops=(1,))
+SMALL_START = smoke(START_32, train_size=1000, width=0.125, epochs=1).with_(images={"scaling": "mean-image"})
 
 
 # ---- studies ---------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ ABLATIONS: dict[str, tuple[Study, ...]] = {
     "smoke": (
         at_one_rate("alexnet-32", SMALL, (KERNELS_SMALL, *OVERFITTING, *FIRST_LOOK), seeds=2, rates=(0.02,)),
         starts.at_own_rates(SMALL_START, seeds=2, rates=(0.01,), epochs=(1, 1)),
-        compare(smoke(LASTING_LOCAL, 2000, 0.25, 1), four_layer_norm("long"), seeds=2),
+        compare(smoke(LASTING_LOCAL, 1000, 0.25, 1), four_layer_norm("long"), seeds=2),
     ),
     "cpu": (
         at_one_rate("alexnet-32", ALEXNET_32, (KERNELS_SMALL, *FIRST), seeds=3, rates=(0.01, 0.02, 0.04)),

@@ -18,7 +18,7 @@ SCALINGS = {  # in words, for tables
     "imagenet": "each channel less ImageNet's mean, divided by its standard deviation",
     "unit-range": "0 to 1",
 }
-A_FIRST_LOOK: dict[str, Any] = {"valid_size": 1000, "test_size": 500}  # what the smoke profile reads of each split
+A_FIRST_LOOK: dict[str, Any] = {"valid_size": 500, "test_size": 500}  # what the smoke profile reads of each split
 OPTIMISERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 INITS = {
     "paper": "normal, 0.01 in every layer",
