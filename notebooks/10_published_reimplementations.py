@@ -196,9 +196,10 @@ published_report.pictures(row, found, store)
 # <details class="question"><summary>Two networks differ in their accuracy by one point on 10,000 test images. Is one
 # better?</summary>
 #
-# Near eighty percent, another draw of as many test images would move each accuracy by about eight tenths of a point,
-# at 95%. On the same images the networks often err together, which makes the difference more certain than that.
-# Another seed is a second source of chance, and only more runs show it.
+# Near eighty percent, an accuracy on so many images lies within about eight tenths of a point of what it would be on
+# all images, at 95%, and two draws of as many differ by up to 1.1 points. On the same images the networks often err
+# together, which makes the difference more certain than that. Another seed is a second source of chance, and only more
+# runs show it.
 #
 # </details>
 

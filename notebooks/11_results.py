@@ -28,22 +28,26 @@ from alexnet import paths
 from alexnet.experiments import profiles, reimplementations
 from alexnet.figures import forest, tables
 from alexnet.figures.display import show
+from alexnet.figures.tables import say
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims, logs
 from alexnet.records.store import Store
+from alexnet.report import answers
 from alexnet.statistics import board, effects, image_noise, simulation, verdicts
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
 rows = board.rows(runs, anatomy.exact_counts())
 tested = [row for row in rows if row.verdict.label != "not tested"]
+say(" ".join(answers.sentences(rows, runs)))
 
 # %% [markdown]
 # ## The verdict board
 #
 # Where a claim was tested under more than one condition, each has its row; the primary one decides. Intervals are t
-# intervals over pairs of runs; n is the number of pairs. A factor with a sign before it is a bound: some runs never
-# arrived. Rows marked as seen are shown for what they are worth: their runs were known when the rule was fixed.
+# intervals over pairs of runs; n is the number of pairs, or where one run gives both figures of runs, or of means of
+# two (six means of twelve runs). A factor with a sign before it is a bound: some runs never arrived. Rows marked as
+# seen are shown for what they are worth: their runs were known when the rule was fixed.
 
 # %%
 table = board.verdict_board(tested)
@@ -97,10 +101,12 @@ for title, text in {
 # ## How often the rule errs
 #
 # A rule that grants a claim too easily is worth nothing. So it judges simulated experiments whose truth is known, with
-# noise of several shapes, runs that collapse and runs that miss their cap, and we count how often it is wrong: a side
-# granted where the arms do not differ; "reproduced" where the effect is just as large as the margin; "no effect of that
-# size" there. Each is to be at most one in twenty, whichever way the noise leans. The last scenario, an arm three times
-# as noisy as the other and skewed, is where the t interval is known to fail, and it does.
+# noise of several shapes, runs that collapse and runs that miss their cap, and we count how often it is wrong: the
+# claimed side granted where the arms do not differ, or the other, whichever comes more often, and either of the two;
+# "reproduced" where the effect is just as large as the margin; "no effect of that size" there. A given side, and either
+# of the latter, is to be granted wrongly at most one time in twenty, whichever way the noise leans; that any side is,
+# comes up to twice as often as that of a given one. The last scenario, an arm three times as noisy as the other and
+# skewed, is where the t interval is known to fail, and it does.
 
 # %%
 simulated = simulation.simulated_errors(seeds=(3, 6, 12), repeats=20_000)
@@ -179,10 +185,10 @@ tables.show(
 # ## Questions
 #
 # <details class="question"><summary>Predict: twenty claims are tested, and none is true. How many would be called
-# true by tests at the usual level?</summary>
+# true, or its opposite, by tests at the usual level?</summary>
 #
-# About one, if the tests are independent and each errs in one case of twenty. That is why the list has two
-# corrections, and why a label that does not survive them says so in its row.
+# About one, if the tests are independent and each errs in one case of twenty: as often on the claimed side as on the
+# other. That is why the list has two corrections, and why a label that does not survive them says so in its row.
 #
 # </details>
 #

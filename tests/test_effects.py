@@ -389,10 +389,11 @@ def test_the_rule_errs_in_at_most_one_experiment_in_twenty(n):
     table = simulation.simulated_errors((n,), repeats=4_000).set_index("scenario")
     assert list(table.index) == list(simulation.SCENARIOS)
     noise = 3 * math.sqrt(0.05 * 0.95 / 4_000)
-    for error in ("a side", "reproduced", "no effect"):
+    for error in ("a given side", "reproduced", "no effect"):
         assert (table.drop(index=UNEQUAL)[error] <= 0.05 + noise).all(), error
     # a skewed arm three times as noisy as the other: where the t interval fails, and the table shows it
-    assert 0.05 < table.loc[UNEQUAL, "a side"] < 0.1
+    assert 0.05 < table.loc[UNEQUAL, "a given side"] < 0.1
+    assert (table["either side"] <= 2 * table["a given side"]).all() and (table["either side"] <= 0.1).all()
 
 
 def test_with_normal_noise_the_rule_errs_as_often_as_it_says():
@@ -525,6 +526,8 @@ def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
     runs[0] = runs[0][0], None
     row = board.row(ORIGINAL, runs)
     assert (row.effect.n, row.planned) == (2, 3) and "1 of 3 planned pairs" in row.verdict.reason
+    assert row.verdict.label == "not tested" and row.waits, "a look before the end is no verdict"
+    assert math.isnan(board.decisive([row])[0]) and board.corrected([row]) == (["not tested"], ["not tested"])
     nothing = board.row(ORIGINAL, [(entry, None) for entry, _ in runs])
     assert nothing.effect is None and nothing.verdict.label == "not tested"
 
@@ -653,9 +656,12 @@ def test_where_one_run_gives_both_figures_runs_are_counted_and_not_pairs():
     runs = collapsing([0.90, 0.89, 0.30], question.arms[1], "init-as-written", "own-rate")
     row = board.row(question, [*runs[:2], (runs[2][0], None)])
     assert row.collapses == {"": (2, 2)} and row.recorded == (2, 3)
-    alone = board.row(question, [runs[0], (runs[1][0], None)])
-    assert alone.verdict.reason.startswith("One run gives no interval.")
-    assert front.entry_of(row, [], [])["count"] == "2 (2 ✗)"
+    assert board.row(question, runs[:1]).verdict.reason.startswith("One run gives no interval.")
+    assert front.entry_of(board.row(question, runs), [], [])["count"] == "3 (2 ✗)"
+    waiting = front.entry_of(row, [], [])
+    assert (waiting["count"], waiting["ours"], waiting["drawing"]) == ("", "–", None), (
+        "no part of what waits stands for it"
+    )
 
 
 def test_an_effect_on_the_other_side_says_where_it_is_below_the_margin():

@@ -385,9 +385,12 @@ def test_the_checklist_is_computed(tested, tmp_path):
     said = dict(facts.checklist(rows, runs))
     assert said["Which data?"] == "CIFAR-10, public; the digests of the arrays stand above."
     assert said["What was searched?"] == "Nothing."
-    assert said["How many seeds?"] == "Pairs of runs, or runs where one gives both figures: 3 in 2 effects."
+    assert (
+        said["How many seeds?"]
+        == "Pairs of runs, or where one gives both figures runs or means of two: 3 in 2 effects."
+    )
     assert said["Were runs left out?"].startswith(
-        "Of 12 runs 3 did not reach theirs in time (censored) and 9 reached the error they were to reach. 0, "
+        "Of 12 runs 3 did not reach the error they were to reach in time (censored) and 9 reached it. 0, "
     )
     assert "12 in all" not in said["Were runs left out?"] and "nowhere" not in said["Were runs left out?"]
     assert said["Was the rule there first?"].startswith("No: 6 runs that decide a claim are older than the rule.")

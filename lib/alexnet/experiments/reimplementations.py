@@ -469,7 +469,10 @@ def verdict(row: Reimplementation, arms: Sequence[ArmResult]) -> Verdict:
     over = "seeds" if len(found.values) > 1 else "the test images of one run"
     said = f"Published {target:g}% on {row.headline.measured_on}; ours {found.text} on the test set, clean protocol"
     said = f"{said}, interval over {over}{f' ({stands.share})' * (stands.share != 'in full')}."
-    if stands.arm.partial or found.interval[0] < target - MARGIN <= found.interval[1]:
+    made, lacking = len(stands.records), stands.planned > len(stands.records)
+    if lacking:
+        said += f" {made} of its {stands.planned} runs {'is' if made == 1 else 'are'} recorded; the others decide too."
+    if stands.arm.partial or lacking or found.interval[0] < target - MARGIN <= found.interval[1]:
         return Verdict("inconclusive", said)
     return Verdict("reproduced" if found.interval[0] >= target - MARGIN else "contradicted", said)
 

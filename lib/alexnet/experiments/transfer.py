@@ -407,8 +407,9 @@ def _lost(records: Sequence[RunRecord]) -> int:
 
 
 def lines(runs: Runs) -> list[list[str]]:
-    """The same as text, the head first; empty without runs."""
-    table = grid(runs).fillna("–")
+    """The same as text, the head first; empty without runs. Without the random start's first runs, which made too few
+    steps to stand beside the others without a word."""
+    table = grid(runs).drop(columns=SHORT, errors="ignore").fillna("–")
     return [list(table.columns), *table.to_numpy().tolist()] if len(table) else []
 
 

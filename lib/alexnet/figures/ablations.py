@@ -94,7 +94,7 @@ def errors_of_arms(question: Question, runs: Runs) -> str:
     if len(errors) < 2:
         return ""
     fits = "; ".join(f"{name}: {a:.1f}% on training images, {b:.1f}% on test images" for name, (a, b) in errors.items())
-    one_view = ", one view an image" * (question.measure == "ten-crop-error")  # the effect is that of ten
+    one_view = ", of the centre crop" * (question.measure == "ten-crop-error")  # the effect is that of ten
     said = f"**Mean errors{one_view}.** {fits[0].upper()}{fits[1:]}."
     effect = effect_of(question.model_copy(update={"measure": "test-error", "effect": "difference", "null": 0.0}), runs)
     if question.measure in ("test-error", "ten-crop-error") or effect is None:

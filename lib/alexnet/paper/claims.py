@@ -415,7 +415,8 @@ class LoggedPair(Entry):
     def text(self) -> str:
         """The errors of both runs and their differences."""
         kinds = zip(("top-1", "top-5"), self.without.errors, self.with_.errors, self.points, strict=True)
-        return "; ".join(f"{kind} {100 * a:.2f}% to {100 * b:.2f}%, {less:.2f} points" for kind, a, b, less in kinds)
+        said = "; ".join(f"{kind} {100 * a:.2f}% to {100 * b:.2f}%, {less:.2f} points" for kind, a, b, less in kinds)
+        return f"{said}, before rounding"
 
 
 class Logs(Entry):
@@ -459,6 +460,7 @@ class Event(Entry):
     after: bool = False  # a plan was changed when results which it concerns had been seen
     rule: bool = False  # it fixed the rule of the verdicts, or another in its place
     amended: bool = False  # it added to the rule, and changed no claim's verdict
+    rows: tuple[str, ...] = ()  # published rows whose verdicts it changed
 
 
 class History(Entry):

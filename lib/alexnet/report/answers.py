@@ -45,7 +45,7 @@ def sentences(found: Sequence[Row], runs: Runs) -> list[str]:
     made = f"{counted(len(own), 'recorded training')} on {listed(sorted({NAMES[run.data.name] for run in own}))}"
     old = sum(not claims().rule.precedes(record.created) for record in own)
     aside = [f"{old} of them older than the rule, first looks that decide nothing"] * bool(old)
-    aside += [f"{more} more serve other questions"] * bool(more)
+    aside += [f"{more} more choose learning rates or serve other questions"] * bool(more)
     besides = f" ({'; '.join(aside)})" if aside else ""
     asked = (
         f"We put {len(primary)} claims of the 2012 paper on AlexNet to the test, by a rule that was fixed before the "
@@ -137,7 +137,7 @@ def notes(row: Row, runs: Runs) -> list[str]:
         of = f"A run of the arm “{arm_name(arm)}”" if arm else "A run"
         found.append(f"{of} collapses with a probability of {low:.0%} to {high:.0%} ({lost} of {n} did).")
     if errors := test_errors(question, runs):
-        found.append(f"Mean test error{', one view an image' * (question.measure == 'ten-crop-error')}: {errors}.")
+        found.append(f"Mean test error{', of the centre crop' * (question.measure == 'ten-crop-error')}: {errors}.")
     return found
 
 
@@ -249,10 +249,14 @@ def _settings(rows: dict[str, Row]) -> Surprise | None:
         return None
     if not paper.effect.low > modern.effect.high > modern.effect.low > 1:
         return None
+    other = _tested(rows, "relu-speed", "alexnet")
+    behind = other and isinstance(other.effect, Effect) and other.effect.high < 1
     return Surprise(
-        "How far ReLU is ahead of tanh hangs on what the paper did not vary: tanh takes "
+        "How far ReLU is ahead of tanh hangs on what the paper did not vary: in the four-layer network tanh takes "
         f"{_times(paper.effect)} as many epochs with the original inputs and initial weights, and "
-        f"{_times(modern.effect)} as many with inputs of unit variance and a modern start.",
+        f"{_times(modern.effect)} as many with inputs of unit variance and a modern start, at rates chosen by short "
+        "trials"
+        + (f"; in the small AlexNet, likewise, {_times(other.effect)}: there ReLU is behind." if behind else "."),
         paper.question.seen or modern.question.seen,
     )
 

@@ -9,7 +9,7 @@ from .. import paths
 from ..audit import audit
 from ..experiments.reimplementations import CLEAN
 from ..figures.tables import counted, listed
-from ..paper.claims import claims, history
+from ..paper.claims import claims, history, published
 from ..records.record import RunRecord
 from ..records.specs import NAMES
 from ..records.store import Store
@@ -23,8 +23,8 @@ Facts = list[tuple[str, str]]
 
 ENDED = {  # what a record calls its outcome, in words
     "completed": "went to their planned end",
-    "reached": "reached the error they were to reach",
-    "censored": "did not reach theirs in time (censored)",
+    "reached": "reached it",
+    "censored": "did not reach the error they were to reach in time (censored)",
     "diverged": "diverged",
 }
 
@@ -148,6 +148,8 @@ def checklist(found: Sequence[Row], runs: Runs, store: Store | None = None) -> F
         first += f" It replaced a rule of {rules[0].date:%-d %B %Y} when first looks had been seen, which never count."
     if amended := sorted({f"{event.date:%-d %B %Y}" for event in history().event if event.amended}):
         first += f" It was amended on {listed(amended)}, as the list below tells; no claim's verdict changed by that."
+        if rows := sorted({published()[row].title for event in history().event for row in event.rows}):
+            first += f" A published row's did, after its run had been seen: {listed(rows)}, inconclusive before."
     return [
         ("Which data?", _which_data(records)),
         ("Which splits?", "Validation images are split off the training images, stratified, by a fixed seed."),
@@ -206,7 +208,7 @@ def _seeds(found: Iterable[Row]) -> str:
     if not counts:
         return "None yet."
     each = listed(f"{n} in {counted(rows, 'effect')}" for n, rows in sorted(counts.items()))
-    return f"Pairs of runs, or runs where one gives both figures: {each}."
+    return f"Pairs of runs, or where one gives both figures runs or means of two: {each}."
 
 
 def _left_out(records: Sequence[RunRecord], replaced: Sequence[RunRecord], store: Store | None) -> str:

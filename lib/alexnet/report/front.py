@@ -76,7 +76,7 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
         mark, words = corrected.get(row.link, ("", ""))
         entry = entry_of(row, runs, sources) | {"mark": mark, "corrected": words, "others": inside}
         look = next((other for other in inside if other["would"] and other["drawing"]), None)
-        if row.waits and not entry["drawing"] and look:  # pale, and never as the verdict
+        if row.waits and look:  # pale, and never as the verdict
             shown = {name: look[name] for name in ("ours", "interval", "drawing", "seeds", "pairs")}
             entry |= shown | {"count": f"{look['count']} seen", "look": look}
         entries.append(entry)
@@ -85,8 +85,8 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
 
 def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     """A row of the board as it is shown, under the names that the template has for it."""
-    question, effect = row.question, row.effect
-    estimate, interval, drawn, count, seeds, averaged = board.ours(row), "", None, "", "", 1
+    question, effect = row.question, None if row.waits else row.effect  # no part of what waits stands for it
+    estimate, interval, drawn, count, seeds, averaged = "–" if row.waits else board.ours(row), "", None, "", "", 1
     if isinstance(effect, Effect):
         estimate, interval = _ours(effect)
         lost = sum(lost for lost, _ in row.collapses.values())
@@ -122,8 +122,8 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "look": None,  # the entry of the first look that is shown while the runs that decide are missing
         "verdict": "first look" if question.seen else row.label,
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
-        "reason": "" if row.waits and effect is None and not row.recorded[0] else _minus(row.verdict.reason),
-        "notes": [_minus(note) for note in answers.notes(row, runs)],
+        "reason": "" if row.waits and not row.recorded[0] else _minus(row.verdict.reason),
+        "notes": [] if row.waits else [_minus(note) for note in answers.notes(row, runs)],
         "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
         "command": row.command,

@@ -18,7 +18,7 @@ from ..figures.display import show
 from ..figures.learned import feature_maps
 from ..figures.tables import counted, say
 from ..networks.anatomy import layers, listing
-from ..paper.claims import Log, published
+from ..paper.claims import Log, claims, published
 from ..records.record import RunRecord
 from ..records.store import Store
 from ..statistics.accuracy import accuracy
@@ -183,7 +183,7 @@ def enlarging(found: Found) -> None:
         say(
             f"Test accuracy: {one.text} with 224 pixels, {other.text} with 32: {abs(gain):.2f} points "
             f"{'more' if gain > 0 else 'less'} without enlarging ({enlarged.extent}). The intervals "
-            f"{'meet' if meet else 'do not meet'}."
+            f"{'meet' if meet else 'do not meet'}.{_sure(enlarged.records, small.records)}"
         )
     specs = [of.arm.spec for of in (enlarged, small)]
     sizes = [f"{layers(spec.net, spec.side)['parameters'].sum() / 1e6:.1f}" for spec in specs]
@@ -191,8 +191,16 @@ def enlarging(found: Found) -> None:
     say(
         f"The networks differ in their first layer and what follows from its size: {sizes[0]} million parameters with "
         f"224 pixels, {sizes[1]} with 32. What is compared is two networks by one recipe, not enlarging alone; in the "
-        f"last of its {specs[0].recipe.epochs} epochs they get {wrong[0]} and {wrong[1]} of the training images wrong."
+        f"last of their {specs[0].recipe.epochs} epochs they get {wrong[0]} and {wrong[1]} of the training images "
+        "wrong."
     )
+
+
+def _sure(*arms: Sequence[RunRecord]) -> str:
+    """What a comparison of arms that are no plan's pairs does not cover, and whether some of it is a first look."""
+    said = " Where there is one run, its interval covers the test images and not the seeds." * (min(map(len, arms)) < 2)
+    old = any(not claims().rule.precedes(record.created) for records in arms for record in records)
+    return said + " Some of these runs are older than the rule: a first look." * old
 
 
 def paper_start(found: Found) -> None:
@@ -255,7 +263,7 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
         handles, names = losses.get_legend_handles_labels()  # below both panels: curves may fill either
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
     said = (
-        f"Loss and accuracy after each of {epochs} epochs. At the end, the training accuracy is "
+        f"Loss and accuracy after each of {epochs} epochs. At the end, the training accuracy as it came is "
         f"{1 - last.train_error:.1%}, the validation accuracy {1 - last.valid_error:.1%}"
     )
     if log is not None:

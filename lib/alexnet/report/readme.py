@@ -69,7 +69,8 @@ def _table(rows: Sequence[Row]) -> str:
     lines = [["claim", "section", "the paper", "ours, with 95% interval", "verdict"]]
     for row in rows:
         verdict, question = f"**{row.label}**{marks.get(row.link, '')}", row.question
-        lines.append([question.title, question.section, board.paper(question), board.with_unit(row), verdict])
+        ours = "–" if row.waits else board.with_unit(row)
+        lines.append([question.title, question.section, board.paper(question), ours, verdict])
     corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Holm's correction"}
     below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]
     return "\n\n".join([_markdown(*lines), *below])

@@ -12,12 +12,12 @@ from ..figures import tables
 from ..figures.base import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, Drawn, drawing, label, needed
 from ..figures.curves import along, over_epochs, whole_epochs
 from ..figures.display import show_if_any
-from ..figures.tables import listed, say
+from ..figures.tables import counted, listed, say
 from ..networks.anatomy import layers
 from ..paper.claims import published
 from ..records.record import RunRecord
 from ..runs.planning import Runs
-from ..statistics.accuracy import Accuracy
+from ..statistics.accuracy import Accuracy, accuracy
 from . import published_report
 
 ROW = "cifar-transfer"
@@ -35,6 +35,23 @@ OTHERS = (PURPLE, "dotted", "v")
 
 
 # ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def answer(runs: Runs) -> None:
+    """What transfer reaches with the fewest labelled images and with the most, and what that is worth; first of all."""
+    found = {name: curve for name, curve in transfer.curves(runs).items() if name not in (RANDOM, SHORT)}
+    sizes = sorted({size for curve in found.values() for size in curve})
+    if not sizes:
+        return
+    said = []
+    for size in dict.fromkeys((sizes[0], sizes[-1])):
+        reached = listed(f"{name} {curve[size].text}" for name, curve in found.items() if size in curve)
+        said.append(f"with {size:,} labelled images {reached}")
+    start = transfer.start_curve(runs)
+    least = f"A random start of as many steps has {start[min(start)].text} with {min(start):,}." if start else (
+        "What that is worth in labelled images waits for random starts of as many steps."
+    )  # fmt: skip
+    say(f"**From ImageNet's layers**, on the test set: {'; '.join(said)}. {least}")
 
 
 def state(profile: str, runs: Runs) -> None:
@@ -91,14 +108,25 @@ def rates(runs: Runs) -> None:
 
 def overview(runs: Runs) -> None:
     """All labelled images: every approach, and whether the published figure is reached."""
-    if not _table(transfer.overview(runs), f"With all {ALL:,} labelled images of the training split"):
+    caption = f"With all {ALL:,} labelled images of the training split; minutes of epochs, without those of computing "
+    if not _table(transfer.overview(runs), f"{caption}frozen layers' features once"):
         published_report.not_run(COMMAND)
     elif found := transfer.best(runs):
-        (name, value), target = found, published()[ROW].headline.value
+        (name, value), row = found, published()[ROW].headline
         say(
-            f"The approach with the best validation accuracy is **{name}**: {value.text} on the test set, "
-            f"{'above' if value.mean > target else 'not above'} the {target:g}% of the published row."
+            f"The approach with the best validation accuracy is **{name}**: {value.text} on the test set. The "
+            f"published row has {row.value:g}%, on {row.measured_on}.{_before(runs, name)}"
         )
+
+
+def _before(runs: Runs, name: str) -> str:
+    """What the first plan's runs of an approach had, which were known when its plan was changed; or nothing."""
+    records = transfer.by_size(runs, "replaced").get(name, {}).get(ALL, [])
+    value = accuracy(records) if records else None
+    if value is None:
+        return ""
+    epochs = counted(records[0].final.epochs, "epoch")
+    return f" Its first plan, of {epochs}, had {value.mean:.2f}%; that was known when it was changed, as told below."
 
 
 def replaced(runs: Runs) -> None:

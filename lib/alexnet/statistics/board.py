@@ -52,7 +52,7 @@ class Row:
     @property
     def why(self) -> str:
         """The verdict's reason; of a row without runs no more than that, since the command stands beside it."""
-        return self.verdict.reason if self.recorded[0] or not self.waits else "no run yet"
+        return self.verdict.reason if self.recorded[0] or not self.waits else "no run that decides yet"
 
     @property
     def label(self) -> str:
@@ -203,7 +203,7 @@ def _judged(
     collapses: dict[str, tuple[int, int]],
     recorded: tuple[int, int],
 ) -> Row:
-    """A row with its verdict, which says how many of its pairs are missing."""
+    """A row with its verdict, or while pairs are missing with how many: a look before the end is none at the end."""
     found = verdicts.verdict(question, effect, capped)
     made, of = recorded
     if effect is None and made:
@@ -217,8 +217,8 @@ def _judged(
         found = dataclasses.replace(found, reason=f"{made} of {of} runs are recorded, and {left}.")
     if isinstance(effect, Effect) and (made < of if collapses else effect.n < planned):
         pairs = f"{planned - effect.n} of {planned} planned {counted_in(question, planned)}"
-        more = f"{f'{of - made} of {of} planned runs' if collapses else pairs} are not in the records yet."
-        found = dataclasses.replace(found, reason=f"{found.reason} {more}".strip())
+        lacking = f"{of - made} of {of} planned runs" if collapses else pairs
+        found = Verdict("not tested", f"{lacking} are not in the records yet, so there is no verdict.")
     return Row(question, effect, found, planned, command(question), collapses, recorded)
 
 
@@ -251,14 +251,15 @@ def shown(found: Sequence[Row]) -> Row:
     """Of a claim's rows the one to show: the primary, or while its runs are missing the first that has an interval. One
     of several whose smallest effect decides says nothing of them all."""
     some = (entry for entry in found if entry.question.condition not in found[0].question.smallest_of)
-    return next((entry for entry in some if entry.effect is not None and getattr(entry.effect, "n", 2) > 1), found[0])
+    complete = (entry for entry in some if entry.effect is not None and not entry.waits)
+    return next((entry for entry in complete if getattr(entry.effect, "n", 2) > 1), found[0])
 
 
 def answer(found: Sequence[Row]) -> str:
     """What a page says first of a claim, as Markdown: the verdict, the effect, and what it rests on."""
     first, entry = found[0], shown(found)
     title = first.question.title
-    if entry.effect is None:
+    if entry.effect is None or entry.waits:
         why = entry.verdict.reason if entry.recorded[0] else "No run of it is recorded yet."
         return f"**{title}: {first.label}.** {why}"
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
@@ -284,8 +285,9 @@ def with_unit(entry: Row) -> str:
 
 def decisive(found: Sequence[Row]) -> list[float]:
     """The p-value of each row's label; NaN where there is no test."""
+    tested = (isinstance(one.effect, Effect) and one.verdict.label != "not tested" for one in found)
     return [
-        verdicts.decisive(one.question, one.effect) if isinstance(one.effect, Effect) else math.nan for one in found
+        verdicts.decisive(o.question, o.effect) if test else math.nan for o, test in zip(found, tested, strict=True)
     ]
 
 
@@ -299,7 +301,7 @@ def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
     level = verdicts.false_discovery_level(p_values, rule.false_discoveries)
 
     def kept(entry: Row) -> Label:
-        if not isinstance(entry.effect, Effect) or entry.effect.n < 2:
+        if not isinstance(entry.effect, Effect) or entry.verdict.label == "not tested":
             return entry.verdict.label
         capped = entry.verdict.label == "direction reproduced"
         return verdicts.labelled(entry.question, entry.effect, 1 - level, capped)
