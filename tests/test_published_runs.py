@@ -350,6 +350,15 @@ def test_the_verdict_of_a_row(name: str, errors: list[float], label: str, small_
     assert ("partial" in verdict.reason) == arm.partial
 
 
+def test_a_row_that_lacks_runs_is_inconclusive_whatever_it_shows(small_data):
+    arm = arm_of("cifar-towers", "cpu", PUBLISHED)
+    records = tuple(record_of(arm, seed, [0.1]) for seed in range(2))
+    verdict = reimplementations.verdict(published()["cifar-towers"], [ArmResult(arm, records, 3)])
+    assert verdict.label == "inconclusive" and verdict.reason.endswith(
+        "2 of its 3 runs are recorded; the others decide too."
+    )
+
+
 def test_an_interval_is_over_seeds_or_over_test_images():
     one = Accuracy((80.0,), 10_000).interval
     assert one[0] == pytest.approx(79.2, abs=0.05) and one[1] == pytest.approx(80.8, abs=0.05)

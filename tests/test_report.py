@@ -338,7 +338,12 @@ def test_a_faster_relu_than_with_a_modern_start_is_a_surprise_only_where_interva
     paper = fabricate.judged("relu-speed", [6.0, 6.5, 7.0])
     (surprise,) = surprising(paper, fabricate.judged("relu-speed", [1.4, 1.5, 1.45], "modern"))
     assert "6.49 times as many epochs with the original inputs" in surprise.text and surprise.first_look
-    assert "1.45 times as many with inputs of unit variance" in surprise.text
+    assert "1.45 times as many with inputs of unit variance" in surprise.text and "behind" not in surprise.text
+    modern = fabricate.judged("relu-speed", [1.4, 1.5, 1.45], "modern")
+    (surprise,) = surprising(paper, modern, fabricate.judged("relu-speed", [0.90, 0.91, 0.92], "alexnet"))
+    assert surprise.text.endswith("in the small AlexNet, likewise, 0.91 times: there ReLU is behind.")
+    (surprise,) = surprising(paper, modern, fabricate.judged("relu-speed", [0.90, 1.01, 1.1], "alexnet"))
+    assert "behind" not in surprise.text
     for values in ([5.0, 6.5, 7.5], [0.8, 0.9, 0.85]):
         assert surprising(paper, fabricate.judged("relu-speed", values, "modern")) == []
 

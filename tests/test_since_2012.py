@@ -157,3 +157,17 @@ def test_what_a_step_buys_is_told_over_pairs_of_seeds(small_data: None):
     assert figure.axes[0].get_xlim()[0] < 58
     assert alt.startswith("Test accuracy after each of 4 steps") and f"{names[-1]} 75.0%" in alt
     assert since_2012.answer(bought([])).startswith("**Waits for its runs**")
+    assert f"above zero: {names[1]}" not in told, "the step that is compared with adds nothing to itself"
+    assert table["would be found"].iloc[1] == f"{found[1].gain.smallest_detectable():.1f} points"
+    assert table["would be found"].isna().tolist() == [True, False, False] + [True] * 5
+
+
+def test_a_step_that_trains_at_no_rate_is_named():
+    def tried(*errors: float) -> Runs:
+        search = since_2012.study().searches[0]
+        planned = [search.planned({"learning_rate": 0.01 * 2**place}) for place in range(len(errors))]
+        return [(p, fabricate.record(p.spec, [0.9, error])) for p, error in zip(planned, errors, strict=True)]
+
+    said = "*the paper's recipe* trains at none of 3 rates from 0.01 to 0.04"
+    assert since_2012.untrained(tried(0.9, 0.9, 0.9014)) == said
+    assert since_2012.untrained(tried(0.9, 0.5, 0.9)) == since_2012.untrained([]) == ""

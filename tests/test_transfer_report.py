@@ -106,6 +106,15 @@ def test_no_record_is_needed_to_say_what_is_missing(tmp_path: Path, told: list[s
         assert not len(table)
 
 
+def test_the_page_says_first_what_transfer_reaches(store: Store, runs: Runs, told: list[str]) -> None:
+    transfer_report.answer(runs_of("smoke", store))
+    assert told == []
+    transfer_report.answer(runs)
+    found = transfer.curves(runs)
+    assert f"with 100 labelled images linear probe {found['linear probe'][100].text}" in told[0]
+    assert f"fine-tuning {found['fine-tuning'][ALL].text}" in told[0] and "random start, first runs" not in told[0]
+
+
 def test_smoke_has_no_transfer_runs(tmp_path: Path) -> None:
     assert runs_of("smoke", Store(tmp_path)) == []
     assert not len(transfer.described("smoke"))
