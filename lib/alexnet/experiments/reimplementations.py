@@ -142,6 +142,8 @@ PAPER_STARTS = {  # the same in full, and for the variant for 32 pixels -> the a
     f"{PAPER_START}-full": PUBLISHED,
     f"{PAPER_START}-32": PUBLISHED_32,
     f"{PAPER_START}-32-full": PUBLISHED_32,
+    f"{PAPER_START}-zeros-full": PUBLISHED,
+    f"{PAPER_START}-zeros-32-full": PUBLISHED_32,
 }
 TOWERS, BN = "cifar-towers", "cifar-bn"
 CLEAN = "clean"  # arms of which one is chosen, on validation images
@@ -218,18 +220,21 @@ def paper(row: str, epochs: int, drops: tuple[int, ...], variant: RunSpec | None
     return Arm(row, f"paper-recipe{name}", f"by the paper's recipe{on}", spec)
 
 
-def paper_start(base: RunSpec, name: str, title: str, **recipe: Any) -> Arm:
-    """cifar-towers' open question, whether the paper's initialisation really fails there."""
-    return Arm(TOWERS, name, title, base.with_(net={"init": "paper"}, recipe={**CONSTANT, **recipe}))
+def paper_start(base: RunSpec, name: str, title: str, ones: bool = True, **recipe: Any) -> Arm:
+    """cifar-towers' open question, whether the paper's initialisation really fails there: its weights, with its biases
+    of one, or with zeros."""
+    net = {"init": "paper", "bias_ones": ones}
+    return Arm(TOWERS, name, title, base.with_(net=net, recipe={**CONSTANT, **recipe}))
 
 
-def paper_starts_in_full() -> tuple[Arm, ...]:
+def paper_starts_in_full() -> Iterator[Arm]:
     """The same on all images, for the protocol's ten epochs, or until it has trained."""
-    title = "with the paper's initialisation, on all images"
-    return (
-        paper_start(PROTOCOLS[TOWERS], f"{PAPER_START}-full", title, stop_at_train_error=TRAINED),
-        paper_start(TOWERS_32, f"{PAPER_START}-32-full", f"{title} of 32 pixels", stop_at_train_error=TRAINED),
-    )
+    starts = {"": "the paper's initialisation", "-zeros": "the paper's initial weights and biases of zero"}
+    for suffix, start in starts.items():
+        title = f"with {start}, on all images"
+        for base, size, of in ((PROTOCOLS[TOWERS], "", ""), (TOWERS_32, "-32", " of 32 pixels")):
+            name = f"{PAPER_START}{suffix}{size}-full"
+            yield paper_start(base, name, f"{title}{of}", not suffix, stop_at_train_error=TRAINED)
 
 
 def fresh_rates() -> tuple[Arm, ...]:
