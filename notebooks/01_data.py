@@ -31,7 +31,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from PIL import Image
 
 from alexnet.data import datasets, sources
@@ -48,6 +48,33 @@ from alexnet.training.preparation import Preparation
 
 check_profile(PROFILE)
 cifar10, mnist = datasets.load("cifar10"), datasets.load("mnist")
+hashes = {(of.name, name): sources.array_hash(getattr(of, name)) for of in (cifar10, mnist) for name in of.hashes}
+right = [found == of.hashes[name] for of in (cifar10, mnist) for name, found in hashes.items() if name[0] == of.name]
+
+
+def first_of_each_class(dataset, count):
+    """Images [classes * count, H, W, C]: the first `count` training images of each class."""
+    places = [np.flatnonzero(dataset.train_labels == label)[:count] for label in range(len(dataset.classes))]
+    return dataset.train_images[np.concatenate(places)]
+
+
+display(
+    Markdown(
+        f"**{sum(right)} of {len(right)} arrays are, to the last bit, the ones the library expects**: "
+        f"{len(cifar10.train_images):,} images of CIFAR-10 to train on and {len(cifar10.test_images):,} to test on, "
+        f"{len(mnist.train_images):,} and {len(mnist.test_images):,} of MNIST, with their labels."
+    )
+)
+show(
+    diagrams.gallery(first_of_each_class(cifar10, 10), rows=cifar10.classes, heading="What does CIFAR-10 look like?"),
+    f"Ten rows of ten small colour photographs, a row a class: {', '.join(cifar10.classes)}. Objects fill most of the "
+    "frame, in the middle, before all kinds of backgrounds.",
+)
+
+# %% [markdown]
+# The first ten images of each class, as they stand in the file. **The doubt.** At this size a horse is a few brown
+# patches on green. Whatever a network learns here, it does not learn from the fine detail that ImageNet offers, and no
+# figure of the paper on ImageNet can be expected to come out as it is printed.
 
 # %% [markdown]
 # ## What the paper had, and what we have
@@ -82,26 +109,8 @@ tables.show(
 )
 
 # %% [markdown]
-# ## The images
+# ## The digits
 #
-# The first ten images of each class of CIFAR-10, as they stand in the file. At this size a horse is a few brown
-# patches on green. Whatever a network learns here, it does not learn from the fine detail that ImageNet offers.
-
-
-# %%
-def first_of_each_class(dataset, count):
-    """Images [classes * count, H, W, C]: the first `count` training images of each class."""
-    places = [np.flatnonzero(dataset.train_labels == label)[:count] for label in range(len(dataset.classes))]
-    return dataset.train_images[np.concatenate(places)]
-
-
-show(
-    diagrams.gallery(first_of_each_class(cifar10, 10), rows=cifar10.classes, heading="What does CIFAR-10 look like?"),
-    f"Ten rows of ten small colour photographs, a row a class: {', '.join(cifar10.classes)}. Objects fill most of the "
-    "frame, in the middle, before all kinds of backgrounds.",
-)
-
-# %% [markdown]
 # MNIST is easier: single handwritten digits, white on black, centred. Where a network wants colour, the grey channel is
 # repeated three times.
 
@@ -127,16 +136,15 @@ tables.show(pd.DataFrame(chain, columns=["CIFAR-10", "MNIST"], index=pd.RangeInd
 # %% [markdown]
 # The files differ from source to source: pickled batches here, PNG pictures there. What must not differ is what they
 # decode to. The SHA-256 hash of an array changes beyond recognition when a single bit does, so the hashes that the
-# library expects are written into it, and images that do not match are refused. The next cell computes the hashes
-# anew, from the arrays in memory.
+# library expects are written into it, and images that do not match are refused. This page computed the hashes anew,
+# from the arrays in memory.
 
 # %%
 rows = []
 for dataset in (cifar10, mnist):
     for name, expected in dataset.hashes.items():
-        array = getattr(dataset, name)
-        found = sources.array_hash(array)
-        shape = " x ".join(map(str, array.shape))
+        found = hashes[dataset.name, name]
+        shape = " x ".join(map(str, getattr(dataset, name).shape))
         rows.append((NAMES[dataset.name], name.replace("_", " "), shape, found[:16], found == expected))
 tables.show(
     pd.DataFrame(rows, columns=["data set", "array", "shape", "SHA-256, first 16 digits", "as expected"]),

@@ -27,7 +27,7 @@ FRESH = False  # True: leave the committed records aside
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from torch import nn
 
 from alexnet.experiments.profiles import check_profile
@@ -43,6 +43,30 @@ from alexnet.training.prepared import split_of
 
 torch.set_grad_enabled(False)  # nothing is trained here
 PROFILE = check_profile(PROFILE)
+counts = anatomy.exact_counts()
+exact = [row for row in board_rows([], counts) if row.question.effect == "exact"]
+display(
+    Markdown(
+        " ".join(
+            f"**{row.question.title}: {row.verdict.label}.** {row.verdict.reason}"
+            for row in exact
+            if row.question.primary
+        )
+    )
+)
+show(*diagrams.shares(anatomy.learned_layers()))
+display(
+    Markdown(
+        "**The doubt.** "
+        + " ".join(
+            f"{row.question.condition_title[0].upper()}{row.question.condition_title[1:]}: {row.effect:,} counted, "
+            f"{row.question.figure.value:,.0f} printed, {row.verdict.label}."
+            for row in exact
+            if not row.question.primary
+        )
+        + " A total may come out right where a part of it does not."
+    )
+)
 
 # %% [markdown]
 # ## What the network is
@@ -117,7 +141,7 @@ tables.show(
 printed = anatomy.printed()
 rows = anatomy.against_the_paper().set_index("layer")["difference"].drop(["input", "all eight layers"])
 first, listed = printed["neurons"]["conv1"], [n for name, n in printed["neurons"].items() if name != "input"]
-counts, stated = anatomy.exact_counts(), anatomy.stated("arch-neurons")
+stated = anatomy.stated("arch-neurons")
 Markdown(
     f"""
 {(rows == 0).sum()} of {len(rows)} layers agree to the last neuron. What does not agree:
@@ -139,7 +163,6 @@ Markdown(
 # if rounding it, or cutting it off, at the last digit in print gives the printed figure.
 
 # %%
-exact = [row for row in board_rows([], counts) if row.question.effect == "exact"]
 tables.show(
     pd.DataFrame(
         [
@@ -154,13 +177,8 @@ tables.show(
 
 # %% [markdown]
 # Where are all these parameters? And where does the time go? A kernel of a convolution is used at every place of its
-# map, a weight of a fully connected layer once an image.
-
-# %%
-show(*diagrams.shares(anatomy.learned_layers()))
-
-# %% [markdown]
-# The two sets of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
+# map, a weight of a fully connected layer once an image. The picture at the top of this page shows both: its two sets
+# of bars are nearly opposite. Convolutions are cheap to store and dear to compute, fully connected layers
 # the other way round. Most room for overfitting, which is to learn training images by heart, is in the fully connected
 # layers, and there the paper puts dropout (section 4.2).
 

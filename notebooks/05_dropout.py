@@ -47,7 +47,11 @@ show_if_any(
     ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
 )
 say(ablations.errors_of_arms(overfit, runs))
-say(ablations.doubt({"dropout": overfit}, runs))
+say(
+    ablations.doubt({"dropout": overfit}, runs)
+    or "**The doubt.** The network is narrower than the paper's, and its images are smaller: what dropout is worth "
+    "there need not be what it was worth to the authors."
+)
 
 # %% [markdown]
 # ## The idea

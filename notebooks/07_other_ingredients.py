@@ -68,6 +68,18 @@ def report(claim, label):
         say(f"**The original code's own logs.** {' '.join(logged)}")
 
 
+shown = [board.shown(rows[claim]) for claim in (*ingredients, "lrn-cifar", "ten-crop")]
+drawn = [row for row in shown if isinstance(row.effect, board.Effect) and row.question.unit == "percentage points"]
+first = [rows[row.question.claim][0] for row in shown]  # of each claim the row that decides
+verdicts = "; ".join(f"{row.question.title}: *{row.label}*" for row in first)
+say(f"**The verdicts.** {verdicts}. Of a claim that waits, the picture shows a first look.")
+show_if_any(forest.forest_plot, drawn, "What does each ingredient buy?")
+less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
+say(
+    ablations.doubt({what: board.shown(rows[claim]).question for what, claim in less.items()}, runs)
+    or "**The doubt.** One narrow network on small images: an ingredient may be worth something else in a large one."
+)
+
 # %% [markdown]
 # ## The network that they are taken out of
 
@@ -105,8 +117,6 @@ for name, spec in regimes.items():
 names = ["regime", "runs", "training error", "test error, one crop", "test error, ten crops"]
 tables.show(pd.DataFrame(table, columns=names), "The network with all ingredients, means over seeds",
             dict.fromkeys(names[2:], ".1%"))  # fmt: skip
-less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
-say(ablations.doubt({what: board.shown(rows[claim]).question for what, claim in less.items()}, runs))
 
 # %% [markdown]
 # ## What we run
@@ -269,15 +279,6 @@ sizes = [("all layers", parameters(baseline))]
 sizes += [(f"no layer {layer[-1]}", parameters(baseline.with_(net={"without": layer}))) for layer in REMOVABLE[:-1]]
 tables.show(pd.DataFrame(sizes, columns=["network", "parameters"]), "What is left", {"parameters": ",d"})
 report("depth", "test error (%)")
-
-# %% [markdown]
-# ## All of them
-
-# %%
-everything = [row for claim in rows for row in rows[claim] if isinstance(row.effect, board.Effect) and
-              row.question.unit == "percentage points" and claim != "init-as-written"]  # fmt: skip
-if everything:
-    show_if_any(forest.forest_plot, everything, "What does each ingredient buy?")
 
 # %% [markdown]
 # ## Play with it

@@ -27,7 +27,7 @@ import pandas as pd
 
 from alexnet import paths
 from alexnet.experiments import profiles
-from alexnet.figures import ablations, tables
+from alexnet.figures import ablations, forest, tables
 from alexnet.figures import learned as figures_learned
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
@@ -76,6 +76,13 @@ for claim, of in found.items():
             "the table below has both."
         )
 
+
+drawn = [row for row in map(board.shown, found.values()) if isinstance(row.effect, board.Effect)]
+show_if_any(forest.forest_plot, drawn, "What has been learned, by measure?")
+say(
+    "**The doubt.** A network whose last layer tells the classes apart has them apart in its last hidden layer, so "
+    "much of what its neighbours share follows from its accuracy, and says little more."
+)
 
 # %% [markdown]
 # A network is often called a black box, but the paper opens it in three places: at its first layer, whose weights can
@@ -283,8 +290,6 @@ play("recipe.epochs=1")
 # - Small images and kernels hold less colour and less form than the paper's, and after a short training kernels may
 #   still look like the noise they started from. Where the picture shows noise, no number makes it a filter.
 # - The first looks at the towers ask less than the paper says, and decide nothing.
-# - A network whose last layer tells the classes apart has them apart in its last hidden layer, so much of what its
-#   neighbours share follows from its accuracy, and says little more.
 # - How far a test image's neighbours in the last hidden layer are from it in pixels is described; the verdict is on
 #   their class alone.
 # - "Reasonable" is a matter of judgement in the paper; here it is the plainest rule that needs none.

@@ -101,6 +101,8 @@ transfer_report.epochs(PROFILE, runs)
 
 # %% [markdown]
 # ## Fewer labelled images
+#
+# The picture at the top of this page, in numbers.
 
 # %%
 transfer_report.against_images(runs)

@@ -37,6 +37,7 @@ store = Store(paths.runs_folder(PROFILE, FRESH))
 found = reimplementations.results(PROFILE, store, SEEDS)
 
 # %%
+published_report.answer(found)
 tables.show(reimplementations.overview(found), "Published, and ours")
 
 # %% [markdown]

@@ -36,21 +36,7 @@ from alexnet.records.store import Store
 store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = profiles.records(PROFILE, store, SEEDS)
 records = list({record.hash: record for _, record in runs if record is not None}.values())
-
-# %% [markdown]
-# ## What each part of the report cost
-#
-# A run that serves several claims, such as the baseline of the ablations, counts for each of them here and once in the
-# sum below. Grids that choose a learning rate have rows of their own where several claims share them. Hours are of one
-# thread: two runs side by side on two cores take half of it.
-
-# %%
-by_claim = costs.by_claim(runs)
-formats = {"hours": ".2f", "million images": ".1f", "PFLOP": ".2f"}
-tables.show(by_claim, "What the runs of each part cost", formats)
-
-# %%
-total = costs.total(runs)
+by_claim, total = costs.by_claim(runs), costs.total(runs)
 missing = len({planned.spec.hash for planned, record in runs if record is None})
 every = sum(1 for _ in profiles.all_planned(PROFILE, store))
 display(
@@ -62,9 +48,24 @@ display(
         f"chosen, {every:,} are planned in all." * bool(missing)
     )
 )
+show_if_any(cost.hours, by_claim)
+display(
+    Markdown(
+        "**The doubt.** Runs were made at different times, on machines of the same name that differ, some beside other "
+        "work: hours are what they took, not what they would take."
+    )
+)
+
+# %% [markdown]
+# ## What each part of the report cost
+#
+# A run that serves several claims, such as the baseline of the ablations, counts for each of them here and once in the
+# sum below. Grids that choose a learning rate have rows of their own where several claims share them. Hours are of one
+# thread: two runs side by side on two cores take half of it.
 
 # %%
-show_if_any(cost.hours, by_claim)
+formats = {"hours": ".2f", "million images": ".1f", "PFLOP": ".2f"}
+tables.show(by_claim, "What the runs of each part cost", formats)
 
 # %% [markdown]
 # ## On which machine, and how fast
@@ -297,7 +298,7 @@ display(
 # %% [markdown]
 # ## Threats to validity
 #
-# - Hours depend on what else the machine did; images a second are medians over runs made at different times.
+# - Images a second are medians over runs made at different times.
 # - The peak is what this machine's libraries reach in one matrix product and one convolution. Other shapes may reach a
 #   little more.
 # - Layers timed on their own find their inputs in the cache more often than in a whole step.

@@ -35,6 +35,10 @@ say(since_2012.answer(found))
 recorded = [one for one in found if one.records]
 if recorded:
     show(*steps.climb(recorded, "How far does each ingredient lead?"))
+    say(
+        "**The doubt.** One order of the ingredients was run, for few epochs, with three seeds each: in another order, "
+        "or with more training, each would be worth something else."
+    )
 
 # %% [markdown]
 # ## The idea
@@ -118,7 +122,6 @@ if recorded:
 #   there, so what scaled weights add is more than they would add to the network of 2012. Runs that were known when the
 #   steps were planned (page on initial weights) ended at guessing from this start. Where the paper's recipe ends there
 #   at every rate, the first step that trains gets all that training brings, and its gain says nothing of its own worth.
-# - One order of the ingredients is run; in another, each would be worth something else.
 # - Strengths are those of the papers or of common use (smoothing 0.1, weight decay 0.05, a square of half the side)
 #   and are not tuned; only the learning rate is.
 # - Twelve epochs of a quarter of the width are short: ingredients against overfitting have little to do.

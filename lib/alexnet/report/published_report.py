@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from ..experiments import reimplementations
 from ..experiments.reimplementations import HELD_BACK_5000, PROTOCOLS, PUBLISHED, PUBLISHED_32, Found, find, protocol
 from ..figures import tables
-from ..figures.base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, drawing, needed
+from ..figures.base import BLUE, GREEN, GREY, PALETTE, VERMILION, Drawn, drawing, label, needed
 from ..figures.curves import Value, along, mean_of, over_epochs, whole_epochs
 from ..figures.diagrams import Pixels, gallery
-from ..figures.display import show
+from ..figures.display import show, show_if_any
 from ..figures.learned import feature_maps
-from ..figures.tables import counted, say
+from ..figures.tables import counted, listed, say
 from ..networks.anatomy import layers, listing
 from ..paper.claims import Log, claims, published
 from ..records.record import RunRecord
@@ -42,6 +42,21 @@ def not_run(command: str, arms: Iterable[reimplementations.ArmResult] = ()) -> N
         runs, epochs = counted(one.planned - len(one.records), "run"), counted(one.arm.spec.recipe.epochs, "epoch")
         lacking += f"{one.arm.title} ({runs} of up to {epochs}); "
     say(f"*Not run yet:* {lacking}`{command}`")
+
+
+def answer(found: Found) -> None:
+    """The verdicts of all rows, one picture of them, and the doubt; first of all."""
+    labels: dict[str, list[str]] = {}
+    for row in published().row:
+        arms = found.get(row.id, [])
+        looked = " (first look)" * reimplementations.first_look(arms)
+        labels.setdefault(reimplementations.verdict(row, arms).label + looked, []).append(row.title)
+    say(f"**{'; '.join(f'{label.capitalize()}: {listed(titles)}' for label, titles in labels.items())}.**")
+    show_if_any(beside_published, found, "Do our accuracies reach the published ones?")
+    say(
+        "**The doubt.** Published figures were chosen or measured in ways of their own, and ours are clean: where ours "
+        "is lower, the network, the protocol or the way of measuring may be the reason."
+    )
 
 
 def describe(row: str) -> None:
@@ -104,7 +119,9 @@ def pictures(row: str, found: Found, store: Store, name: str = "") -> None:
     if result is None or not result.records:
         return
     record, share = result.records[0], result.extent
-    show(*training_curves(record, f"How does it learn? ({share})", None if result.arm.partial else entry.log))
+    whole = not result.arm.partial
+    heading = f"How does it learn? ({share})"
+    show(*training_curves(record, heading, entry.log if whole else None, entry.headline.value if whole else None))
     ours, theirs = reimplementations.class_table(record, store), reimplementations.published_class_table(entry)
     for table, whose in ((ours, f"ours ({share})"), (theirs, "as published")):
         if table is not None:
@@ -238,10 +255,31 @@ def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Drawn:
+def beside_published(found: Found, title: str) -> Drawn:
+    """A line a row: the published accuracy, and our clean one with its interval. Raises `NothingToDraw`."""
+    clean = {row: reimplementations.clean(found.get(row.id, [])) for row in published().row}
+    drawn = needed({row: value for row, value in clean.items() if value is not None}, "No row has a run to draw.")
+    said = []
+    with drawing(8.0, 0.9 + 0.5 * len(drawn)) as (figure, axis):
+        for place, (row, value) in enumerate(drawn.items()):
+            partial = reimplementations.extent(found[row.id]).startswith("partial")
+            style = {"markerfacecolor": "white" if partial else BLUE, "color": BLUE, "capsize": 3}
+            (low, high), ours = value.interval, value.mean
+            axis.errorbar(ours, place, xerr=[[ours - low], [high - ours]], fmt="o", **style)
+            axis.plot(row.headline.value, place, "D", color=GREY, markersize=6)
+            share = " on a part of its images" * partial
+            said.append(f"{row.title}: {row.headline.value:g}% published, {ours:.2f}% here{share}")
+        axis.set_yticks(range(len(drawn)), [textwrap.fill(row.title, 36) for row in drawn], fontsize=9)
+        axis.set(ylim=(len(drawn) - 0.5, -0.5), title=title)
+        axis.set_xlabel("accuracy (%): diamonds published, dots ours with intervals, hollow on a part of the images")
+        axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    return figure, f"Published accuracies and ours. {'; '.join(said)}."
+
+
+def training_curves(record: RunRecord, title: str, log: Log | None = None, published: float | None = None) -> Drawn:
     """Loss and accuracy against epochs on training, validation and, where it was written down, test images.
 
-    The published log, if there is one, lies under them in grey.
+    The published log, if there is one, lies under them in grey, else the published accuracy (percent) as a line across.
     """
     lines: list[tuple[str, str, Value, Value]] = [
         ("training, as it came", BLUE, lambda e: e.train_loss, lambda e: e.train_error),
@@ -257,6 +295,10 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
             style = {"color": colour, "label": name, "marker": "o" if epochs == 1 else None}
             over_epochs(losses, along(record, loss), **style)
             over_epochs(accuracies, 100 * (1 - along(record, error)), **style)
+        if log is None and published is not None:
+            accuracies.axhline(published, color=GREY, linewidth=1, linestyle="dotted", zorder=0)
+            place = {"xycoords": ("axes fraction", "data"), "color": GREY, "fontsize": 8}
+            label(accuracies, f"{published:g}% published", (0, published), (4, 3), **place)
         for axis, name in ((losses, "loss (nats)"), (accuracies, "accuracy (%)")):
             whole_epochs(axis)
             axis.set(xlabel="epochs", ylabel=name)
@@ -268,6 +310,8 @@ def training_curves(record: RunRecord, title: str, log: Log | None = None) -> Dr
     )
     if log is not None:
         said += f"; published were {log.train_accuracy[-1]:.1%} and {log.validation_accuracy[-1]:.1%}"
+    elif published is not None:
+        said += f"; {published:g}% were published"
     return figure, f"{said}."
 
 

@@ -56,9 +56,12 @@ def block(content: Content) -> tuple[str, bytes | None]:
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
     if primary:
         parts.append(_table(primary))
-    parts += ["Published reimplementations, and the same networks here:", _reimplementations(content.reimplementations)]
+    over = "intervals of one run are over test images, of several over seeds"
+    parts.append(f"Published reimplementations, and the same networks here ({over}):")
+    parts.append(_reimplementations(content.reimplementations))
     if accuracies := transfer.lines(content.transfer):
-        parts.append("Layers trained on ImageNet, used on CIFAR-10: test accuracy by number of labelled images.")
+        what = "test accuracy by number of labelled images"
+        parts.append(f"Layers trained on ImageNet, used on CIFAR-10: {what} ({over}).")
         parts.append(_markdown(*accuracies))
     return "\n\n".join(parts), picture
 

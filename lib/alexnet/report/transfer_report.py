@@ -52,6 +52,10 @@ def answer(runs: Runs) -> None:
         "What that is worth in labelled images waits for random starts of as many steps."
     )  # fmt: skip
     say(f"**From ImageNet's layers**, on the test set: {'; '.join(said)}. {least}")
+    curves = transfer.curves(runs)
+    show_if_any(draw_against_images, curves, published()[ROW].headline.value, "a published training without ImageNet")
+    few = " The first runs of a random start, dotted, made fewer steps and are not to be compared." * (SHORT in curves)
+    say(f"**The doubt.** CIFAR-10's images show the same kinds of things as ImageNet's, and may be among them.{few}")
 
 
 def state(profile: str, runs: Runs) -> None:
@@ -150,11 +154,10 @@ def published_row() -> None:
 
 
 def against_images(runs: Runs) -> None:
-    """The curves of accuracy against labelled images, and their numbers."""
-    found = transfer.curves(runs)
-    show_if_any(draw_against_images, found, published()[ROW].headline.value, "a published training without ImageNet")
-    if found:
-        tables.show(transfer.grid(runs), "Test accuracy by number of labelled images")
+    """The accuracies against labelled images in numbers."""
+    if transfer.curves(runs):
+        over = "where n = 1 the interval is over test images, else over seeds"
+        tables.show(transfer.grid(runs), f"Test accuracy by number of labelled images; {over}")
     cells = transfer.by_size(runs)
     for (name, size), count in transfer.diverged(runs).items():
         say(
