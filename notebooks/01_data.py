@@ -49,7 +49,7 @@ from alexnet.training.preparation import Preparation
 check_profile(PROFILE)
 cifar10, mnist = datasets.load("cifar10"), datasets.load("mnist")
 hashes = {(of.name, name): sources.array_hash(getattr(of, name)) for of in (cifar10, mnist) for name in of.hashes}
-right = [found == of.hashes[name] for of in (cifar10, mnist) for name, found in hashes.items() if name[0] == of.name]
+right = [hashes[of.name, name] == expected for of in (cifar10, mnist) for name, expected in of.hashes.items()]
 
 
 def first_of_each_class(dataset, count):

@@ -14,10 +14,6 @@
 # Response normalisation, two towers, crops and reflections, colour noise, ten crops, weight decay, learning-rate drops,
 # and depth: sections 3.2 to 7 say of each what it is good for. Here most are taken out of one network, one at a time;
 # each comparison says how long it trains, on which images, and at which rates.
-#
-# In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,
-# and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the network
-# fit, or they keep it from overfitting.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -71,8 +67,8 @@ def report(claim, label):
 shown = [board.shown(rows[claim]) for claim in (*ingredients, "lrn-cifar", "ten-crop")]
 drawn = [row for row in shown if isinstance(row.effect, board.Effect) and row.question.unit == "percentage points"]
 first = [rows[row.question.claim][0] for row in shown]  # of each claim the row that decides
-verdicts = "; ".join(f"{row.question.title}: *{row.label}*" for row in first)
-say(f"**The verdicts.** {verdicts}. Of a claim that waits, the picture shows a first look.")
+labels = tables.by_label((row.question.title, row.label) for row in first)
+say(f"{labels} Of what waits, the picture shows a first look.")
 show_if_any(forest.forest_plot, drawn, "What does each ingredient buy?")
 less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
 say(
@@ -81,6 +77,10 @@ say(
 )
 
 # %% [markdown]
+# In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,
+# and it could learn its training images by heart. Most ingredients answer one of these two facts: they make the network
+# fit, or they keep it from overfitting.
+#
 # ## The network that they are taken out of
 
 # %%

@@ -139,7 +139,7 @@ if lasting:
     )
 
 # %%
-board_columns = ["condition", "ours", "unit", "verdict", "why"]
+board_columns = ["condition", "ours", "unit", "verdict"]
 tables.show(board.verdict_board(rows("kernel-towers"))[board_columns], "Verdicts")
 say(ablations.waiting(rows("kernel-towers")))
 
@@ -204,7 +204,7 @@ if seed:
         f"pixels than {' to '.join(dict.fromkeys((halves[0], halves[-1])))} of all training images; of images drawn at "
         "random, half would be further than 50%."
     )
-tables.show(board.verdict_board(rows("neighbours"))[board_columns[:-1]], "Verdicts")
+tables.show(board.verdict_board(rows("neighbours"))[board_columns], "Verdicts")
 
 # %% [markdown]
 # ## The labels behind the first
@@ -238,7 +238,7 @@ tables.show(
     "Share of the labels ranked second to fifth that are of the true label's kind (animal or vehicle)",
     {"of the true kind": ".1%", "in a random order": ".1%"},
 )
-tables.show(board.verdict_board(rows("top5-sensible"))[board_columns[:-1]], "Verdicts")
+tables.show(board.verdict_board(rows("top5-sensible"))[board_columns], "Verdicts")
 
 # %% [markdown]
 # ## What each layer makes of an image

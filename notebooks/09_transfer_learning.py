@@ -14,17 +14,6 @@
 # What most people do with AlexNet today is not to train it. They take layers that were trained on ImageNet and use them
 # for a task of their own, with far fewer labelled images. Here the task is CIFAR-10, and the question is what the
 # layers are worth: in accuracy, and in labelled images that one need not have.
-#
-# Four ways to an answer, all with torchvision's AlexNet on images enlarged to 224 pixels:
-#
-# - **a new classifier** on frozen convolutional layers;
-# - **a linear probe**: nothing but one linear layer on them;
-# - **fine-tuning** of everything, the lower layers at lower learning rates and released one group after the other
-#   (fastai's discriminative rates and gradual unfreezing);
-# - **a random start**: the same network without ImageNet, for comparison.
-#
-# Frozen layers and the random start are trained **with fewer and fewer labelled images**, where transfer matters most;
-# fine-tuning, whose runs are long, with two numbers of them in the cpu profile.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -41,6 +30,20 @@ store = Store(paths.runs_folder(PROFILE, FRESH))
 runs = [(p, record) for p, record in profiles.records(PROFILE, store, SEEDS) if p.claim == "transfer"]
 transfer_report.answer(runs)
 transfer_report.state(PROFILE, runs)
+
+# %% [markdown]
+# ## Four ways
+#
+# All with torchvision's AlexNet on images enlarged to 224 pixels:
+#
+# - **a new classifier** on frozen convolutional layers;
+# - **a linear probe**: nothing but one linear layer on them;
+# - **fine-tuning** of everything, the lower layers at lower learning rates and released one group after the other
+#   (fastai's discriminative rates and gradual unfreezing);
+# - **a random start**: the same network without ImageNet, for comparison.
+#
+# Frozen layers and the random start are trained **with fewer and fewer labelled images**, where one expects transfer to
+# matter most; fine-tuning, whose runs are long, with two numbers of them in the cpu profile.
 
 # %% [markdown]
 # ## What has been called transfer

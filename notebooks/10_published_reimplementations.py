@@ -14,11 +14,6 @@
 # Many people meet AlexNet through a repository that rebuilds it on a small data set. Here are five of them. For each:
 # the network, layer by layer; how it was trained, with the flaws of that protocol named; what was published, and on
 # what it was measured; and what comes out here, under the same protocol and under a clean one.
-#
-# A *clean* protocol makes every choice on validation images, which are split off the training images, and looks at the
-# test set once. Three of the five rows publish something else: the best test accuracy of all epochs, or a validation
-# accuracy with dropout on. Our runs in full write these down after every epoch so that like can be set beside like, but
-# choose nothing by them.
 
 # %% tags=["parameters"]
 PROFILE = "cpu"  # smoke, cpu or gpu: which records are read
@@ -41,6 +36,11 @@ published_report.answer(found)
 tables.show(reimplementations.overview(found), "Published, and ours")
 
 # %% [markdown]
+# A *clean* protocol makes every choice on validation images, which are split off the training images, and looks at the
+# test set once. Three of the five rows publish something else: the best test accuracy of all epochs, or a validation
+# accuracy with dropout on. Our runs in full write these down after every epoch so that like can be set beside like, but
+# choose nothing by them.
+#
 # An interval is a 95% interval: over seeds where there are several runs, over test images where there is one. Networks
 # that see 224 or 227 pixels take hours on a processor; until they are run in full, such a row stands on a share of its
 # images and epochs and has no verdict but *inconclusive*. Rows whose runs are older than the rule are a first look.

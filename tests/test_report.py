@@ -17,6 +17,7 @@ from alexnet import __main__, paths
 from alexnet.audit import audit
 from alexnet.errors import RecordError, ReportError, SpecError
 from alexnet.experiments import profiles
+from alexnet.figures import tables
 from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.store import Store
@@ -302,6 +303,12 @@ def test_a_decided_row_says_its_margin_and_what_its_claim_asks_besides():
     assert "too; besides, the test error may not be lower without." in said["aug-crop-flip"]
     asked = {row.question.claim for row in primary if row.question.also}
     assert {claim for claim, text in said.items() if "; besides, " in text} == asked
+
+
+def test_things_are_told_by_their_labels():
+    pairs = [("A", "reproduced"), ("B", "waits for its runs"), ("C", "reproduced")]
+    assert tables.by_label(pairs) == "**Reproduced:** A; C. **Waits for its runs:** B."
+    assert tables.by_label([]) == ""
 
 
 # ---- surprises: each only where it is true ---------------------------------------------------------------------------

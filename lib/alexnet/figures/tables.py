@@ -112,6 +112,14 @@ def listed(parts: Iterable[str]) -> str:
     return f"{', '.join(before)} and {last}" if before else last
 
 
+def by_label(things: Iterable[tuple[str, str]]) -> str:
+    """Things, given with their labels, as Markdown: "**Reproduced:** A; B. **Inconclusive:** C."."""
+    found: dict[str, list[str]] = {}
+    for thing, label in things:
+        found.setdefault(label, []).append(thing)
+    return " ".join(f"**{label[0].upper()}{label[1:]}:** {'; '.join(of)}." for label, of in found.items())
+
+
 def counted(number: int, what: str) -> str:
     """A number with its noun: "1 run", "1,200 runs"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

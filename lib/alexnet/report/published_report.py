@@ -16,7 +16,7 @@ from ..figures.curves import Value, along, mean_of, over_epochs, whole_epochs
 from ..figures.diagrams import Pixels, gallery
 from ..figures.display import show, show_if_any
 from ..figures.learned import feature_maps
-from ..figures.tables import counted, listed, say
+from ..figures.tables import counted, say
 from ..networks.anatomy import layers, listing
 from ..paper.claims import Log, claims, published
 from ..records.record import RunRecord
@@ -46,12 +46,9 @@ def not_run(command: str, arms: Iterable[reimplementations.ArmResult] = ()) -> N
 
 def answer(found: Found) -> None:
     """The verdicts of all rows, one picture of them, and the doubt; first of all."""
-    labels: dict[str, list[str]] = {}
-    for row in published().row:
-        arms = found.get(row.id, [])
-        looked = " (first look)" * reimplementations.first_look(arms)
-        labels.setdefault(reimplementations.verdict(row, arms).label + looked, []).append(row.title)
-    say(f"**{'; '.join(f'{label.capitalize()}: {listed(titles)}' for label, titles in labels.items())}.**")
+    arms = [(row, found.get(row.id, [])) for row in published().row]
+    looked = {row.id: " (first look)" * reimplementations.first_look(of) for row, of in arms}
+    say(tables.by_label((row.title, reimplementations.verdict(row, of).label + looked[row.id]) for row, of in arms))
     show_if_any(beside_published, found, "Do our accuracies reach the published ones?")
     say(
         "**The doubt.** Published figures were chosen or measured in ways of their own, and ours are clean: where ours "
@@ -257,19 +254,19 @@ def _begun(paper: Sequence[RunRecord], own: Sequence[RunRecord]) -> str:
 
 def beside_published(found: Found, title: str) -> Drawn:
     """A line a row: the published accuracy, and our clean one with its interval. Raises `NothingToDraw`."""
-    clean = {row: reimplementations.clean(found.get(row.id, [])) for row in published().row}
-    drawn = needed({row: value for row, value in clean.items() if value is not None}, "No row has a run to draw.")
+    every = [(row, reimplementations.clean(found.get(row.id, []))) for row in published().row]
+    drawn = needed([(row, ours) for row, ours in every if ours is not None], "No row has a run to draw.")
     said = []
     with drawing(8.0, 0.9 + 0.5 * len(drawn)) as (figure, axis):
-        for place, (row, value) in enumerate(drawn.items()):
+        for place, (row, ours) in enumerate(drawn):
             partial = reimplementations.extent(found[row.id]).startswith("partial")
             style = {"markerfacecolor": "white" if partial else BLUE, "color": BLUE, "capsize": 3}
-            (low, high), ours = value.interval, value.mean
-            axis.errorbar(ours, place, xerr=[[ours - low], [high - ours]], fmt="o", **style)
+            low, high = ours.interval
+            axis.errorbar(ours.mean, place, xerr=[[ours.mean - low], [high - ours.mean]], fmt="o", **style)
             axis.plot(row.headline.value, place, "D", color=GREY, markersize=6)
             share = " on a part of its images" * partial
-            said.append(f"{row.title}: {row.headline.value:g}% published, {ours:.2f}% here{share}")
-        axis.set_yticks(range(len(drawn)), [textwrap.fill(row.title, 36) for row in drawn], fontsize=9)
+            said.append(f"{row.title}: {row.headline.value:g}% published, {ours.mean:.2f}% here{share}")
+        axis.set_yticks(range(len(drawn)), [textwrap.fill(row.title, 36) for row, _ in drawn], fontsize=9)
         axis.set(ylim=(len(drawn) - 0.5, -0.5), title=title)
         axis.set_xlabel("accuracy (%): diamonds published, dots ours with intervals, hollow on a part of the images")
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
