@@ -8,7 +8,7 @@ from fabricate import planned
 
 from alexnet import paths
 from alexnet.errors import SpecError
-from alexnet.experiments import profiles
+from alexnet.experiments import profiles, reimplementations
 from alexnet.paper.claims import claims, history, logs, published
 from alexnet.records.store import Store
 from alexnet.report import facts
@@ -289,6 +289,24 @@ def test_the_rule_precedes_every_record_that_decides_a_claim(git):
     assert committed.date() == fixed
     for record in facts.deciding(runs):
         assert datetime.datetime.fromisoformat(record.created) > committed, f"{record.hash} is older than the rule"
+    found = reimplementations.results("cpu", Store(paths.RUNS))
+    counted = [row for row, arms in found.items() if not reimplementations.first_look(arms)]
+    assert counted, "a published row is judged by the rule"
+    for row in counted:
+        for record in reimplementations.clean_records(found[row]):
+            assert datetime.datetime.fromisoformat(record.created) > committed, f"{row}: {record.hash} is older"
+
+
+def test_a_published_row_whose_verdict_a_later_wording_changed_is_named_in_the_list_of_changes():
+    """That a run whose tail was cut counts as whole was worded when one such row had been seen: no other may profit."""
+    changes = {row: event for event in history().event for row in event.rows}
+    assert changes and set(changes) <= set(REIMPLEMENTATIONS)
+    assert all(event.kind == "changed" and event.after and event.amended for event in changes.values())
+    worded = min(event.date for event in changes.values())
+    for row, arms in reimplementations.results("cpu", Store(paths.RUNS)).items():
+        stands = reimplementations.protocol(arms)
+        for record in stands.records if stands.share != stands.arm.share else ():
+            assert row in changes or datetime.datetime.fromisoformat(record.created) > worded, row
 
 
 def test_a_record_older_than_the_rule_is_found():

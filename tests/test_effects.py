@@ -317,6 +317,17 @@ def test_seeds_needed_have_the_power_asked_for():
     assert verdicts.seeds_needed(claims().question("neighbours"), effect) is None
 
 
+def test_seeds_needed_for_any_of_several_are_the_most_that_one_of_them_needs():
+    question = claims().question("depth")
+    narrow, wide = (paired_difference([at - s, at + s, at], 0.0) for at, s in ((1.0, 0.4), (3.0, 2.0)))
+    alone = [verdicts.seeds_needed(question, part) for part in (narrow, wide)]
+    several = effects.smallest_of([narrow, wide])
+    assert several.spread == narrow.spread and alone[0] < alone[1]
+    assert verdicts.seeds_needed(question, several) == alone[1]
+    unknown = paired_difference([5.0, 5.0, 5.0], 0.0)
+    assert verdicts.seeds_needed(question, effects.smallest_of([narrow, wide, unknown])) is None
+
+
 @pytest.mark.parametrize(
     ("claim", "count", "label"),
     [
@@ -359,13 +370,11 @@ def test_the_rule_agrees_with_its_words():
 # ---- many tests ------------------------------------------------------------------------------------------------------
 
 
-def test_holm():
-    assert verdicts.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    adjusted = verdicts.holm([0.04, math.nan, 0.01])
-    assert adjusted[0] == pytest.approx(0.04) and math.isnan(adjusted[1]) and adjusted[2] == pytest.approx(0.02)
-    assert verdicts.holm([]) == []
+def test_the_level_of_simultaneous_intervals_is_shared_among_the_tests():
+    assert verdicts.simultaneous_level([0.04, math.nan, 0.01, 0.9], 0.05) == pytest.approx(0.05 / 3)
+    assert verdicts.simultaneous_level([math.nan], 0.05) == verdicts.simultaneous_level([], 0.05) == 0.05
     with pytest.raises(SpecError):
-        verdicts.holm([1.2])
+        verdicts.simultaneous_level([1.2], 0.05)
 
 
 def test_the_level_of_false_discoveries_is_that_of_benjamini_and_hochberg():
@@ -373,6 +382,9 @@ def test_the_level_of_false_discoveries_is_that_of_benjamini_and_hochberg():
     assert verdicts.false_discovery_level(p_values, 0.05) == pytest.approx(0.05 * 2 / 10)
     assert verdicts.false_discovery_level([*p_values, math.nan], 0.05) == pytest.approx(0.05 * 2 / 10)
     assert verdicts.false_discovery_level([0.5, 0.6], 0.05) == pytest.approx(0.025)
+    assert verdicts.false_discovery_level([math.nan], 0.05) == verdicts.false_discovery_level([], 0.05) == 0.05
+    families = [p_values, p_values[::-1], [1.0] * 10, [0.001] * 10]
+    assert verdicts.false_discovery_level(families, 0.05) == pytest.approx([0.01, 0.01, 0.005, 0.05])
 
 
 def test_an_exact_interval_of_a_probability():
@@ -422,6 +434,38 @@ def test_the_simulation_is_of_the_rule_that_gives_verdicts():
     ]
     assert [LABELS[code] for code in codes] == one_by_one
     assert len(set(one_by_one)) >= 3
+
+
+def test_false_labels_among_claims_that_share_a_baseline():
+    table = simulation.simulated_families(repeats=4_000)
+    noise = 3 * math.sqrt(0.05 * 0.95 / 4_000)
+    ways = ("uncorrected", "Benjamini-Hochberg", "Bonferroni")
+    uncorrected, corrected, strict = (table[f"any false, {way}"] for way in ways)
+    none, narrow = table["family"] == "none has an effect", table["margin"] < 1
+    assert (uncorrected[none] > 0.25).all(), "near 1 - 0.95^10, a little less as the baseline is shared"
+    assert (table["share false, Benjamini-Hochberg"] <= 0.05 + noise).all()
+    assert (corrected[none & narrow] <= 0.05 + noise).all() and (strict <= 0.05 + noise).all()
+    # where most claims are rightly said to have no effect of that size, false labels of others are few among many
+    assert (corrected[none & ~narrow] > 0.1).all()
+
+
+def test_a_simulated_family_is_corrected_as_the_board_corrects_it():
+    question, margin = QUALITATIVE.model_copy(update={"margin": 1.5}), 1.5
+    alone = board.row(claims().question("dropout-overfit"))
+    random = np.random.default_rng(4)
+    families = random.standard_normal((20, 5, 6)) + np.array([0.0, 0.0, 1.0, -1.0, 3.0])[:, None]
+    found = simulation.corrected(families, margin)
+    seen = set()
+    for place, values in enumerate(families):
+        those = [paired_difference(pairs, 0.0) for pairs in values]
+        rows = [dataclasses.replace(alone, question=question, effect=one, verdict=verdicts.verdict(question, one))
+                for one in those]  # fmt: skip
+        expected = [[row.verdict.label for row in rows], *board.corrected(rows)]
+        labels = [[LABELS[code] for code in codes[place]] for codes in found.values()]
+        assert labels == expected
+        seen |= {label for codes in labels for label in codes}
+        assert simulation.label_p_values(values, margin) == pytest.approx(board.decisive(rows), abs=1e-8)
+    assert len(seen) >= 5, "the families have labels of many kinds"
 
 
 def test_power_agrees_with_simulation():

@@ -270,11 +270,11 @@ def test_a_row_says_which_correction_takes_its_label_away(sources):
     primary = [row for row in rows if row.question.primary]
     kept, strict = board.corrected(primary)
     marks = answers.corrections(rows)
-    for row, left, holm in zip(primary, kept, strict, strict=True):
+    for row, left, stricter in zip(primary, kept, strict, strict=True):
         if left != row.verdict.label:
             assert marks[row.link] == ("†", f"After the correction of Benjamini and Hochberg it is “{left}”.")
-        elif holm != row.verdict.label:
-            assert marks[row.link] == ("‡", f"After Holm's correction, the stricter one, it is “{holm}”.")
+        elif stricter != row.verdict.label:
+            assert marks[row.link] == ("‡", f"By Bonferroni's stricter correction it is “{stricter}”.")
         else:
             assert row.link not in marks
     assert marks["lr-drops-long"][0] in "†‡" and len(marks) < 4

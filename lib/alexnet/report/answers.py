@@ -104,7 +104,7 @@ def _how_sure(primary: Sequence[Row], runs: Runs) -> str:
     return (
         f"The {tests} verdicts that rest on trainings{resting} are corrected for their number (Benjamini and Hochberg: "
         "of those that say something at most one in twenty is expected to be false), which changed "
-        f"{lost or 'none'} of them" + (f"; Holm's stricter way leaves {firm} of {len(said)}." if said else ".")
+        f"{lost or 'none'} of them" + (f"; Bonferroni's stricter way leaves {firm} of {len(said)}." if said else ".")
     )
 
 
@@ -116,7 +116,7 @@ def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
         if kept != row.verdict.label:
             said[row.link] = "†", f"After the correction of Benjamini and Hochberg it is “{kept}”."
         elif strict != row.verdict.label:
-            said[row.link] = "‡", f"After Holm's correction, the stricter one, it is “{strict}”."
+            said[row.link] = "‡", f"By Bonferroni's stricter correction it is “{strict}”."
     return said
 
 

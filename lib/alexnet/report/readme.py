@@ -74,7 +74,7 @@ def _table(rows: Sequence[Row]) -> str:
         verdict, question = f"**{row.label}**{marks.get(row.link, '')}", row.question
         ours = "–" if row.waits else board.with_unit(row)
         lines.append([question.title, question.section, board.paper(question), ours, verdict])
-    corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Holm's correction"}
+    corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Bonferroni's stricter one"}
     below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]
     return "\n\n".join([_markdown(*lines), *below])
 

@@ -292,24 +292,22 @@ def decisive(found: Sequence[Row]) -> list[float]:
 
 
 def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
-    """What is left of the labels of a family of rows after Benjamini and Hochberg, and after Holm.
+    """What is left of the labels of a family of rows after Benjamini and Hochberg, and by simultaneous intervals.
 
-    The first gives each row the label of its interval at the level that keeps the rate of false discoveries; the second
-    keeps a label or makes it inconclusive.
+    The first gives each row the label of its interval at the level that keeps the rate of false discoveries, the second
+    that of its interval at the level at which all of them hold at once (Bonferroni).
     """
     rule, p_values = claims().rule, decisive(found)
-    level = verdicts.false_discovery_level(p_values, rule.false_discoveries)
 
-    def kept(entry: Row) -> Label:
+    def left(entry: Row, level: float) -> Label:
         if not isinstance(entry.effect, Effect) or entry.verdict.label == "not tested":
             return entry.verdict.label
         capped = entry.verdict.label == "direction reproduced"
         return verdicts.labelled(entry.question, entry.effect, 1 - level, capped)
 
-    def strict(entry: Row, p_value: float) -> Label:
-        return "inconclusive" if p_value > 1 - rule.confidence else entry.verdict.label
-
-    return list(map(kept, found)), list(map(strict, found, verdicts.holm(p_values)))
+    kept = verdicts.false_discovery_level(p_values, rule.false_discoveries)
+    strict = verdicts.simultaneous_level(p_values, 1 - rule.confidence)
+    return [left(entry, kept) for entry in found], [left(entry, strict) for entry in found]
 
 
 def ours(entry: Row) -> str:

@@ -333,6 +333,6 @@ def smallest_detectable(n: int, wanted: float = POWER, confidence: float = 0.95)
 
 
 def proportion(successes: int, tries: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a probability (Clopper and Pearson 1934)."""
+    """The exact interval of a probability: Clopper and Pearson (1934), Biometrika 26, 404."""
     interval = stats.binomtest(successes, tries).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)

@@ -1,5 +1,6 @@
 """How often the rule errs: it judges simulated experiments whose truth is known, with the code of the real ones."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,12 +8,26 @@ from typing import Any, Literal
 import numpy as np
 import pandas
 from numpy.typing import NDArray
+from scipy import stats
 
 from ..paper.claims import claims
 from .effects import Booleans, Floats, censored_bounds
-from .verdicts import CONTRADICTED, DIRECTION_REPRODUCED, NO_EFFECT, NOT_TESTED, REPRODUCED, judge, sided
+from .verdicts import (
+    CONTRADICTED,
+    DIRECTION_REPRODUCED,
+    INCONCLUSIVE,
+    NO_EFFECT,
+    NOT_TESTED,
+    REPRODUCED,
+    WEAKER,
+    false_discovery_level,
+    judge,
+    sided,
+    simultaneous_level,
+)
 
 Noise = Literal["normal", "heavy", "skewed", "two-point"]
+Labels = NDArray[np.int8]  # places in `verdicts.LABELS`
 
 # What may go wrong with runs of two arms: how each arm's noise is spread and how many of its runs miss their caps.
 # `baseline_runs` of the second arm are averaged in each pair, `collapsed` of the first arm's runs are set aside.
@@ -77,7 +92,7 @@ def simulated_labels(
     censored: tuple[float, float] = (0.0, 0.0),  # shares of the arms' runs that lie beyond their caps
     repeats: int = 20_000,
     seed: int = 2012,
-) -> NDArray[np.int8]:
+) -> Labels:
     """Labels [repeats] of simulated experiments, judged by the code that judges the real ones, from runs drawn
     independently. `noise` is normal; heavy (t with three degrees of freedom); skewed (exponential, a few slow runs); or
     two-point (each run one of two values, near the worst case of the t interval)."""
@@ -116,3 +131,77 @@ def _capped(values: Floats, share: float) -> tuple[Floats, Booleans]:
     """The values, that share of them at their cap, and which these are."""
     cap = float(np.quantile(values, 1 - share)) if share else math.inf
     return np.minimum(values, cap), values > cap
+
+
+# ---- many claims that share a baseline -------------------------------------------------------------------------------
+
+CLAIMS, PAIRS = 10, 6  # of a family
+BASELINE_RUNS = 2  # averaged in each pair: twelve in all, the same for every claim of a family
+FAMILIES = {"none has an effect": 0, "half have twice the margin": CLAIMS // 2}  # claims that have an effect
+MARGINS = (0.5, LARGE_MARGIN)  # standard deviations of a run: one that six pairs cannot rule out, and one that they can
+NOISES: tuple[Noise, ...] = ("normal", "skewed")
+
+
+def simulated_families(repeats: int = 5_000, seed: int = 2012) -> pandas.DataFrame:
+    """How often labels are false among many claims whose arms share a baseline: a row a kind of family, with shares.
+
+    `any false`: of families in which at least one label is false. `share false`: of the labels that say something, the
+    mean over families. Each uncorrected and after either correction. A baseline that arms share makes their effects
+    depend on each other (Dunnett 1955, J. Am. Statist. Assoc. 50, 1096). Benjamini and Hochberg's correction is proven
+    for tests that are independent or positively dependent (Benjamini and Yekutieli 2001, Ann. Statist. 29, 1165);
+    Bonferroni's holds for any.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for (truth, some), margin, noise in itertools.product(FAMILIES.items(), MARGINS, NOISES):
+        effects = np.where(np.arange(CLAIMS) < some, 2 * margin, 0.0)
+        found = corrected(_family(random, noise, effects, repeats), margin)
+        wrong = {way: _false(labels, effects > 0) for way, labels in found.items()}
+        said = {way: np.maximum((labels < INCONCLUSIVE).sum(axis=-1), 1) for way, labels in found.items()}
+        rows.append(
+            {"family": truth, "margin": margin, "noise": noise}
+            | {f"any false, {way}": float(wrong[way].any(axis=-1).mean()) for way in found}
+            | {f"share false, {way}": float((wrong[way].sum(axis=-1) / said[way]).mean()) for way in found}
+        )
+    return pandas.DataFrame(rows)
+
+
+def corrected(values: Floats, margin: float) -> dict[str, Labels]:
+    """Labels of families of claims, values [families, claims, pairs] counted on the claimed side -> [families, claims]:
+    uncorrected, and after the corrections as `board.corrected` makes them."""
+    rule, p_values = claims().rule, label_p_values(values, margin)
+    alone = _labels(values, margin, rule.confidence)
+    kept, levels = np.empty_like(alone), false_discovery_level(p_values, rule.false_discoveries)
+    for level in np.unique(levels):
+        kept[levels == level] = _labels(values[levels == level], margin, 1 - level)
+    strict = _labels(values, margin, 1 - simultaneous_level(p_values[0], 1 - rule.confidence))
+    return {"uncorrected": alone, "Benjamini-Hochberg": kept, "Bonferroni": strict}
+
+
+def label_p_values(values: Floats, margin: float) -> Floats:
+    """What `verdicts.decisive` finds by bisection, here in closed form, [..., pairs] -> [...].
+
+    A label says something where the interval leaves out zero (the two-sided t test), or lies within the margin on both
+    sides (either one-sided test at half the rate): the smaller p-value of the two. No run may be censored.
+    """
+    n = values.shape[-1]
+    distance, error = np.abs(values.mean(axis=-1)), values.std(axis=-1, ddof=1) / math.sqrt(n)
+    return np.asarray(np.minimum(1.0, 2 * stats.t.sf(np.maximum(distance, margin - distance) / error, n - 1)))
+
+
+def _family(random: np.random.Generator, noise: Noise, effects: Floats, repeats: int) -> Floats:
+    """Values [repeats, claims, pairs] of arms with these effects, all less the same runs of one baseline."""
+    baseline = _noise(random, noise, (PAIRS, repeats, 1, BASELINE_RUNS)).mean(axis=-1)
+    arms = _noise(random, noise, (PAIRS, repeats, len(effects)))
+    return np.moveaxis(arms + effects - baseline, 0, -1)
+
+
+def _labels(values: Floats, margin: float, confidence: float) -> Labels:
+    low, high = sided(values, values, np.zeros(values.shape, dtype=bool), 0.0, 1, confidence)
+    return judge(low, high, margin)
+
+
+def _false(labels: Labels, effect: Booleans) -> Booleans:
+    """Which labels [families, claims] are false: a side where there is no effect; less than the margin, or the other
+    side, where it is twice as large."""
+    return np.where(effect, np.isin(labels, (WEAKER, CONTRADICTED, NO_EFFECT)), labels <= CONTRADICTED)

@@ -1,19 +1,14 @@
 """Effect and question -> verdict, by the rule of `claims.toml`, and what is left of verdicts among many.
 
 The rule stands there in words, was fixed before the runs, and is applied by one vectorised function, `judge`: the same
-code judges the experiments and is put through the simulation that says how often it errs.
-
-References. Schuirmann (1987), J. Pharmacokinetics and Biopharmaceutics 15, 657: two one-sided tests. Benjamini and
-Hochberg (1995), J. R. Statist. Soc. B 57, 289: the rate of false discoveries; Benjamini and Yekutieli (2005), J. Am.
-Statist. Assoc. 100, 71: intervals that keep it. Holm (1979), Scand. J. Statistics 6, 65. Dunnett (1955), J. Am.
-Statist. Assoc. 50, 1096: a baseline shared by several arms.
+code judges the experiments and is put through the simulation that says how often it errs. What a function is taken from
+stands in its docstring.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +60,8 @@ def judge(low: ArrayLike, high: ArrayLike, margin: float, capped: ArrayLike = Fa
     """The rule of `claims.toml`: places in `LABELS` for limits [...] counted on the claimed side of the null.
 
     `capped` [...]: whether something forbids "reproduced": a censored or collapsed run, or what the claim needs too.
+    "No effect of that size" is the pair of one-sided tests of Schuirmann (1987), J. Pharmacokinetics and
+    Biopharmaceutics 15, 657.
     """
     low, high, capped = np.asarray(low), np.asarray(high), np.asarray(capped)
     there, small = low > 0, high < margin
@@ -188,11 +185,13 @@ def relative(question: Question, effect: Effect, value: float) -> float:
 
 def seeds_needed(question: Question, effect: Effect) -> int | None:
     """Pairs with which an effect as large as the margin would be found with 80% probability at the observed spread;
-    None without a margin or a spread, or above a thousand."""
+    None without a margin or a spread, or above a thousand. Of several effects each must be found: the widest decides.
+    """
     margin = abs(float(effect.scaled(question.margin))) if question.margin else 0.0
-    if not effect.spread > 0 or not 0 < margin < math.inf:
+    spreads = [part.spread for part in effect.parts or (effect,)]
+    if not all(spread > 0 for spread in spreads) or not 0 < margin < math.inf:
         return None
-    wanted = margin / effect.spread
+    wanted = margin / max(spreads)
     return next((n for n in range(2, 1001) if power(n, wanted, effect.confidence) >= POWER), None)
 
 
@@ -221,26 +220,32 @@ def _censoring(effect: Effect) -> str:
 # ---- many claims -----------------------------------------------------------------------------------------------------
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of a family of p-values; NaN (no test) stays NaN and is not counted."""
-    found = _probabilities(p_values)
-    tested = np.flatnonzero(~np.isnan(found))
-    order = tested[np.argsort(found[tested], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    found[order] = np.minimum(1.0, np.maximum.accumulate(found[order] * factors))
-    return [float(value) for value in found]
+def simultaneous_level(p_values: ArrayLike, rate: float) -> float:
+    """The level at which all intervals of a family, p-values [tests], hold their effects at once but for that rate,
+    however they depend on each other: Dunn (1961), J. Am. Statist. Assoc. 56, 52. NaN (no test) is not counted.
+
+    Holm's step-down would be less strict and is for one test a claim: a label rests on two, for a side and against an
+    effect as large as the margin, and one found by the latter would leave the count of the former.
+    """
+    return rate / max(int((~np.isnan(_probabilities(p_values))).sum()), 1)
 
 
-def false_discovery_level(p_values: Sequence[float], rate: float) -> float:
-    """The level at which intervals keep the rate of false discoveries over a family: rate times the number found by
-    Benjamini and Hochberg, over the number of tests (Benjamini and Yekutieli 2005). NaN (no test) is not counted."""
+def false_discovery_level(p_values: ArrayLike, rate: float) -> Any:
+    """The level at which intervals keep the rate of false discoveries over a family, [..., tests] -> [...]: rate times
+    the number found, over the number of tests. NaN (no test) is not counted; only a single family may have any.
+
+    Benjamini and Hochberg (1995), J. R. Statist. Soc. B 57, 289: how many are found; Benjamini and Yekutieli (2005),
+    J. Am. Statist. Assoc. 100, 71: the intervals.
+    """
     tested = _probabilities(p_values)
-    tested = tested[~np.isnan(tested)]
-    found = int((stats.false_discovery_control(tested) <= rate).sum()) if len(tested) else 0
-    return rate * max(found, 1) / max(len(tested), 1)
+    if tested.ndim == 1:
+        tested = tested[~np.isnan(tested)]
+    count = tested.shape[-1]
+    found = (stats.false_discovery_control(tested, axis=-1) <= rate).sum(axis=-1) if count else 0
+    return rate * np.maximum(found, 1) / max(count, 1)
 
 
-def _probabilities(p_values: Sequence[float]) -> Floats:
+def _probabilities(p_values: ArrayLike) -> Floats:
     found = np.array(p_values, dtype=np.float64)
     if ((found < 0) | (found > 1)).any():
         raise SpecError("A p-value lies between 0 and 1.")
