@@ -33,6 +33,7 @@ from alexnet.figures.tables import say
 from alexnet.networks import anatomy
 from alexnet.paper import claims
 from alexnet.records.store import Store
+from alexnet.report import answers
 from alexnet.runs import planning
 from alexnet.statistics import board, effects
 
@@ -57,7 +58,10 @@ def report(claim, label):
     drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
-    say(ablations.errors_of_arms(board.shown(rows[claim]).question, runs))
+    question = board.shown(rows[claim]).question
+    say(ablations.errors_of_arms(question, runs))
+    if question.smallest_of and (errors := answers.test_errors(question, runs)):
+        say(f"**Mean test errors.** {errors[0].upper()}{errors[1:]}.")
     tables.show(board.verdict_board(rows[claim])[columns], "Verdicts")
     say(ablations.waiting(rows[claim]))
     if logged := claims.logs().sentences(claim):

@@ -70,7 +70,8 @@ table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.
 table["ours"] = [board.with_unit(row) for row in tested]
 table["collapsed"] = [", ".join(f"{lost} of {n} {arm}".strip() for arm, (lost, n) in row.collapses.items())
                       for row in tested]  # fmt: skip
-columns = ["claim", "condition", "verdict", "decides", "ours", "collapsed", "margin", "paper", "size"]
+table["test errors"] = [answers.test_errors(row.question, runs) for row in tested]
+columns = ["claim", "condition", "verdict", "decides", "ours", "test errors", "collapsed", "margin", "paper", "size"]
 tables.show(table[columns], "Claims tested so far")
 if twins:
     names = tables.listed(f"“{row.question.title}”, {row.question.condition_title}" for row in twins)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from alexnet.errors import SpecError
 from alexnet.paper.claims import claims
-from alexnet.report import front
+from alexnet.report import answers, front
 from alexnet.statistics import board, effects, image_noise, measures, simulation, verdicts
 from alexnet.statistics.effects import paired_difference, paired_ratio
 from alexnet.statistics.verdicts import LABELS
@@ -680,6 +680,18 @@ def test_collapsed_runs_are_set_aside_and_counted():
     assert row.verdict.label == "direction reproduced" and "1 of 4 runs" in row.verdict.reason
     sound = board.row(question, [run for run in runs if run[0].seed != 2])
     assert sound.verdict.label == "reproduced" and not sound.collapses
+
+
+def test_errors_beside_a_claim_on_any_of_several_are_those_of_each():
+    runs = [
+        run
+        for layer, errors in (("conv2", [0.3, 0.32]), ("conv3", [0.4, 0.42]))
+        for arm, found in (("without", errors), ("full", [0.2, 0.22]))
+        for run in collapsing(found, arm, "depth", f"long-{layer}")
+    ]
+    said = answers.test_errors(claims().question("depth"), runs)
+    assert said == "without layer 2 31.0%, full 21.0%, without layer 3 41.0%"
+    assert answers.test_errors(claims().question("depth", "long-conv2"), runs) == "without 31.0%, full 21.0%"
 
 
 def test_nothing_is_known_of_how_soon_where_no_run_of_either_arm_trains():

@@ -142,15 +142,18 @@ def notes(row: Row, runs: Runs) -> list[str]:
 
 
 def test_errors(question: Question, runs: Runs) -> str:
-    """The mean test error of each arm over the runs that the effect rests on: "without 25.1%, with 22.6%"."""
-    pairs = board.pairs_of_effect(question, runs)
+    """The mean test error of each arm over the runs that the effect rests on: "without 25.1%, with 22.6%"; where the
+    claim is on any of several, of the arms of each."""
     means = []
-    for place, arm in enumerate(question.arms or ()):
-        found = {record.hash: record for pair in pairs for record in pair[place]}
-        known = [record.final.test_error for record in found.values() if record.final.test_error is not None]
-        if known:
-            name = "" if question.measure in measures.WITHIN else f"{arm_name(arm)} "
-            means.append(f"{name}{statistics.fmean(known):.1%}")
+    for part in (claims().question(question.claim, condition) for condition in board.parts(question)):
+        pairs = board.pairs_of_effect(part, runs)
+        for place, arm in enumerate(part.arms or ()):
+            found = {record.hash: record for pair in pairs for record in pair[place]}
+            known = [record.final.test_error for record in found.values() if record.final.test_error is not None]
+            title = part.condition_title.partition(",")[0] if question.smallest_of and not place else arm_name(arm)
+            if known:
+                name = "" if question.measure in measures.WITHIN else f"{title} "
+                means.append(f"{name}{statistics.fmean(known):.1%}")
     return ", ".join(dict.fromkeys(means))
 
 
