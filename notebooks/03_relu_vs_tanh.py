@@ -92,19 +92,15 @@ def show_pairs(names):
     tables.show(pd.concat(found, names=["condition"]).reset_index("condition"), "Pairs of runs: epochs and test errors")
 
 
-def show_signals(counted):
-    """The signals of the first run of each condition and activation, before and after training, as a table."""
+def show_signals(counted, title):
+    """The signals of the first run of each condition and activation, before and after training."""
     measured = {}
     for name, arms in counted.items():
         for arm, records in arms.items():
             measured[NAMES[name], arm, "before"] = signals.at_initialisation(records[0].spec)
             measured[NAMES[name], arm, "after"] = records[0].signals or []
     table = diagrams.signal_table(measured)
-    tables.show(
-        table,
-        "Signals of one run each, the first seed of its setting",
-        {"input": ".3g", "gradient": ".1e", "flat units": ".0%"},
-    )
+    show_if_any(diagrams.signal_panels, table, title)
     return table
 
 
@@ -240,17 +236,18 @@ tables.show(board.verdict_board(found)[columns], "Verdicts")
 #
 # The paper's reason is saturation: tanh stops learning where it is flat. Whether a unit is in the flat part depends on
 # how large its input is, and so on the scale of the pixels and of the weights. We measure it: the first batch is sent
-# through the network before training and, for the runs above, after it. For each nonlinearity, the standard deviation
-# of its input and of the loss's gradient there, and the share of units where its slope is (nearly) zero.
+# through the network before training and after it, in one run of each setting and activation, that of the first seed.
+# For each nonlinearity, the standard deviation of its input and of the loss's gradient there, and the share of units
+# where its slope is (nearly) zero.
 
 # %%
-table = show_signals(counted)
+table = show_signals(counted, "What reaches each layer, and how many of its units are flat?")
 
 # %%
 first = table[table["layer"] == 1].set_index(["condition", "activation", "when"])
 for name in (NAMES[name] for name in counted):
     before, after = (first.loc[(name, "tanh", when)] for when in ("before", "after"))
-    relu = first.loc[(name, "ReLU", "before")]
+    relu = first.loc[(name, "relu", "before")]
     say(
         f"**{name[0].upper()}{name[1:]}.** Before training, the first layer's tanh units see inputs of standard "
         f"deviation {before['input']:.3g}, and {before['flat units']:.0%} of them are saturated; after training it is "
@@ -295,7 +292,7 @@ else:
 if large and all(large[condition.name].values()):
     show_curves(condition, large[condition.name])
     show_pairs(large)
-    table = show_signals(large)
+    table = show_signals(large, "What reaches each layer of AlexNet, and how many of its units are flat?")
     after = table[(table["activation"] == "tanh") & (table["when"] == "after")]
     mean = {
         arm: [sum(getattr(r.final, error) for r in rs) / len(rs) for error in ("train_error", "test_error")]

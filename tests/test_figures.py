@@ -9,16 +9,20 @@ import xml.etree.ElementTree as ElementTree
 import drawn_labels
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
-from fabricate import curve, full_board, planned, record, spec, speed_runs
+from fabricate import curve, full_board, judged, planned, record, spec, speed_runs
 from PIL import Image
 
-from alexnet.errors import SpecError
-from alexnet.figures import ablations, base, curves, forest
+from alexnet.errors import NothingToDraw, SpecError
+from alexnet.experiments import starts
+from alexnet.figures import ablations, base, curves, diagrams, display, forest, learned
 from alexnet.figures.display import bundle, describe
 from alexnet.paper.claims import claims
+from alexnet.records.record import Signal
 from alexnet.report import front
 from alexnet.report.convert import TEMPLATES
+from alexnet.runs.planning import Planned
 from alexnet.statistics import board, effects, verdicts
 
 SLOW, QUICK = [12.3, 11.8, 12.9], [7.2, 6.8, 7.9]  # epochs of tanh and ReLU, by seed
@@ -102,10 +106,96 @@ def test_colours_differ_for_every_kind_of_colour_vision(blind):
         assert min(np.linalg.norm(one - other) for one, other in found) > 10, scheme
 
 
+def contrast(one, other):
+    """Of two colours given as linear light, after WCAG."""
+    low, high = sorted(light @ [0.2126, 0.7152, 0.0722] + 0.05 for light in (one, other))
+    return high / low
+
+
+def test_what_is_around_images_can_be_read_on_dark_pages_and_lies_on_their_ground():
+    style = STYLE.read_text()
+    ground = linear(re.search(r"--paper: (#\w+);", style.split(':root[data-theme="dark"] {')[1])[1])
+    values = np.array(re.search(r"feColorMatrix[^%]*values='([^']+)'", style)[1].split(), dtype=float).reshape(4, 5)
+    assert values[3, 3] * display.AROUND / 255 == pytest.approx(1), "the ground of the picture becomes opaque"
+
+    def in_the_dark(colour):
+        return linear(np.clip(values[:3, :3] @ matplotlib.colors.to_rgb(colour) + values[:3, 4], 0, 1))
+
+    assert in_the_dark("white") == pytest.approx(ground, abs=0.001)
+    for colour in (*base.PALETTE, base.GREY, base.BLACK):
+        assert contrast(in_the_dark(colour), ground) >= 4.5
+
+
 def test_drawing_leaves_the_global_settings_alone(rows):
     before = dict(matplotlib.rcParams)
     forest.forest_plot(rows)
     assert dict(matplotlib.rcParams) == before
+
+
+# ---- arms ------------------------------------------------------------------------------------------------------------
+
+
+def compared(claim):
+    """A question, and made-up runs of both of its arms, with all that its measure may ask for."""
+    question, runs = claims().question(claim), []
+    for seed, arm in itertools.product((0, 1), question.arms):
+        made = record(spec(seed=seed), [0.7, 0.5, 0.4 - 0.1 * (arm == question.arms[0])])
+        history = [epoch.model_copy(update={"clean_train_loss": 2.6 - 0.8 * epoch.epoch}) for epoch in made.history]
+        final = made.final.model_copy(update={"clean_train_error": 0.2, "outcome": "completed"})
+        made = made.model_copy(update={"history": history, "final": final})
+        runs.append((Planned(claim, question.condition, "seeds", arm, seed, made.spec), made))
+    return question, runs
+
+
+def colours_of(arm, *figures):
+    """The colours in which an arm is named."""
+    written = [text for figure in figures for axis in figure.axes for text in axis.texts]
+    name = re.compile(rf"{base.arm_name(arm)}\b")
+    found = [text.get_color() for text in written if name.match(base.arm_name(text.get_text()))]
+    assert len(found) == len(figures), "once a figure"
+    return set(found)
+
+
+@pytest.mark.parametrize(
+    "claim", ["dropout-overfit", "dropout-time", "overlap-pool", "two-towers", "lr-drops", "bias-ones", "relu-speed"]
+)
+def test_an_arm_has_one_colour_in_dots_curves_and_panels(claim):
+    question, runs = compared(claim)
+    arms = ablations.arms_of(question, runs)
+    backwards = {arm: arms[arm] for arm in reversed(arms)}
+    error = (lambda epoch: 100 * epoch.valid_error, "validation error (%)", "When do they part?")
+    figures = [
+        ablations.paired_dots([judged(claim, [1.0, 2.0])], runs, "error", "Which is better?")[0],
+        curves.epoch_curves(backwards, *error)[0],
+        curves.curve_panels({"both": backwards}, *error)[0],
+        curves.learning_curves(backwards)[0],
+    ]
+    found = [colours_of(arm, *figures) for arm in arms]
+    assert [len(colours) for colours in found] == [1, 1] and found[0] != found[1]
+
+
+def test_every_claim_has_an_arm_of_each_colour():
+    for question in claims().questions():
+        colours = [base.ARMS[arm][0] for arm in question.arms or ()]
+        assert len({*colours}) == len(colours), question.id
+
+
+def test_starts_have_the_colours_of_their_biases_and_differ_otherwise():
+    biases = {name: starts.AS_WRITTEN.with_(net={"bias_ones": name == "ones"}) for name in ("zeros", "ones")}
+    named = {starts.title(spec.with_(net={"init": init})): (name, init) for init in ("paper", "as-run")
+             for name, spec in biases.items()}  # fmt: skip
+    styles = base.arm_styles(named)
+    assert {styles[title][0] == base.ARMS[name][0] for title, (name, _) in named.items()} == {True}
+    assert len({*styles.values()}) == len(named) == 4
+    rows = pd.DataFrame({"start": [*named], "predicted": 1e-3, "error": 50.0})
+    figure, _ = learned.starts(rows, 80.0, "Which start trains?")
+    drawn = {line.get_label(): line.get_color() for line in figure.axes[0].lines if line.get_label() in named}
+    assert drawn == {title: colour for title, (colour, _) in styles.items()}
+
+
+def test_arms_of_no_fixed_colour_take_theirs_by_place_and_all_differ():
+    styles = base.arm_styles(f"step {number}" for number in range(8))
+    assert [colour for colour, _ in styles.values()] == [*base.PALETTE] * 2 and len({*styles.values()}) == 8
 
 
 # ---- forest plot -----------------------------------------------------------------------------------------------------
@@ -282,6 +372,39 @@ def test_learning_curves_of_nothing_are_refused():
         curves.learning_curves({"relu": [], "tanh": []})
 
 
+# ---- signals ---------------------------------------------------------------------------------------------------------
+
+
+def signal_table(*conditions):
+    found = {
+        (condition, arm, when): [Signal(layer="relu", input=size * layer, gradient=1e-6 / layer, flat=0.125 * layer)
+                                 for layer in (1, 2, 3)]
+        for condition in conditions
+        for arm, size in (("relu", 1.0), ("tanh", 20.0))
+        for when in ("before", "after")
+    }  # fmt: skip
+    return diagrams.signal_table(found)
+
+
+def test_signals_are_lines_along_the_layers_and_their_ranges_are_told():
+    figure, alt = diagrams.signal_panels(signal_table("old", "modern"), "What reaches each layer?")
+    panels = np.reshape(figure.axes, (2, 3))
+    assert [axis.get_ylabel() for axis in panels[:, 0]] == ["old", "modern"]
+    assert [axis.get_yscale() for axis in panels[1]] == ["log", "log", "linear"]
+    for axis in panels.flat:
+        assert len(axis.lines) == 4 and all(list(line.get_xdata()) == [1, 2, 3] for line in axis.lines)
+    styles = {(line.get_color(), line.get_linestyle()) for line in panels[0, 0].lines}
+    assert styles == {(base.BLUE, "-"), (base.VERMILION, "--")}
+    assert list(panels[0, 2].lines[0].get_ydata()) == [0.12, 0.25, 0.38], "two digits"
+    assert "modern, tanh after training: input 20 to 60, gradient 3.3e-07 to 1.0e-06, flat units 12% to 38%" in alt
+    assert drawn_labels.faults(figure) == []
+
+
+def test_no_signals_are_not_drawn():
+    with pytest.raises(NothingToDraw, match="make runs"):
+        diagrams.signal_panels(diagrams.signal_table({}), "What reaches each layer?")
+
+
 # ---- the grid --------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +476,21 @@ def test_figures_can_be_shown_in_a_notebook():
     for name in ("#FFFFFF", base.BLUE, base.VERMILION):  # the palette keeps them, or what the eye takes for them
         wanted = [int(name[start : start + 2], 16) for start in (1, 3, 5)]
         assert np.abs(colours - wanted).max(1).min() <= 6
+
+
+def test_images_are_opaque_in_a_picture_and_all_around_them_is_marked():
+    shown = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    shown[:2] = 255  # as white as the ground
+    figure = diagrams.gallery(shown, [f"image {place}" for place in range(5)], columns=3, heading="What is white?")
+    data, metadata = bundle(figure, "Five squares, two of them white, each with its number above it.")
+    assert metadata["image/png"]["photograph"] and all(text.get_visible() for text in figure.axes[0].texts)
+    with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
+        pixels = np.asarray(picture)
+    images, around = (pixels[pixels[..., 3] == opacity, :3] for opacity in (255, display.AROUND))
+    assert len(images) + len(around) == pixels[..., 3].size
+    assert len(images) == 5 * math.isqrt(len(images) // 5) ** 2, "five squares"
+    assert {*map(tuple, shown.reshape(-1, 3).tolist())} == {*map(tuple, images.tolist())}, "the images and nothing else"
+    assert around.min() < 60 and np.all(around.max(1) - around.min(1) == 0), "dark words, all grey"
 
 
 def test_a_row_with_an_unknown_size_is_left_out(rows):

@@ -15,7 +15,7 @@ from ..runs.planning import Planned, Runs
 from ..statistics.board import Row, effect_of, paired_records, pairs_of_effect, readings
 from ..statistics.effects import decimals
 from ..statistics.measures import WITHIN, counted_in
-from .base import GREY, PALETTE, Drawn, arm_name, drawing, label, needed
+from .base import GREY, Drawn, arm_name, arm_styles, drawing, label, needed
 from .tables import listed
 
 # The sign before a change whose first, second value is at a cap: the true one lies above.
@@ -178,8 +178,8 @@ def _dots(axis: Axes, place: int, question: Question, values: np.ndarray) -> Non
     for pair, height in zip(values, heights, strict=True):
         axis.plot(pair, [height, height], color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
     means = values.mean(axis=0)
-    for arm, name in enumerate(question.arms or ()):
-        own, colour, marker = values[:, arm], PALETTE[arm], "os"[arm]
+    for arm, (name, (colour, line)) in enumerate(arm_styles(question.arms or ()).items()):
+        own, marker = values[:, arm], "o" if line == "solid" else "s"
         axis.scatter(own, heights, color=colour, s=22, marker=marker, zorder=2)
         axis.plot([means[arm]], [place], marker, markersize=12, markerfacecolor="none", color=colour, zorder=3)
         right = means[arm] >= means[1 - arm]

@@ -5,7 +5,7 @@ A figure is a function that answers one question and returns (figure, alt text);
 Figures are matplotlib `Figure`s of their own, so that drawing one changes no global state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -23,7 +23,16 @@ BLUE, VERMILION, GREEN, PURPLE, GREY, BLACK = "#0067a6", "#b84a00", "#00785a", "
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE)
 
 NAMES = {"relu": "ReLU", "tanh": "tanh"}  # arms as they are written
-ARMS = {"relu": (BLUE, "solid"), "tanh": (VERMILION, "dashed")}  # figure 1 of the paper: solid ReLU, dashed tanh
+LINES = ("solid", "dashed", "dashdot", "dotted")
+# Each arm's colour and line in every figure: those of ReLU in the paper's figure 1 for what the paper has or expects to
+# do better, those of tanh for what it is compared with.
+ARMS = {
+    **dict.fromkeys(("relu", "with", "full", "two-towers", "overlapping", "ones", "drops"), (BLUE, "solid")),
+    **dict.fromkeys(("ten-crop", "trained", "towers", "features", "network"), (BLUE, "solid")),
+    **dict.fromkeys(("tanh", "without", "one-tower", "plain", "zeros", "constant"), (VERMILION, "dashed")),
+    **dict.fromkeys(("one-crop", "guessing", "untrained", "random-halves", "one-half"), (VERMILION, "dashed")),
+}
+TITLED = {"biases of one": "ones", "biases of zero": "zeros"}  # the arm that a start is of, by words of its title
 # As on the pages (style.css), where each label has a sign as well; told apart with every kind of colour vision.
 VERDICT_COLOURS: dict[str, str] = {
     "reproduced": "#00694f",
@@ -104,9 +113,18 @@ def needed(found: Found, otherwise: str = MISSING) -> Found:
     return found
 
 
-def arm_style(arm: str, place: int = 0) -> tuple[str, str]:
-    """Colour and line style of an arm; those of no fixed style take theirs by place."""
-    return ARMS.get(arm, (PALETTE[place % 4], ("solid", "dashed", "dotted", "dashdot")[place % 4]))
+def arm_styles(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and line of each arm of a figure, given by its name or by a title that tells of it.
+
+    An arm of `ARMS` has the same colour everywhere, another one that of its place; arms of one colour differ in line.
+    """
+    styles: dict[str, tuple[str, str]] = {}
+    for place, arm in enumerate(arms):
+        known = next((name for words, name in TITLED.items() if words in arm), arm)
+        colour, line = ARMS.get(known, (PALETTE[place % 4], LINES[place % 4]))
+        unused = [one for one in (line, *LINES) if (colour, one) not in styles.values()]
+        styles[arm] = (colour, [*unused, line][0])
+    return styles
 
 
 def arm_name(arm: str) -> str:

@@ -12,12 +12,11 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from ..errors import SpecError
 from ..records.record import Epoch, RunRecord
 from ..statistics.measures import epochs_to_target
-from .base import GREY, PALETTE, Drawn, arm_name, arm_style, drawing, label, needed
+from .base import GREY, Drawn, arm_name, arm_styles, drawing, label, needed
 from .tables import counted, listed
 
 Arms = Mapping[str, Sequence[RunRecord]]  # arm: its records, one a seed
 Value = Callable[[Epoch], float | None]  # what is drawn of an epoch
-LINES = ("solid", "dashed", "dashdot", "dotted")
 
 
 def along(record: RunRecord, value: Value) -> np.ndarray:
@@ -59,11 +58,12 @@ def learning_curves(
     longest = max(len(curve) for curves in errors.values() for curve in curves)
     every = np.concatenate([curve for curves in errors.values() for curve in curves])
     worst = max(every[np.isfinite(every)], default=100.0)
+    styles = arm_styles(arms)
     with drawing(7.5, 4.6) as (figure, axis):
         axis.axhline(100 * target, color=GREY, linewidth=1, zorder=0)
         axis.set(xlim=(0, longest * 1.02), ylim=(0, max(80.0, worst)))
         for place, (arm, records) in enumerate(arms.items()):
-            colour, line = arm_style(arm, place)
+            colour, line = styles[arm]
             for record, curve in zip(records, errors[arm], strict=True):
                 over_epochs(axis, curve, color=colour, linestyle=line, linewidth=0.8, alpha=0.45)
                 if record.final.epochs_to_target is not None:
@@ -71,7 +71,7 @@ def learning_curves(
                         [record.final.epochs_to_target], [100 * target], "o", color=colour, markersize=4, alpha=0.7
                     )
             over_epochs(axis, mean_of(errors[arm]), color=colour, linestyle=line, linewidth=2.4)
-            _arrival_label(axis, arm, place, records, errors[arm], 100 * target, longest)
+            _arrival_label(axis, arm, place, colour, records, errors[arm], 100 * target, longest)
         label(axis, f"{target:.0%}", (0, 100 * target), (4, -4), va="top", color=GREY)
         axis.set(xlabel="epochs", ylabel="training error rate (%)")
         axis.set_title(title or f"How soon does each network come to {target:.0%} training error?")
@@ -82,6 +82,7 @@ def _arrival_label(
     axis: Axes,
     arm: str,
     place: int,
+    colour: str,
     records: Sequence[RunRecord],
     curves: Sequence[np.ndarray],
     target: float,
@@ -95,7 +96,7 @@ def _arrival_label(
         where = (shortest, max(float(curve[shortest - 1 - shortest // 3 :].max()) for curve in curves))
         offset, side = (0, 8), "bottom"
     aligned = "right" if where[0] > 0.75 * longest else "center" if where[0] > 0.2 * longest else "left"
-    style = {"color": arm_style(arm, place)[0], "va": side, "ha": aligned, "fontweight": "bold"}
+    style = {"color": colour, "va": side, "ha": aligned, "fontweight": "bold"}
     label(axis, f"{arm_name(arm)}: {_arrival(records)}", where, offset, fontsize=10, **style)
 
 
@@ -149,15 +150,15 @@ def epoch_curves(
 ) -> Drawn:
     """One thin line a run and the mean of each arm. Raises `NothingToDraw` when there is no record."""
     drawn = needed({arm: [along(record, value) for record in records] for arm, records in arms.items() if records})
-    names = []
+    names, styles = [], arm_styles(drawn)
     with drawing(7.5, 4.2) as (figure, axis):
         if level is not None:
             axis.axhline(level, color=GREY, linewidth=1, zorder=0)
             label(axis, f"{level:g}", (0, level), (2, 3), color=GREY)
         for epoch in drops:
             axis.axvline(epoch, color=GREY, linewidth=0.8, linestyle="dotted", zorder=0)
-        for place, (arm, curves) in enumerate(drawn.items()):
-            style = {"color": PALETTE[place % 4], "linestyle": LINES[place % 4]}
+        for arm, curves in drawn.items():
+            style = dict(zip(("color", "linestyle"), styles[arm], strict=True))
             for curve in curves:
                 over_epochs(axis, curve, linewidth=0.8, alpha=0.4, **style)
             mean = mean_of(curves)
@@ -207,14 +208,15 @@ def curve_panels(
         for axis in axes.flat[len(drawn) :]:
             axis.set_visible(False)
         for axis, (comparison, arms) in zip(axes.flat, drawn.items(), strict=False):
-            ends = []
+            ends, styles = [], arm_styles(arms)
             for place, (arm, records) in enumerate(arms.items()):
+                colour, line = styles[arm]
                 mean = mean_of([along(record, value) for record in records])
-                over_epochs(axis, mean, color=PALETTE[place], linestyle=LINES[place])
+                over_epochs(axis, mean, color=colour, linestyle=line)
                 ends.append(f"{arm_name(arm)} {mean[-1]:.1f}")
                 corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontweight": "bold"}
                 at = (0.98, 0.97 - 0.11 * place)
-                axis.annotate(f"{arm_name(arm)} ({len(records)})", at, fontsize=8.5, color=PALETTE[place], **corner)
+                axis.annotate(f"{arm_name(arm)} ({len(records)})", at, fontsize=8.5, color=colour, **corner)
             axis.set_title(textwrap.fill(comparison, 36), fontsize=9.5)
             axis.set_xlim(0, None)
             whole_epochs(axis, 6)
@@ -240,10 +242,10 @@ def learning_rates(
     """
     arms = needed({arm: sorted(records, key=_rate) for arm, records in runs.items() if records})
     late = [epochs_to_target(record).censored for records in arms.values() for record in records]
-    none_arrived = all(late)
+    none_arrived, styles = all(late), arm_styles(arms)
     with drawing(7.5, 4.2) as (figure, axis):
         for place, (arm, records) in enumerate(arms.items()):
-            _rate_line(axis, arm, place, records, chosen[arm], none_arrived)
+            _rate_line(axis, arm, place, styles[arm], records, chosen[arm], none_arrived)
         axis.set_xscale("log")
         rates = sorted({_rate(record) for records in arms.values() for record in records})
         axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -267,9 +269,15 @@ def _rate(record: RunRecord) -> float:
 
 
 def _rate_line(
-    axis: Axes, arm: str, place: int, records: Sequence[RunRecord], chosen: float, none_arrived: bool
+    axis: Axes,
+    arm: str,
+    place: int,
+    style: tuple[str, str],  # colour and line
+    records: Sequence[RunRecord],
+    chosen: float,
+    none_arrived: bool,
 ) -> None:
-    colour, line = arm_style(arm, place)
+    colour, line = style
     readings = {_rate(record): epochs_to_target(record) for record in records}
     if chosen not in readings:
         raise SpecError(f"The rate chosen for {arm}, {chosen:g}, is not in its grid.")
@@ -285,9 +293,9 @@ def _rate_line(
     axis.plot([chosen], [heights[chosen]], "o", color=colour, **ring)
     above = none_arrived and place == 0  # errors lie close together: one label above, one below
     why = ", by its error at the cap" if readings[chosen].censored else ""
-    style = {"ha": "center", "color": colour, "fontweight": "bold"}
+    bold = {"ha": "center", "color": colour, "fontweight": "bold"}
     said = f"{arm_name(arm)}: {chosen:g}{why}"
-    label(axis, said, (chosen, heights[chosen]), (0, 14 if above else -22), fontsize=None, **style)
+    label(axis, said, (chosen, heights[chosen]), (0, 14 if above else -22), fontsize=None, **bold)
 
 
 def _best_rate(name: str, records: Sequence[RunRecord], chosen: float, none_arrived: bool) -> str:

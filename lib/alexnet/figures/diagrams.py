@@ -13,14 +13,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..records.record import Signal
-from .base import BLACK, BLUE, GREY, VERMILION, Drawn, arm_name, arm_style, drawing, label
+from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, arm_name, arm_styles, drawing, label, needed
 
 Pixels = NDArray[np.uint8]
 ACROSS = 1.08  # from one image to the next beside it, in sides of an image
+SIGNALS = {  # column of `signal_table`: title of its panels, and how values are written
+    "input": ("standard deviation of\nthe inputs (logarithmic)", ".2g"),
+    "gradient": ("standard deviation of\nthe gradient (logarithmic)", ".1e"),
+    "flat units": ("share of units that are flat", ".0%"),
+}
 
 # ---- images ----------------------------------------------------------------------------------------------------------
 
@@ -80,7 +86,7 @@ def framed(image: Pixels, frames: Mapping[str, tuple[int, int]], side: int, head
         axis.imshow(image, interpolation="nearest")
         axis.axis("off")
         for place, (name, (row, column)) in enumerate(frames.items()):
-            colour = (BLUE, VERMILION, BLACK, GREY, "white")[place % 5]
+            colour = (*PALETTE, GREY)[place % 5]  # hues, which are known again where a dark page lightens the names
             axis.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=colour, linewidth=2))
             height, beside = 0.95 - 0.1 * place, {"xycoords": "axes fraction", "fontsize": 9}
             axis.annotate(name, (1.09, height), color=BLACK, **beside)
@@ -172,11 +178,11 @@ def activations(
     flat_slope: float = 0.1,  # a slope below this counts as flat
 ) -> Drawn:
     """Output and slope of each activation, side by side."""
-    inputs = np.asarray(inputs)
+    inputs, styles = np.asarray(inputs), arm_styles(outputs)
     with drawing(8.2, 3.4, 1, 2, heading="Where is each activation flat?") as (figure, axes):
         for axis, curves, name in zip(axes, (outputs, slopes), ("output", "slope"), strict=True):
-            for place, (arm, values) in enumerate(curves.items()):
-                values, (colour, line) = np.asarray(values), arm_style(arm, place)
+            for arm, values in curves.items():
+                values, (colour, line) = np.asarray(values), styles[arm]
                 axis.plot(inputs, values, color=colour, linestyle=line, linewidth=2.2)
                 end = (inputs[-1], float(values[-1]))
                 label(axis, arm_name(arm), end, (4, 0), fontsize=None, color=colour, va="center")
@@ -191,14 +197,58 @@ def activations(
 
 
 def signal_table(found: Mapping[tuple[str, str, str], Sequence[Signal]]) -> pd.DataFrame:
-    """A row a condition, arm, time and layer: standard deviations of input and gradient, share of flat units."""
+    """A row a condition, arm, time ("before" or "after" training) and layer: standard deviations of input and gradient,
+    share of flat units."""
     columns = ["condition", "activation", "when", "layer", "input", "gradient", "flat units"]
     rows = [
-        (condition, arm_name(arm), when, place, signal.input, signal.gradient, signal.flat)
+        (condition, arm, when, place, signal.input, signal.gradient, signal.flat)
         for (condition, arm, when), signals in found.items()
         for place, signal in enumerate(signals, start=1)
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def signal_panels(table: pd.DataFrame, title: str) -> Drawn:
+    """The signals of `signal_table` along the layers: a row of panels a condition, a line an activation and time.
+
+    Values are drawn with two digits, so that the figure is the same on every machine. Raises `NothingToDraw` without
+    signals.
+    """
+    needed(len(table), "There are no signals to draw; `make runs` makes the missing records.")
+    styles, conditions = arm_styles(table["activation"].unique()), list(table["condition"].unique())
+    size, said = (9.0, 1.3 + 2.1 * len(conditions)), []
+    with drawing(*size, len(conditions), 3, heading=title, squeeze=False, sharex=True, sharey="col") as (figure, axes):
+        for key, rows in table.groupby(["condition", "activation", "when"], sort=False):
+            condition, arm, when = map(str, key)
+            name = f"{arm_name(arm)} {when} training"
+            row = axes[conditions.index(condition)]
+            row[0].set_ylabel(condition, fontweight="bold")
+            spans = [
+                _signal_line(axis, rows, column, styles[arm], name) for axis, column in zip(row, SIGNALS, strict=True)
+            ]
+            said.append(f"{condition}, {name}: {', '.join(spans)}")
+        for axis, (words, _) in zip(axes[0], SIGNALS.values(), strict=True):
+            axis.set_title(words, fontsize=9.5, fontweight="normal")
+        for axis in axes[-1]:
+            axis.set_xlabel("layer")
+        for axis in axes[0, :2]:
+            axis.set_yscale("log")
+        axes[0, 2].set_ylim(-0.04, 1.04)
+        axes[0, 2].yaxis.set_major_formatter(PercentFormatter(1))
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure, f"Signals along the layers, smallest to largest. {'; '.join(said)}."
+
+
+def _signal_line(axis: Axes, rows: pd.DataFrame, column: str, style: tuple[str, str], name: str) -> str:
+    """One line of a panel, thin and with hollow dots before training; what the alt text says of it."""
+    colour, line = style
+    early = "before" in name
+    values = rows[column].map(lambda value: float(f"{value:.2g}"))
+    dots: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": "white" if early else colour}
+    axis.plot(rows["layer"], values, color=colour, linestyle=line, linewidth=1.2 if early else 2.2, label=name, **dots)
+    axis.set_xticks(rows["layer"])
+    written = SIGNALS[column][1]
+    return f"{column} {values.min():{written}} to {values.max():{written}}"
 
 
 def norm_at_work(activities: ArrayLike, normalised: ArrayLike) -> Drawn:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import NothingToDraw, ReportError
 
 DOTS_PER_INCH = 160  # two device pixels for each pixel of the page, so text stays sharp on fine screens
 COLOURS = 128  # enough for lines, words and their soft edges
+AROUND = 240  # opacity, of 255, of what is no image; the dark pages' filter goes by it (style.css)
 SHORTEST_ALT = 30  # characters; less is a label, not a finding
 
 
@@ -61,11 +62,11 @@ def bundle(figure: Any, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
             buffer,
             format="png",
             metadata={"Software": None},  # the version of matplotlib would change the bytes
-            pil_kwargs={} if photograph else {"compress_level": 0},  # read again at once
+            pil_kwargs={"compress_level": 0},  # read again at once
             **whole,
         )
         if photograph:
-            picture, details["photograph"] = buffer.getvalue(), True  # never recoloured for the dark scheme
+            picture, details["photograph"] = _told_apart(buffer, figure, whole), True
         else:
             picture, details["svg"] = _with_palette(buffer), _vector(figure, whole)
     pyplot.close(figure)
@@ -104,6 +105,36 @@ def _with_palette(picture: io.BytesIO) -> bytes:
     with Image.open(picture) as image:
         image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "png", optimize=True)
     return smaller.getvalue()
+
+
+def _told_apart(picture: io.BytesIO, figure: Any, whole: dict[str, Any]) -> bytes:
+    """A PNG with images: these are opaque and keep their colours on dark pages, while the words and the ground around
+    them are a little transparent, and turn dark."""
+    try:
+        with Image.open(picture) as image:
+            pixels = np.array(image.convert("RGBA"))
+    except UnidentifiedImageError:  # only its header was kept, where nobody looks at it
+        return picture.getvalue()
+    pixels[..., 3] = np.where(_images_alone(figure, whole, pixels.shape) > 0, 255, AROUND)
+    told = io.BytesIO()
+    Image.fromarray(pixels).save(told, "png")
+    return told.getvalue()
+
+
+def _images_alone(figure: Any, whole: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    """How far each pixel of a saved figure is covered by images, [height, width] on 0..255."""
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    others = [one for one in figure.findobj() if one.get_visible() and not isinstance(one, Figure | Axes | AxesImage)]
+    for artist in others:
+        artist.set_visible(False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="rgba", **whole | {"facecolor": "none"})
+    for artist in others:
+        artist.set_visible(True)
+    return np.frombuffer(drawn.getvalue(), np.uint8).reshape(shape)[..., 3]
 
 
 def describe(figure: Any) -> str:

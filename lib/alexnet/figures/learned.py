@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from ..training.evaluation import colour_selectivity, tower_means
-from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, drawing, label, needed
+from .base import BLACK, BLUE, GREY, PALETTE, VERMILION, Drawn, arm_styles, drawing, label, needed
 from .diagrams import ACROSS, Pixels, bounded, put
 
 NO_KERNELS = "There are no kernels to draw; `make runs` makes the missing records."
@@ -84,7 +85,8 @@ def ranked_labels(
             axes[row, column].set_title(true, fontsize=10, fontweight="normal", loc="center")
             bars = axes[row + 1, column]
             for rank, (name, share) in enumerate(zip(labels[place], probabilities[place], strict=True)):
-                bars.barh(rank, share, color=VERMILION if name == true else BLUE, alpha=0.85, height=0.8)
+                colour = VERMILION if name == true else BLUE
+                bars.barh(rank, share, color=to_rgba(colour, 0.35), edgecolor=colour, linewidth=0.8, height=0.8)
                 bars.text(0.02, rank, name, va="center", fontsize=8, color=BLACK)
             bars.set(xlim=(0, 1), ylim=(len(labels[place]) - 0.4, -0.6))
     right = sum(ranked[0] == true for ranked, true in zip(labels, truth, strict=True))
@@ -147,13 +149,13 @@ def starts(table: pd.DataFrame, trained_from: float, title: str) -> Drawn:
     `NothingToDraw` for an empty one.
     """
     needed(len(table), "There is no run to draw; `make runs` makes the missing records.")
-    said = []
+    said, styles = [], arm_styles(table["start"].unique())
     with drawing(7.8, 5.2) as (figure, axis):
         axis.axhline(trained_from, color=GREY, linewidth=1, zorder=0)
         right = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top", "color": GREY}
         label(axis, "counts as trained below", (1, trained_from), (0, -4), **right)
         for place, (start, rows) in enumerate(table.groupby("start", sort=False)):
-            style = {"color": PALETTE[place % 4], "markersize": 7, "alpha": 0.8, "label": str(start)}
+            style = {"color": styles[str(start)][0], "markersize": 7, "alpha": 0.8, "label": str(start)}
             axis.plot(rows["predicted"], rows["error"], "osD^v<>pXP*h"[place % 12], **style)
             said.append(f"{start}: predicted {rows['predicted'].mean():.1e}, error {rows['error'].mean():.0f}%")
         figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)

@@ -253,13 +253,13 @@ def _settings(rows: dict[str, Row]) -> Surprise | None:
     if not paper.effect.low > modern.effect.high > modern.effect.low > 1:
         return None
     other = _tested(rows, "relu-speed", "alexnet")
-    behind = other and isinstance(other.effect, Effect) and other.effect.high < 1
+    behind = other.effect if other and isinstance(other.effect, Effect) and other.effect.high < 1 else None
     return Surprise(
         "How far ReLU is ahead of tanh hangs on what the paper did not vary: in the four-layer network tanh takes "
         f"{_times(paper.effect)} as many epochs with the original inputs and initial weights, and "
         f"{_times(modern.effect)} as many with inputs of unit variance and a modern start, at rates chosen by short "
         "trials"
-        + (f"; in the small AlexNet, likewise, {_times(other.effect)}: there ReLU is behind." if behind else "."),
+        + (f"; in the small AlexNet, likewise, {_times(behind)}: there ReLU is behind." if behind else "."),
         paper.question.seen or modern.question.seen,
     )
 
