@@ -45,7 +45,7 @@ store = Store(paths.runs_folder(PROFILE, FRESH))
 settings = relu_speed.RELU_SPEED[PROFILE]
 runs = profiles.records(PROFILE, store, SEEDS)
 questions = {q.condition: q for q in claims.claims().questions() if q.claim == "relu-speed"}
-columns = ["condition", "paper", "ours", "unit", "verdict", "why"]
+columns = ["condition", "paper", "ours", "unit", "verdict"]
 NAMES = {
     "arrived": "as released, long grid",
     "original": "as released, short grid",
