@@ -25,7 +25,7 @@ FRESH = False  # True: read the records of a fresh run instead of the committed 
 from alexnet import paths
 from alexnet.experiments import profiles
 from alexnet.experiments import starts as starting
-from alexnet.figures import ablations, curves, learned, tables
+from alexnet.figures import ablations, curves, learned, steps, tables
 from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.paper import claims
@@ -44,15 +44,10 @@ for p, record in runs:
     if record is not None and p.stage == "seeds" and p.claim in found:
         by_start.setdefault(p.spec.net.form, {}).setdefault(starting.title(record.spec), {})[record.hash] = record
 
-
-def one_digit(table):
-    """The digit that is the same on every machine."""
-    return table.map(lambda value: float(f"{value:.0e}"))
-
-
 for of in found.values():
     say(board.answer(of))
 say(starting.finding(outcomes))
+say(starting.advice(outcomes))
 
 # %%
 for form, starts in by_start.items():
@@ -107,7 +102,9 @@ tables.show(
 # ten.
 
 # %%
-before = starting.before_training(specs)
+drawn = starting.one_at_a_time(specs)
+rates = starting.rates(outcomes, drawn)
+before = starting.before_training(specs, rates)
 table = before.reach.assign(step=before.reach["step"].map(lambda value: float(f"{value:.0e}")))
 tables.show(
     table.rename(columns={"rate": "steps grow from a rate of"}),
@@ -117,17 +114,36 @@ tables.show(
 )
 
 # %% [markdown]
-# The same starts measured: some images go through each fresh network, and the loss's gradient comes back. The first
-# table has only what differs between images, the standard deviation over them.
+# The same measured, one factor at a time: some images go through each fresh network, and the loss's gradient comes
+# back. Of the images only what differs between them counts, the standard deviation over them.
 
 # %%
-faithful = [name for name, spec in specs.items() if spec.net.form == "227"] or list(specs)
-table = one_digit(before.differences[faithful].T)
-tables.show(table.rename_axis("start"), "What is left of the differences between images after each layer",
-            dict.fromkeys(table, ".0e"))  # fmt: skip
-table = one_digit(before.gradients[faithful].T)
-tables.show(table.rename_axis("start"), "Gradient of the loss at each nonlinearity, standard deviation",
-            dict.fromkeys(table, ".0e"))  # fmt: skip
+panels = [
+    steps.Panel("differences between images (standard deviation)", before.differences),
+    steps.Panel("gradient of the loss at the output (standard deviation)", before.gradients),
+]
+show_if_any(steps.by_layer, panels, "How much passes through a fresh network, and how much comes back?")
+
+# %% [markdown]
+# Then each takes its step, SGD's on these images at the rate of its runs. The gradient of a layer's weights is the
+# product of what the layer is given and of what comes back to it. Biases of one make the first large for the last
+# layers, so these move far. Weights of 0.01 in layers 3 to 5 make the second small for the two layers below, which move
+# less than under weights of 0.03. A ReLU counts as silent if it is at zero for every image; faint lines are before the
+# step.
+
+# %%
+trained = starting.deciding(outcomes).groupby("start")["trained"].agg(["sum", "size"])
+notes = {
+    name: f"rate {rates[name]:g}, loss {loss.before:.3g} to {loss.after:.3g}; "
+    + ("{} of {} runs train".format(*trained.loc[name]) if name in trained.index else "no run")
+    for name, loss in before.loss.iterrows()
+}
+panels = [
+    steps.Panel("change of the weights, relative to their size", before.change),
+    steps.Panel("silent ReLUs after the step", before.silent_after, before.silent, share=True),
+]
+show_if_any(steps.by_layer, panels, "What does the first step do to each layer?", notes)
+say(starting.told_apart(before, outcomes))
 
 # %% [markdown]
 # ## What trains
@@ -202,8 +218,8 @@ play("net.bias_ones=false", network="start")
 #
 # With weights that are too small, what differs between images fades from layer to layer, and so does the gradient.
 # Biases that are all alike do something else: they give every image the same large response, so the first steps push
-# all scores the same way. The tables show the first. The second is a bound on the last layer alone, which does not tell
-# who trains: compare the starts above it and below it with the table of what trains.
+# all scores the same way. The figure of what passes through shows the first. The second is a bound on the last layer
+# alone, which does not tell who trains: compare the starts above it and below it with the table of what trains.
 #
 # </details>
 #
@@ -227,6 +243,7 @@ play("net.bias_ones=false", network="start")
 # ## Threats to validity
 #
 # - The gains leave out biases, normalisation and pooling, and hold for the first step only.
+# - The step that is measured has a few images and no dropout; a run's first has a whole batch, and dropout.
 # - The bound on the first steps looks at the last layer alone, with dropout off. Above it a network may still train,
 #   and below it one can fall silent: each batch has other shares of the classes, and what all images share is pushed to
 #   and fro by that.

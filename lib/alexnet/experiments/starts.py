@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from ..networks import anatomy
+from ..networks import anatomy, models
 from ..paper.claims import Question, claims
 from ..records.record import RunRecord
-from ..records.specs import CLASSES, ImageSpec, NetSpec, RunSpec
+from ..records.specs import CLASSES, ImageSpec, NetSpec, RecipeSpec, RunSpec
 from ..records.store import Store
 from ..runs.planning import Planned, Runs
 from ..training import signals
@@ -26,6 +29,14 @@ PIXELS = {"mean-image": "0 to 255", "mean-image-unit": "unit variance"}
 BOTH_WEIGHTS = {"as-run": "as-run", "as-written": "paper"}  # condition, initialisation
 MADE_OF = ("network", "weights", "biases", "pixels", "outputs")  # what tells starts apart
 TRAINED = 0.8  # training error, 10 points below guessing among ten classes, from which a start counts as trained
+REMEDIES = {  # what a reimplementer can change of the start as written
+    ("biases", "zero"): "start all biases at zero",
+    ("weights", "as run"): "draw the weights of layers 3 to 5 with a standard deviation of 0.03",
+    ("pixels", "unit variance"): "scale the pixels to unit variance",
+}
+PAPER_RATE = 0.01  # at which the paper's training starts, and each row of rates here
+GUESSING = math.log(10)  # nats, the loss where ten classes have the same probability
+STANDS = 0.02  # nats from there within which a loss stands at guessing
 
 # The paper's initialisation and the code's, on pixels of 0..255 and of unit variance.
 STARTS: dict[str, Change] = {
@@ -105,6 +116,7 @@ BIASES = {  # condition of bias-ones -> where its arms start
     "own-rate": {"zeros": "own-rate-run-zeros", "ones": "own-rate-run"},
     "own-rate-written": {"zeros": "own-rate-zeros", "ones": "own-rate"},
 }
+OWN = {*FACTORS, *BIASES}  # conditions of starts at their own rates
 
 
 def at_own_rates(
@@ -182,47 +194,143 @@ def predicted(found: Mapping[str, RunSpec]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["start", "size", "gain", "predicted"])
 
 
+def one_at_a_time(found: Mapping[str, RunSpec]) -> list[str]:
+    """The starts of `FACTORS`, of the faithful network, or of the narrow one where there is no other."""
+    by_form = {spec.net.form: spec for spec in found.values()}
+    spec = by_form.get("227") or by_form.get("32")
+    if spec is None:
+        return []
+    written = spec.with_(**STARTS["written-255"]).with_(net={"bias_ones": True, "classes": 10})
+    return [title(written.with_(**change)) for change in FACTORS.values()]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A fresh network's first passes with some images and the update that follows, by layer of weights; dropout is
+    off."""
+
+    differences: pd.Series  # what is left of those between images after each layer
+    gradients: dict[str, float]  # standard deviation of the loss's at each layer's output, before the nonlinearity
+    change: dict[str, float]  # norm of the update of each layer's weights over the norm of the weights
+    silent: tuple[dict[str, float], dict[str, float]]  # share of a hidden layer's ReLUs at zero, before and after
+    loss: tuple[float, float]  # nats, on these images, before and after
+    common: float  # as `signals.common_input` has it, of the last layer
+
+
+def first_step(model: nn.Sequential, images: Tensor, labels: Tensor, recipe: RecipeSpec) -> Step:
+    """The first update of SGD from images [N, C, S, S] with labels [N]. The network keeps its weights; its last layer
+    gives the scores, and every other layer of weights is followed by a ReLU.
+
+    A ReLU is at zero if it is so for every image. Velocities begin at zero, so momentum changes nothing yet.
+    """
+    model.eval()
+    outputs: dict[str, Tensor] = {}
+    values = images
+    with anatomy.watching(model) as seen:
+        for name, layer in model.named_children():
+            values = layer(values)
+            if name in seen:
+                outputs[name] = values
+    loss = nn.functional.cross_entropy(values, labels)
+    weights = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, [*outputs.values(), *weights.values()])
+    updated = dict(zip(weights, gradients[len(outputs) :], strict=True))
+    change = _update(weights, updated, recipe)
+    with torch.no_grad(), anatomy.watching(model) as after:
+        scores = functional_call(model, updated, (images,))
+    return Step(
+        anatomy.signal_of(images, seen),
+        {name: gradient.std().item() for name, gradient in zip(outputs, gradients, strict=False)},
+        change,
+        (_at_zero(seen), _at_zero(after)),
+        (loss.item(), nn.functional.cross_entropy(scores, labels).item()),
+        signals.common_input(seen[[*seen][-1]][0]),
+    )
+
+
+@torch.no_grad()
+def _update(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], recipe: RecipeSpec) -> dict[str, float]:
+    """Turn gradients into the weights that follow, in place, since copies would take a quarter of a gigabyte; how far
+    each layer's weights move, relative to their norm."""
+    change = {}
+    for name, values in gradients.items():
+        rate = recipe.learning_rate * (recipe.bias_learning_rate_factor if name.endswith("bias") else 1)
+        values.add_(weights[name], alpha=recipe.weight_decay).mul_(-rate)
+        if name.endswith(".weight"):
+            change[name.removesuffix(".weight")] = (values.norm() / weights[name].norm()).item()
+        values.add_(weights[name])
+    return change
+
+
+def _at_zero(seen: anatomy.Seen) -> dict[str, float]:
+    """Share of each hidden layer's units whose output is not above zero for any image."""
+    return {name: (output <= 0).all(0).float().mean().item() for name, (_, output) in [*seen.items()][:-1]}
+
+
 @dataclass(frozen=True)
 class BeforeTraining:
-    """What fresh networks do with their first images; dropout is off."""
+    """What fresh networks do with their first images, and what their first step does; dropout is off.
 
-    differences: pd.DataFrame  # what is left of those between images after each layer of weights; a column a network
-    gradients: pd.DataFrame  # standard deviation of the loss's at each nonlinearity; a column a network
+    But for `reach`, only of the networks whose step is asked for: the first five have a row a layer of weights and a
+    column a network, as `Step` has them.
+    """
+
+    differences: pd.DataFrame
+    gradients: pd.DataFrame
+    change: pd.DataFrame
+    silent: pd.DataFrame  # before the step
+    silent_after: pd.DataFrame
+    loss: pd.DataFrame  # nats, a row a network: before and after the step
     reach: pd.DataFrame  # how far the first steps move the scores of all images alike; a row a network
 
 
-def before_training(found: Mapping[str, RunSpec], count: int = FEW) -> BeforeTraining:
-    """Build each network once and measure it on the first `count` images of its first batch.
+def before_training(found: Mapping[str, RunSpec], rates: Mapping[str, float], count: int = FEW) -> BeforeTraining:
+    """Build each network once and measure it on the first `count` images of its first batch; those that `rates` has a
+    learning rate for take a step too.
 
     Reach: a step of learning rate r changes a class's score by r |a|^2 times the gradient by that score, where a is
     what the last layer is given by all images. The cross-entropy of C classes that are about equally probable has the
     curvature 1/C, and with momentum m steps grow instead of settling when r |a|^2 / C is above 2 (1 + m): the last
     column is the learning rate at which that begins.
     """
-    differences: dict[str, pd.Series] = {}
-    gradients: dict[str, dict[str, float]] = {}
-    reach = []
+    steps: dict[str, Step] = {}
+    reach = {}
     model, built = None, None
-    for name, spec in sorted(found.items(), key=lambda item: repr(item[1].net)):  # the same network one after the other
-        one = (spec.net, spec.side, spec.seed)
-        model, _, images, labels = prepare(spec).beginning(model if one == built else None, count)
-        built = one
-        with anatomy.watching(model) as seen:
-            gradients[name] = {one.layer: one.gradient for one in signals.measure(model, images, labels)}
-        differences[name] = anatomy.signal_of(images, seen)
-        recipe, (last, _) = spec.recipe, list(seen.values())[-1]
-        moved = recipe.learning_rate * signals.common_input(last) / spec.net.classes
-        limit = 2 * (1 + recipe.momentum)
-        rate = recipe.learning_rate * limit / moved if moved else math.inf
-        reach.append({"start": name, "step": moved, "limit": limit, "steps grow": moved > limit, "rate": rate})
+    alike = {name: (spec.with_(net={"bias_ones": True}).net, spec.side, spec.seed) for name, spec in found.items()}
+    for name, spec in sorted(found.items(), key=lambda item: repr(alike[item[0]])):  # same weights one after the other
+        model, _, images, labels = prepare(spec).beginning(model if alike[name] == built else None, count)
+        built = alike[name]
+        for layer, of in models.weight_layers(model).items():  # of the last network, which drew the same weights
+            nn.init.constant_(of.get_parameter("bias"), models.initial_bias(layer, spec.net))
+        if name in rates:
+            recipe = spec.recipe.model_copy(update={"learning_rate": rates[name]})
+            steps[name] = first_step(model, images, labels, recipe)
+        common = steps[name].common if name in rates else _common_input(model, images)
+        moved = spec.recipe.learning_rate * common / spec.net.classes
+        limit = 2 * (1 + spec.recipe.momentum)
+        rate = spec.recipe.learning_rate * limit / moved
+        reach[name] = {"step": moved, "limit": limit, "steps grow": moved > limit, "rate": rate}
+    asked = {name: steps[name] for name in found if name in steps}
     return BeforeTraining(
-        _by_layer(differences)[list(found)],
-        _by_layer(gradients)[list(found)],
-        pd.DataFrame(reach, columns=["start", "step", "limit", "steps grow", "rate"])
-        .set_index("start")
-        .loc[list(found)]
-        .reset_index(),
+        _by_layer({name: step.differences for name, step in asked.items()}),
+        _by_layer({name: step.gradients for name, step in asked.items()}),
+        _by_layer({name: step.change for name, step in asked.items()}),
+        _by_layer({name: step.silent[0] for name, step in asked.items()}),
+        _by_layer({name: step.silent[1] for name, step in asked.items()}),
+        pd.DataFrame([step.loss for step in asked.values()], index=[*asked], columns=["before", "after"]),
+        pd.DataFrame(
+            [{"start": name, **reach[name]} for name in found], columns=["start", "step", "limit", "steps grow", "rate"]
+        ),
     )
+
+
+@torch.no_grad()
+def _common_input(model: nn.Sequential, images: Tensor) -> float:
+    """The same of a network that takes no step."""
+    model.eval()
+    with anatomy.watching(model) as seen:
+        model(images)
+    return signals.common_input(seen[[*seen][-1]][0])
 
 
 def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.DataFrame:
@@ -231,18 +339,17 @@ def _by_layer(columns: Mapping[str, Mapping[str, float] | pd.Series]) -> pd.Data
 
 def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
     """A row a run of any start that counts: what it started from, its learning rate, its training error at the end in
-    percent, whether it counts as trained, the steps until the end of the first epoch in which it did (none where
-    never), and whether it had been seen before the rule was fixed.
+    percent and its loss, whether it counts as trained, the steps until the end of the first epoch in which it did (none
+    where never), and whether it had been seen before the rule was fixed. Runs of a start at its own rate (`own`) decide
+    once all of them are recorded (`complete`).
 
     A network counts as trained once its running training error over an epoch is the margin below guessing.
     """
-    found = {
-        record.hash: record
-        for planned, record in runs
-        if record is not None and planned.claim in (CLAIM, "bias-ones") and planned.stage == "seeds"
-    }
+    counting = [(p, record) for p, record in runs if p.claim in (CLAIM, "bias-ones") and p.stage == "seeds"]
+    found = {record.hash: (p, record) for p, record in counting if record is not None}
+    lacking = {title(p.spec) for p, record in counting if record is None and p.condition in OWN}
     rows = []
-    for record in found.values():
+    for p, record in found.values():
         spec = record.spec
         limit = 1 - 1 / CLASSES[spec.dataset] - (question.margin or 0.0) / 100
         first = next((epoch.epoch for epoch in record.history if epoch.train_error <= limit), None)
@@ -253,14 +360,18 @@ def outcomes(runs: Runs, question: Question) -> pd.DataFrame:
                 **named(spec),
                 "rate": spec.recipe.learning_rate,
                 "error": 100 * record.final.train_error,
+                "loss": record.history[-1].train_loss,
                 "trained": record.final.train_error <= limit and record.final.outcome != "diverged",
                 "silent": dead(record),
                 "steps": None if first is None else first * steps,
                 "budget": spec.recipe.epochs * steps,
                 "seen": not claims().rule.precedes(record.created),
+                "own": p.condition in OWN,
+                "complete": title(spec) not in lacking,
             }
         )
-    columns = ["start", *MADE_OF, "rate", "error", "trained", "silent", "steps", "budget", "seen"]
+    columns = ["start", *MADE_OF, "rate", "error", "loss", "trained", "silent", "steps", "budget"]
+    columns += ["seen", "own", "complete"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -317,3 +428,127 @@ def finding(found: pd.DataFrame) -> str:
                 f"of one{', in runs seen before the rule was fixed' if seen else ''}."
             )
     return " ".join(said)
+
+
+# ---- what follows ----------------------------------------------------------------------------------------------------
+
+
+def deciding(found: pd.DataFrame) -> pd.DataFrame:
+    """Of the rows of `outcomes`, those of each start at its own rate once all are recorded, else its first looks."""
+    own = found["own"] & found["complete"]
+    return found[own | ~(found["own"] | found["start"].isin(found.loc[own, "start"]))]
+
+
+def rates(found: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    """The learning rate of each start's runs that decide; the paper's where it has none."""
+    known = deciding(found).groupby("start")["rate"].first()
+    return {name: float(known.get(name, PAPER_RATE)) for name in names}
+
+
+def told_apart(before: BeforeTraining, found: pd.DataFrame) -> str:
+    """What of the first step sets starts from which no run trains apart from those from which all do, as Markdown; no
+    words without some of both."""
+    decided = deciding(found).groupby("start")["trained"]
+    groups = [before.loss.index.intersection(list(of.index[of])) for of in (~decided.any(), decided.all())]
+    if not all(map(len, groups)):
+        return ""
+    measured = {
+        "the loss on the same images afterwards": (before.loss["after"], ".1f"),
+        "the change of the last layer over that of the first": (before.change.iloc[-1] / before.change.iloc[0], ".2g"),
+        "the share of ReLUs at zero in the last hidden layer": (before.silent_after.iloc[-1], ".0%"),
+    }
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for what, (values, form) in measured.items():
+        fails, trains = (values[group] for group in groups)
+        spans = (" to ".join(dict.fromkeys(f"{end:{form}}" for end in (of.min(), of.max()))) for of in (fails, trains))
+        said[fails.max() < trains.min() or trains.max() < fails.min()].append(f"{what} ({' against '.join(spans)})")
+    bad, good = map(len, groups)
+    apart, alike = (" and ".join(said[is_apart]) for is_apart in (True, False))
+    luck = 2 / math.comb(bad + good, bad)
+    return (
+        f"**Does the first step tell who trains?** What sets starts from which no run trains ({bad}) apart from those "
+        f"from which all do ({good}): {apart or 'nothing that we look at'}. "
+        + (f"What does not: {alike}. " if alike else "")
+        + "With so few starts, a number that has nothing to do with training would set them apart in "
+        f"{luck:.0%} of cases, so none of it is shown to be the cause."
+    )
+
+
+def advice(found: pd.DataFrame) -> str:
+    """What to do when rebuilding each network, a sentence each, and what that rests on, as Markdown; no words where the
+    rows of `outcomes` bear nothing out.
+
+    Runs at rates of their own decide. While those of the start as written lack, or those of all others, first looks at
+    the paper's rate speak.
+    """
+    said: list[str] = []
+    rests = []
+    for network in NETWORKS.values():
+        rows = found[(found["network"] == network) & (found["outputs"] == "10")]
+        looks = rows[~rows["own"] & (rows["rate"] == PAPER_RATE)]
+        for part in (rows[rows["own"] & rows["complete"]], looks):
+            groups = _by_changes(part)
+            written = next((of for changes, of in groups.items() if not {*changes} & {*REMEDIES.values()}), None)
+            if written is not None and len(groups) > 1:
+                if sentence := _advised(network, groups, written, first=not said):
+                    said.append(sentence)
+                    rests.append(_basis(part))
+                break
+    return " ".join([*said, *dict.fromkeys(rests)])
+
+
+def _by_changes(rows: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The runs of each start by what it changes of the one as written, in words; a rate below the paper's is such a
+    change too. The order is that of `REMEDIES`."""
+    groups = {}
+    for _, part in rows.groupby([*MADE_OF, "rate"], sort=False):
+        first, rate = part.iloc[0], float(part["rate"].iloc[0])
+        changes = [words for (what, value), words in REMEDIES.items() if first[what] == value]
+        lower = [f"lower the learning rate to {rate:g}"] * (rate < PAPER_RATE)
+        groups[*changes, *lower] = part
+    return {key: groups[key] for key in sorted(groups, key=lambda key: [one not in key for one in REMEDIES.values()])}
+
+
+def _advised(network: str, groups: Mapping[tuple[str, ...], pd.DataFrame], written: pd.DataFrame, first: bool) -> str:
+    """The fewest changes with which all runs train; no words where some of the unchanged start's do and some do not.
+    Only the first sentence says how to tell a bad start."""
+    works = {changes: part for changes, part in groups.items() if part["trained"].all()}
+    least = {changes: part for changes, part in works.items() if not any({*o} < {*changes} for o in works)}
+    failed = not written["trained"].any()
+    if not least or not (failed or written["trained"].all()):
+        return ""
+    options = []
+    for changes, part in least.items():
+        alone = [_counted(groups[one]) for one in zip(changes) if one in groups and len(changes) > 1]
+        but = f"; one of them alone is not enough, {' and '.join(alone)}" if alone else ""
+        at = f" at a rate of {part['rate'].iloc[0]:g}" if part["own"].all() else ""
+        evidence = f"{_counted(part)} runs train within {part['steps'].max():,.0f} steps{at}{but}"
+        options.append(f"{' and '.join(changes) or 'keep the start as written'} ({evidence})")
+    said = f"{f'**If you rebuild {network},**' if first else f'For {network},'} {', or '.join(options)}"
+    budget, latest = written["budget"].min(), max(part["steps"].max() for part in least.values())
+    if failed:
+        said += f"; of the start as written, {_counted(written)} train within {budget:,} steps"
+    if first and failed and latest <= budget and ((written["loss"] - GUESSING).abs() < STANDS).all():
+        said += (
+            f", their loss stands at {GUESSING:.2f}, that of guessing, and where yours still does after {latest:,.0f} "
+            "steps, suspect the start and not the network"
+        )
+    return f"{said}."
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    return f"{rows['trained'].sum()} of {len(rows)}"
+
+
+def _basis(rows: pd.DataFrame) -> str:
+    """What the advice rests on."""
+    if rows["own"].all():
+        return (
+            f"Each start was given the first learning rate, from {PAPER_RATE:g} down, at which a seed that does not "
+            f"count trains, and {PAPER_RATE:g} where none does."
+        )
+    what = "first looks, seen before the rule was fixed," if rows["seen"].all() else "runs"
+    return (
+        f"This rests on {what} at one learning rate, {PAPER_RATE:g}, and on no more than the steps named: at another "
+        "rate, or later, the start as written may train too."
+    )

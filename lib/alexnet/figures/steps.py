@@ -1,9 +1,12 @@
-"""How far a row of steps leads, each on top of those before."""
+"""How far a row of steps leads, each on top of those before; and a network layer by layer, before and after a step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
 
 from ..experiments.since_2012 import Bought
-from .base import BLUE, GREY, VERMILION, Drawn, drawing, label, needed
+from .base import BLUE, GREY, VERMILION, Drawn, arm_styles, drawing, label, needed
 
 
 def climb(found: Sequence[Bought], title: str) -> Drawn:
@@ -38,3 +41,48 @@ def climb(found: Sequence[Bought], title: str) -> Drawn:
         axis.set_ylim(len(shown) - 0.5, -0.8)
         axis.set(xlim=(left, right), xlabel="test accuracy (%)", title=title)
     return figure, f"Test accuracy after each of {len(shown)} steps, one on top of the other: {', '.join(said)}."
+
+
+class Panel(NamedTuple):
+    """What is drawn of several networks along their layers."""
+
+    name: str  # of the quantity, with its unit
+    values: pd.DataFrame  # a row a layer, a column a network
+    before: pd.DataFrame | None = None  # the same before the step, drawn faint
+    share: bool = False  # of 1, on a linear axis; else logarithmic
+
+
+def by_layer(panels: Sequence[Panel], title: str, notes: Mapping[str, str] | None = None) -> Drawn:
+    """Panels side by side, a line a network; `notes` are added to the networks' names.
+
+    Values are drawn to two digits, those that are the same on every machine. Raises `NothingToDraw` without a network.
+    """
+    names = needed([str(name) for name in panels[0].values])
+    styles, said = arm_styles(names), []
+    with drawing(9.5, 3.4 + 0.18 * len(names), columns=len(panels), heading=title) as (figure, axes):
+        for axis, panel in zip(axes, panels, strict=True):
+            form, ends = ".0%" if panel.share else ".1e", []
+            for name in names:
+                style = dict(zip(("color", "linestyle"), styles[name], strict=True))
+                values = panel.values[name].map(_two_digits)
+                if panel.before is not None:
+                    axis.plot(panel.before[name].map(_two_digits).to_numpy(), linewidth=3, alpha=0.25, **style)
+                axis.plot(values.to_numpy(), marker="o", markersize=3, linewidth=1.6, label=name, **style)
+                ends.append(f"{name} from {values.iloc[0]:{form}} to {values.iloc[-1]:{form}}")
+            layers = list(panel.values.index)
+            axis.set_xticks(range(len(layers)), layers, fontsize=8)
+            axis.set_title(panel.name, fontsize=9.5, fontweight="normal")
+            axis.set_yscale("linear" if panel.share else "log")
+            if panel.share:
+                axis.set_ylim(bottom=0)
+                axis.yaxis.set_major_formatter("{x:.0%}")
+            said.append(f"{panel.name}, {layers[0]} to {layers[-1]}: {', '.join(ends)}.")
+        lines = axes[0].get_legend_handles_labels()[0]
+        words = [name + (f": {notes[name]}" if notes else "") for name in names]
+        figure.legend(lines, words, loc="outside lower center", fontsize=8, frameon=False)
+    listed = f" {'; '.join(words)}." if notes else ""
+    return figure, f"{' '.join(said)}{listed}"
+
+
+def _two_digits(value: float) -> float:
+    return float(f"{value:.1e}")
