@@ -397,6 +397,21 @@ columns = ["network", "parameters", "neurons", "multiply-adds"]
 tables.show(pd.DataFrame(rows, columns=columns), "Four networks of one name", dict.fromkeys(columns[1:], ",d"))
 
 # %% [markdown]
+# ## Play with it
+#
+# Change the network, and count again: another width, one tower in place of two (`towers="full"`), plain pooling, a
+# layer less (`without="conv4"`). Nothing is trained, so it takes a moment.
+
+# %%
+CHANGE = {"without": "conv4"}
+
+changed = anatomy.AS_WRITTEN.model_copy(update=CHANGE)
+columns, networks = ["parameters", "multiply-adds"], {"as written": anatomy.AS_WRITTEN, "changed": changed}
+lines = [(name, *anatomy.layers(net)[columns].sum()) for name, net in networks.items()]
+caption = f"What the change {CHANGE} does to the counts"
+tables.show(pd.DataFrame(lines, columns=["network", *columns]), caption, dict.fromkeys(columns, ",d"))
+
+# %% [markdown]
 # ## Questions
 #
 # <details class="question"><summary>Most of the network's weights are in one layer. Which, and why?</summary>

@@ -177,7 +177,7 @@ for form, starts in by_start.items():
         tables.show(table.rename_axis("start"), caption, dict.fromkeys(table, ".0%"))
 
 # %%
-columns = ["condition", "ours", "unit", "verdict", "why"]
+columns = ["condition", "ours", "unit", "verdict"]
 for claim, of in found.items():
     tables.show(board.verdict_board(of)[columns], claims.claims()[claim].title)
 say(ablations.waiting([row for of in found.values() for row in of]))

@@ -58,7 +58,7 @@ tested = [row for row in tested if row not in twins]
 # intervals over pairs of runs; n is the number of pairs, or where one run gives both figures of runs, or of means of
 # two (six means of twelve runs). A factor with a sign before it is a bound: some runs never arrived. Rows marked as
 # seen are shown for what they are worth: their runs were known when the rule was fixed. Conditions of a claim that have
-# the same runs count once, here and below.
+# the same runs count once, here and below. A figure of the paper on another scale has no word on its size.
 
 # %%
 table = board.verdict_board(tested)
