@@ -34,10 +34,11 @@ def show(
 
 
 def say(text: str) -> None:
-    """Display a paragraph of Markdown."""
+    """Display a paragraph of Markdown; nothing where there is nothing to say."""
     from IPython.display import Markdown, display
 
-    display(Markdown(text))
+    if text:
+        display(Markdown(text))
 
 
 def source(*things: Any) -> None:
