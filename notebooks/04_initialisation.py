@@ -46,7 +46,6 @@ for p, record in runs:
 
 for of in found.values():
     say(board.answer(of))
-say(starting.finding(outcomes))
 say(starting.advice(outcomes))
 
 # %%

@@ -108,19 +108,6 @@ def test_networks_with_a_silent_layer_are_counted_among_all_runs() -> None:
     assert table.loc["as written", "a layer at zero"] == "2 of 3" and table.loc["as run", "a layer at zero"] == "2 of 3"
 
 
-def test_the_finding_sets_the_biases_of_the_same_weights_against_each_other() -> None:
-    ones = [(p, r) for p, r in runs() if p.condition == "written-255"]
-    zeros = [(p, record(r.spec.with_(net={"bias_ones": False}), [0.79])) for p, r in ones]
-    zeros[0] = zeros[0][0], record(zeros[0][1].spec, [0.9])
-    said = starts.finding(starts.outcomes([*ones, *zeros], QUESTION))
-    assert "at a learning rate of 0.01, 2 of 3 networks with biases of zero train within 280 steps" in said
-    assert said.endswith("0 of 3 with biases of one, in runs seen before the rule was fixed.")
-    later = [(p, r.model_copy(update={"created": "2027-01-01T00:00:00+00:00"})) for p, r in [*ones, *zeros]]
-    assert starts.finding(starts.outcomes(later, QUESTION)).endswith("0 of 3 with biases of one.")
-    assert starts.finding(starts.outcomes(ones, QUESTION)) == ""
-    assert starts.finding(starts.outcomes([], QUESTION)) == ""
-
-
 def test_fresh_networks_are_measured_layer_by_layer() -> None:
     spec = next(p.spec for p in PLANNED if p.condition == "small-written-unit")
     both = {"unit": spec, "255": spec.with_(images={"scaling": "mean-image"})}

@@ -413,23 +413,6 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def finding(found: pd.DataFrame) -> str:
-    """What the biases alone change in the faithful network as written, in words; nothing without runs of both."""
-    faithful = found[(found["network"] == NETWORKS["227"]) & (found["weights"] == "as written")]
-    faithful = faithful[(faithful["pixels"] == "0 to 255") & (faithful["outputs"] == "10")]
-    said = []
-    for (rate, budget, seen), part in faithful.groupby(["rate", "budget", "seen"], sort=False):
-        zeros, ones = (part[part["biases"] == biases] for biases in ("zero", "one"))
-        if len(zeros) and len(ones):
-            counts = [f"{int(arm['trained'].sum())} of {len(arm)}" for arm in (zeros, ones)]
-            said.append(
-                f"From the same weights as written, on the same pixels and at a learning rate of {rate:g}, "
-                f"{counts[0]} networks with biases of zero train within {budget:,} steps, and {counts[1]} with biases "
-                f"of one{', in runs seen before the rule was fixed' if seen else ''}."
-            )
-    return " ".join(said)
-
-
 # ---- what follows ----------------------------------------------------------------------------------------------------
 
 
