@@ -65,6 +65,13 @@ display(
         f"{len(mnist.train_images):,} and {len(mnist.test_images):,} of MNIST, with their labels."
     )
 )
+display(
+    Markdown(
+        "**The doubt.** At this size a horse is a few brown patches on green. Whatever a network learns here, it does "
+        "not learn from the fine detail that ImageNet offers, and no figure of the paper on ImageNet can be expected "
+        "to come out as it is printed."
+    )
+)
 show(
     diagrams.gallery(first_of_each_class(cifar10, 10), rows=cifar10.classes, heading="What does CIFAR-10 look like?"),
     f"Ten rows of ten small colour photographs, a row a class: {', '.join(cifar10.classes)}. Objects fill most of the "
@@ -72,11 +79,8 @@ show(
 )
 
 # %% [markdown]
-# The first ten images of each class, as they stand in the file. **The doubt.** At this size a horse is a few brown
-# patches on green. Whatever a network learns here, it does not learn from the fine detail that ImageNet offers, and no
-# figure of the paper on ImageNet can be expected to come out as it is printed.
-
-# %% [markdown]
+# The first ten images of each class, as they stand in the file.
+#
 # ## What the paper had, and what we have
 #
 # A data set is four arrays: images and labels to train on, images and labels to test on. An image is a block of

@@ -54,7 +54,6 @@ display(
         )
     )
 )
-show(*diagrams.shares(anatomy.learned_layers()))
 display(
     Markdown(
         "**The doubt.** "
@@ -67,6 +66,7 @@ display(
         + " A total may come out right where a part of it does not."
     )
 )
+show(*diagrams.shares(anatomy.learned_layers()))
 
 # %% [markdown]
 # ## What the network is

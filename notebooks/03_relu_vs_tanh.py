@@ -110,12 +110,12 @@ if "arrived" in counted:
     counted.pop("original", None)  # the same but for its grid, which had not arrived; its row is in the table
 conditions = [condition for condition in settings if condition.name in counted]
 say(board.answer(board.of_claim("relu-speed", runs)))
-if conditions:
-    show_curves(conditions[0], counted[conditions[0].name])
 say(
     "**The doubt.** The factor belongs to one setting: the network, pixels and initial weights of the original code. "
     "Other settings, further down, give other factors."
 )
+if conditions:
+    show_curves(conditions[0], counted[conditions[0].name])
 early = [
     f"{arm_name(arm)} in the setting *{NAMES[condition.name]}* ({relu_speed.chosen_rate(tried):g}, after "
     f"{condition.grid_epochs} epochs)"

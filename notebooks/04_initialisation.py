@@ -46,7 +46,10 @@ for p, record in runs:
 
 for of in found.values():
     say(board.answer(of))
-say(starting.advice(outcomes))
+say(
+    "**The doubt.** A network counts as trained or not within a budget of a few hundred steps. One that stands still "
+    "for as long may still start later: the authors trained for days, on a thousand classes."
+)
 
 # %%
 for form, starts in by_start.items():
@@ -57,10 +60,10 @@ for form, starts in by_start.items():
             f"How soon does {starting.NETWORKS[form]} start to learn?",
         )  # fmt: skip
 
+# %%
+say(starting.advice(outcomes))
+
 # %% [markdown]
-# **The doubt.** A network counts as trained or not within a budget of a few hundred steps. One that stands still for as
-# long may still start later: the authors trained for days, on a thousand classes.
-#
 # ## What we run
 #
 # From the start as written one factor is changed at a time: the weights of layers 3 to 5 as the released code draws

@@ -42,16 +42,16 @@ overfit, time = (row.question for row in rows)
 baseline = regime(PROFILE, overfit.claim, overfit.condition)
 for of in found.values():
     say(board.answer(of))
-percent = "generalisation gap (percentage points)"
-show_if_any(
-    ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
-)
-say(ablations.errors_of_arms(overfit, runs))
 say(
     ablations.doubt({"dropout": overfit}, runs)
     or "**The doubt.** The network is narrower than the paper's, and its images are smaller: what dropout is worth "
     "there need not be what it was worth to the authors."
 )
+percent = "generalisation gap (percentage points)"
+show_if_any(
+    ablations.paired_dots, rows[:1], runs, percent, "How much larger is the test error than the training error?"
+)
+say(ablations.errors_of_arms(overfit, runs))
 
 # %% [markdown]
 # ## The idea

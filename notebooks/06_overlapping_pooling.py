@@ -45,13 +45,13 @@ questions = [row.question for row in rows]
 baseline = regime(PROFILE, questions[0].claim, questions[0].condition)
 for of in found.values():
     say(board.answer(of))
-show_if_any(ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
-say(ablations.errors_of_arms(questions[0], runs))
 say(
     ablations.doubt({"overlap": questions[1]}, runs)
     or "**The doubt.** The network is narrower than the paper's, and so are its maps: an effect as small as the "
     "paper's may be another there."
 )
+show_if_any(ablations.paired_dots, rows[:1], runs, "test error (%)", "Which pooling errs less on test images?")
+say(ablations.errors_of_arms(questions[0], runs))
 
 # %% [markdown]
 # ## The idea

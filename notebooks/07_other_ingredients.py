@@ -73,12 +73,12 @@ drawn = [row for row in shown if isinstance(row.effect, board.Effect) and row.qu
 first = [rows[row.question.claim][0] for row in shown]  # of each claim the row that decides
 labels = tables.by_label((row.question.title, row.label) for row in first)
 say(f"{labels} Of what waits, the picture shows a first look.")
-show_if_any(forest.forest_plot, drawn, "What does each ingredient buy?")
 less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
 say(
     ablations.doubt({what: board.shown(rows[claim]).question for what, claim in less.items()}, runs)
     or "**The doubt.** One narrow network on small images: an ingredient may be worth something else in a large one."
 )
+show_if_any(forest.forest_plot, drawn, "What does each ingredient buy?")
 
 # %% [markdown]
 # In 2012 a network of this size was out of reach for most: it took the authors five to six days on two graphics cards,

@@ -77,12 +77,12 @@ for claim, of in found.items():
         )
 
 
-drawn = [row for row in map(board.shown, found.values()) if isinstance(row.effect, board.Effect)]
-show_if_any(forest.forest_plot, drawn, "What has been learned, by measure?")
 say(
     "**The doubt.** A network whose last layer tells the classes apart has them apart in its last hidden layer, so "
     "much of what its neighbours share follows from its accuracy, and says little more."
 )
+drawn = [row for row in map(board.shown, found.values()) if isinstance(row.effect, board.Effect)]
+show_if_any(forest.forest_plot, drawn, "What has been learned, by measure?")
 
 # %% [markdown]
 # A network is often called a black box, but the paper opens it in three places: at its first layer, whose weights can

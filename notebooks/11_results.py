@@ -27,7 +27,7 @@ from IPython.display import Markdown, display
 from alexnet import paths
 from alexnet.experiments import profiles, reimplementations
 from alexnet.figures import forest, tables
-from alexnet.figures.display import show
+from alexnet.figures.display import show, show_if_any
 from alexnet.figures.tables import say
 from alexnet.networks import anatomy
 from alexnet.paper.claims import claims, logs
@@ -50,6 +50,11 @@ def repeats(row, others):
 
 twins = [row for place, row in enumerate(tested) if repeats(row, tested[:place])]
 tested = [row for row in tested if row not in twins]
+say(
+    "**The doubt.** Small images, one data set, narrow networks, few epochs: a verdict is on what was run, and what "
+    "that was stands in its row."
+)
+show_if_any(forest.forest_plot, [row for row in tested if row.question.primary], "What do the claims' effects come to?")
 
 # %% [markdown]
 # ## The verdict board
@@ -70,12 +75,18 @@ table["size"] = [verdicts.agreement(row.question, row.effect) if isinstance(row.
 table["ours"] = [board.with_unit(row) for row in tested]
 table["collapsed"] = [", ".join(f"{lost} of {n} {arm}".strip() for arm, (lost, n) in row.collapses.items())
                       for row in tested]  # fmt: skip
-table["test errors"] = [answers.test_errors(row.question, runs) for row in tested]
-columns = ["claim", "condition", "verdict", "decides", "ours", "test errors", "collapsed", "margin", "paper", "size"]
+columns = ["claim", "condition", "verdict", "decides", "ours", "collapsed", "margin", "paper", "size"]
 tables.show(table[columns], "Claims tested so far")
 if twins:
     names = tables.listed(f"“{row.question.title}”, {row.question.condition_title}" for row in twins)
     say(f"Left out, since another condition of the same claim has the same runs: {names}.")
+
+# %% [markdown]
+# How well the networks do at all is what an effect has to be read against.
+
+# %%
+table["test errors"] = [answers.test_errors(row.question, runs) for row in tested]
+tables.show(table.loc[table["test errors"] != "", ["claim", "condition", "test errors"]], "Mean test errors of all arms")
 
 # %% [markdown]
 # ## All effects in one picture

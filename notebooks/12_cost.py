@@ -48,13 +48,13 @@ display(
         f"chosen, {every:,} are planned in all." * bool(missing)
     )
 )
-show_if_any(cost.hours, by_claim)
 display(
     Markdown(
         "**The doubt.** Runs were made at different times, on machines of the same name that differ, some beside other "
         "work: hours are what they took, not what they would take."
     )
 )
+show_if_any(cost.hours, by_claim)
 
 # %% [markdown]
 # ## What each part of the report cost

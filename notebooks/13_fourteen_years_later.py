@@ -34,11 +34,11 @@ found = since_2012.bought(runs)
 say(since_2012.answer(found))
 recorded = [one for one in found if one.records]
 if recorded:
-    show(*steps.climb(recorded, "How far does each ingredient lead?"))
     say(
         "**The doubt.** One order of the ingredients was run, for few epochs, with three seeds each: in another order, "
         "or with more training, each would be worth something else."
     )
+    show(*steps.climb(recorded, "How far does each ingredient lead?"))
 
 # %% [markdown]
 # ## The idea

@@ -258,8 +258,7 @@ def _settings(rows: dict[str, Row]) -> Surprise | None:
         "How far ReLU is ahead of tanh hangs on what the paper did not vary: in the four-layer network tanh takes "
         f"{_times(paper.effect)} as many epochs with the original inputs and initial weights, and "
         f"{_times(modern.effect)} as many with inputs of unit variance and a modern start, at rates chosen by short "
-        "trials"
-        + (f"; in the small AlexNet, likewise, {_times(behind)}: there ReLU is behind." if behind else "."),
+        "trials" + (f"; in the small AlexNet, likewise, {_times(behind)}: there ReLU is behind." if behind else "."),
         paper.question.seen or modern.question.seen,
     )
 

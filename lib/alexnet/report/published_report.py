@@ -49,11 +49,11 @@ def answer(found: Found) -> None:
     arms = [(row, found.get(row.id, [])) for row in published().row]
     looked = {row.id: " (first look)" * reimplementations.first_look(of) for row, of in arms}
     say(tables.by_label((row.title, reimplementations.verdict(row, of).label + looked[row.id]) for row, of in arms))
-    show_if_any(beside_published, found, "Do our accuracies reach the published ones?")
     say(
         "**The doubt.** Published figures were chosen or measured in ways of their own, and ours are clean: where ours "
         "is lower, the network, the protocol or the way of measuring may be the reason."
     )
+    show_if_any(beside_published, found, "Do our accuracies reach the published ones?")
 
 
 def describe(row: str) -> None:

@@ -53,9 +53,9 @@ def answer(runs: Runs) -> None:
     )  # fmt: skip
     say(f"**From ImageNet's layers**, on the test set: {'; '.join(said)}. {least}")
     curves = transfer.curves(runs)
-    show_if_any(draw_against_images, curves, published()[ROW].headline.value, "a published training without ImageNet")
     few = " The first runs of a random start, dotted, made fewer steps and are not to be compared." * (SHORT in curves)
     say(f"**The doubt.** CIFAR-10's images show the same kinds of things as ImageNet's, and may be among them.{few}")
+    show_if_any(draw_against_images, curves, published()[ROW].headline.value, "a published training without ImageNet")
 
 
 def state(profile: str, runs: Runs) -> None:
