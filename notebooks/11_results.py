@@ -86,7 +86,8 @@ if twins:
 
 # %%
 table["test errors"] = [answers.test_errors(row.question, runs) for row in tested]
-tables.show(table.loc[table["test errors"] != "", ["claim", "condition", "test errors"]], "Mean test errors of all arms")
+known = table.loc[table["test errors"] != "", ["claim", "condition", "test errors"]]
+tables.show(known, "Mean test errors of all arms")
 
 # %% [markdown]
 # ## All effects in one picture
