@@ -226,7 +226,7 @@ if counted:
 
 # %%
 found = board.of_claim("relu-speed", runs)
-show_if_any(forest.forest_plot, [row for row in found if row.effect], "How many times longer does tanh take?")
+show_if_any(forest.forest_plot, found, "How many times longer does tanh take?")
 
 # %%
 tables.show(board.verdict_board(found)[columns], "Verdicts")

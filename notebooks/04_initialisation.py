@@ -191,9 +191,9 @@ say(ablations.waiting([row for of in found.values() for row in of]))
 # learns from every image: that is the paper's reason. It also makes the units alike for all images, and linear.
 
 # %%
-drawn = [row for row in found["bias-ones"] if row.effect is not None and row.question.unit == "times"]
+drawn = [row for row in found["bias-ones"] if row.told is not None and row.question.unit == "times"]
 show_if_any(
-    ablations.paired_dots, drawn or [row for row in found["bias-ones"] if row.effect is not None], runs,
+    ablations.paired_dots, drawn or [row for row in found["bias-ones"] if row.told is not None], runs,
     "epochs until trained" if drawn else "training loss over the first epochs (nats)",
     "Do biases of one speed up the start?",
 )  # fmt: skip

@@ -55,7 +55,7 @@ def report(claim, label):
     """The paper's statement, the answer, both arms seed by seed, their errors, and the verdicts of a claim."""
     say(f"*Section {claims.claims()[claim].section}.* {claims.claims()[claim].statement}")
     say(board.answer(rows[claim]))
-    drawn = [row for row in rows[claim] if isinstance(row.effect, board.Effect) and not row.question.smallest_of]
+    drawn = [row for row in rows[claim] if isinstance(row.told, board.Effect) and not row.question.smallest_of]
     if drawn:
         show_if_any(ablations.paired_dots, drawn, runs, label, f"{claims.claims()[claim].title}?")
     question = board.shown(rows[claim]).question
@@ -69,7 +69,7 @@ def report(claim, label):
 
 
 shown = [board.shown(rows[claim]) for claim in (*ingredients, "lrn-cifar", "ten-crop")]
-drawn = [row for row in shown if isinstance(row.effect, board.Effect) and row.question.unit == "percentage points"]
+drawn = [row for row in shown if isinstance(row.told, board.Effect) and row.question.unit == "percentage points"]
 first = [rows[row.question.claim][0] for row in shown]  # of each claim the row that decides
 labels = tables.by_label((row.question.title, row.label) for row in first)
 say(f"{labels} Of what waits, the picture shows a first look.")

@@ -81,7 +81,7 @@ say(
     "**The doubt.** A network whose last layer tells the classes apart has them apart in its last hidden layer, so "
     "much of what its neighbours share follows from its accuracy, and says little more."
 )
-drawn = [row for row in map(board.shown, found.values()) if isinstance(row.effect, board.Effect)]
+drawn = [row for row in map(board.shown, found.values()) if isinstance(row.told, board.Effect)]
 show_if_any(forest.forest_plot, drawn, "What has been learned, by measure?")
 
 # %% [markdown]

@@ -183,7 +183,7 @@ tables.show(noises, caption, {"difference": ".2f"})
 # so that it keeps the chance of a single false label there.
 
 # %%
-deciding = [row for row in rows if row.question.primary and isinstance(row.effect, effects.Effect) and row.effect.n > 1]
+deciding = [row for row in tested if row.question.primary and isinstance(row.effect, effects.Effect)]
 names = ["claim", "verdict", "after Benjamini and Hochberg", "after Bonferroni"]
 corrected = [
     {"claim": row.question.title, "verdict": row.verdict.label, names[2]: kept, names[3]: strict}

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from alexnet.errors import SpecError
+from alexnet.errors import NothingToDraw, SpecError
+from alexnet.figures import forest
 from alexnet.paper.claims import claims
 from alexnet.report import answers, front
 from alexnet.statistics import board, effects, image_noise, measures, simulation, verdicts
@@ -571,6 +572,10 @@ def test_a_missing_record_leaves_its_pair_out_and_the_row_says_so():
     row = board.row(ORIGINAL, runs)
     assert (row.effect.n, row.planned) == (2, 3) and "1 of 3 planned pairs" in row.verdict.reason
     assert row.verdict.label == "not tested" and row.waits, "a look before the end is no verdict"
+    (line,) = board.verdict_board([row]).to_dict("records")
+    assert (line["ours"], line["unit"], board.with_unit(row)) == ("–", "–", "–"), "and shows no figure"
+    with pytest.raises(NothingToDraw):
+        forest.forest_plot([row])
     assert math.isnan(board.decisive([row])[0]) and board.corrected([row]) == (["not tested"], ["not tested"])
     nothing = board.row(ORIGINAL, [(entry, None) for entry, _ in runs])
     assert nothing.effect is None and nothing.verdict.label == "not tested"

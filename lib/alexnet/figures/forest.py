@@ -25,10 +25,10 @@ def forest_plot(rows: Sequence[Row], title: str = "Which effects come to the mar
 
     0 is no effect and 1 the margin, on the claimed side; ratios count by their logarithms. A diamond marks the paper's
     figure, a grey one where it was measured on another scale; an arrow leads to what lies beyond the axis or has no
-    limit. Exact counts and rows without runs are left out. Raises `NothingToDraw` when no row has an effect.
+    limit. Exact counts and rows that wait for runs are left out. Raises `NothingToDraw` when no row has an effect.
     """
     drawn = needed(
-        [row for row in rows if isinstance(row.effect, Effect) and not math.isnan(row.effect.estimate)],
+        [row for row in rows if isinstance(row.told, Effect) and not math.isnan(row.told.estimate)],
         "No row has an effect to draw; `make runs` makes the records that effects are computed from.",
     )
     titles = [row.question.title for row in drawn]

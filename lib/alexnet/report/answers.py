@@ -122,7 +122,7 @@ def corrections(found: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 def notes(row: Row, runs: Runs) -> list[str]:
     """What else a row has to say: its margin, the size beside the paper's, collapses, the test errors of its arms."""
-    question, effect = row.question, row.effect
+    question, effect = row.question, row.told
     if not isinstance(effect, Effect):
         return []
     found = []
@@ -178,7 +178,7 @@ def surprises(found: Sequence[Row], runs: Runs) -> list[Surprise]:
 def _tested(rows: dict[str, Row], claim: str, *conditions: str) -> Row | None:
     """The first of a claim's conditions that has an effect."""
     known = (rows.get(f"{claim}/{condition}") for condition in conditions)
-    return next((row for row in known if row and isinstance(row.effect, Effect) and row.effect.n > 1), None)
+    return next((row for row in known if row and isinstance(row.told, Effect) and row.told.n > 1), None)
 
 
 def _neurons(rows: dict[str, Row]) -> Surprise | None:
@@ -271,7 +271,7 @@ def _depth(rows: dict[str, Row]) -> Surprise | None:
     """Some layer may be better taken out, where the paper says that any costs accuracy."""
     for start, smallest in (("long-", "long"), ("", "smallest")):  # the first regime in which every layer was tried
         tried = [rows.get(f"depth/{start}conv{layer}") for layer in (2, 3, 4, 5)]
-        effects_of = [(row, row.effect) for row in tried if row and isinstance(row.effect, Effect)]
+        effects_of = [(row, row.told) for row in tried if row and isinstance(row.told, Effect)]
         if len(effects_of) < len(tried):
             continue
         worse = [(row, effect) for row, effect in effects_of if row.verdict.label == "contradicted"]

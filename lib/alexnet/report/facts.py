@@ -204,7 +204,7 @@ def _test_set(chosen: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
 
 
 def _seeds(found: Iterable[Row]) -> str:
-    counts = Counter(row.effect.n for row in found if isinstance(row.effect, Effect))
+    counts = Counter(row.told.n for row in found if isinstance(row.told, Effect))
     if not counts:
         return "None yet."
     each = listed(f"{n} in {counted(rows, 'effect')}" for n, rows in sorted(counts.items()))

@@ -51,7 +51,7 @@ def content(
         "rule": [(label, getattr(rule, label.replace(" ", "_"))) for label in LABELS],
         "exact_rule": rule.exact,
         "published_rule": rule.published,
-        "forest": _forest([row for row in found if row.question.primary and not row.waits]),
+        "forest": _forest([row for row in found if row.question.primary]),
         "surprises": [(_minus(one.text), one.first_look) for one in answers.surprises(found, runs)],
         "audit": facts.last_audit(records),
         "cost": facts.cost(runs),
@@ -85,8 +85,8 @@ def _claims(found: Sequence[board.Row], runs: Runs, sources: Sequence[Path]) -> 
 
 def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
     """A row of the board as it is shown, under the names that the template has for it."""
-    question, effect = row.question, None if row.waits else row.effect  # no part of what waits stands for it
-    estimate, interval, drawn, count, seeds, averaged = "–" if row.waits else board.ours(row), "", None, "", "", 1
+    question, effect = row.question, row.told
+    estimate, interval, drawn, count, seeds, averaged = board.ours(row), "", None, "", "", 1
     if isinstance(effect, Effect):
         estimate, interval = _ours(effect)
         lost = sum(lost for lost, _ in row.collapses.values())
@@ -123,7 +123,7 @@ def entry_of(row: board.Row, runs: Runs, sources: Sequence[Path]) -> Entry:
         "verdict": "first look" if question.seen else row.label,
         "would": row.verdict.label * question.seen,  # what the rule would say of a first look
         "reason": "" if row.waits and not row.recorded[0] else _minus(row.verdict.reason),
-        "notes": [] if row.waits else [_minus(note) for note in answers.notes(row, runs)],
+        "notes": [_minus(note) for note in answers.notes(row, runs)],
         "logs": [_minus(said) for said in logs().sentences(question.claim) if question.primary],
         "href": _href(question.page, sources),
         "command": row.command,

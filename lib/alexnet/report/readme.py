@@ -52,7 +52,7 @@ def block(content: Content) -> tuple[str, bytes | None]:
     if primary:
         parts.append(" ".join(answers.sentences(content.rows, content.transfer)))
     with contextlib.suppress(NothingToDraw):
-        picture, alt, digest = _forest([row for row in primary if not row.waits])
+        picture, alt, digest = _forest(primary)
         parts += [f"![{_cell(alt)}]({FOREST.as_posix()})", f"<!-- forest: {digest} -->"]
     if primary:
         parts.append(_table(primary))
@@ -72,8 +72,7 @@ def _table(rows: Sequence[Row]) -> str:
     lines = [["claim", "section", "the paper", "ours, with 95% interval", "verdict"]]
     for row in rows:
         verdict, question = f"**{row.label}**{marks.get(row.link, '')}", row.question
-        ours = "–" if row.waits else board.with_unit(row)
-        lines.append([question.title, question.section, board.paper(question), ours, verdict])
+        lines.append([question.title, question.section, board.paper(question), board.with_unit(row), verdict])
     corrections = {"†": "the correction of Benjamini and Hochberg", "‡": "Bonferroni's stricter one"}
     below = [f"{mark} does not stand after {words}." for mark, words in corrections.items() if mark in marks.values()]
     return "\n\n".join([_markdown(*lines), *below])

@@ -39,7 +39,8 @@ OTHERS = (PURPLE, "dotted", "v")
 
 def answer(runs: Runs) -> None:
     """What transfer reaches with the fewest labelled images and with the most, and what that is worth; first of all."""
-    found = {name: curve for name, curve in transfer.curves(runs).items() if name not in (RANDOM, SHORT)}
+    curves = transfer.curves(runs)
+    found = {name: curve for name, curve in curves.items() if name not in (RANDOM, SHORT)}
     sizes = sorted({size for curve in found.values() for size in curve})
     if not sizes:
         return
@@ -52,7 +53,6 @@ def answer(runs: Runs) -> None:
         "What that is worth in labelled images waits for random starts of as many steps."
     )  # fmt: skip
     say(f"**From ImageNet's layers**, on the test set: {'; '.join(said)}. {least}")
-    curves = transfer.curves(runs)
     few = " The first runs of a random start, dotted, made fewer steps and are not to be compared." * (SHORT in curves)
     say(f"**The doubt.** CIFAR-10's images show the same kinds of things as ImageNet's, and may be among them.{few}")
     show_if_any(draw_against_images, curves, published()[ROW].headline.value, "a published training without ImageNet")

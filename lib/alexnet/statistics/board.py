@@ -50,6 +50,11 @@ class Row:
         return self.verdict.label == "not tested" and not self.question.not_tested and not 0 < made == of
 
     @property
+    def told(self) -> Effect | float | None:
+        """The effect, as far as it is shown: while runs are missing, no part of them stands for it."""
+        return None if self.waits else self.effect
+
+    @property
     def why(self) -> str:
         """The verdict's reason; of a row without runs no more than that, since the command stands beside it."""
         return self.verdict.reason if self.recorded[0] or not self.waits else "no run that decides yet"
@@ -251,15 +256,14 @@ def shown(found: Sequence[Row]) -> Row:
     """Of a claim's rows the one to show: the primary, or while its runs are missing the first that has an interval. One
     of several whose smallest effect decides says nothing of them all."""
     some = (entry for entry in found if entry.question.condition not in found[0].question.smallest_of)
-    complete = (entry for entry in some if entry.effect is not None and not entry.waits)
-    return next((entry for entry in complete if getattr(entry.effect, "n", 2) > 1), found[0])
+    return next((entry for entry in some if entry.told is not None and getattr(entry.told, "n", 2) > 1), found[0])
 
 
 def answer(found: Sequence[Row]) -> str:
     """What a page says first of a claim, as Markdown: the verdict, the effect, and what it rests on."""
     first, entry = found[0], shown(found)
     title = first.question.title
-    if entry.effect is None or entry.waits:
+    if entry.told is None:
         why = entry.verdict.reason if entry.recorded[0] else "No run of it is recorded yet."
         return f"**{title}: {first.label}.** {why}"
     said = f"{entry.question.condition_title}: {with_unit(entry)}. {entry.verdict.reason}"
@@ -280,15 +284,12 @@ def with_unit(entry: Row) -> str:
     """What came out with its unit before the number of seeds: "2.9 [0.7, 5.1] points, n = 3"."""
     result, comma, seeds = ours(entry).partition(", n = ")
     unit = entry.question.unit.replace("percentage points", "points")
-    return result if entry.effect is None else f"{result} {unit}{comma}{seeds}"
+    return result if entry.told is None else f"{result} {unit}{comma}{seeds}"
 
 
 def decisive(found: Sequence[Row]) -> list[float]:
     """The p-value of each row's label; NaN where there is no test."""
-    tested = (isinstance(one.effect, Effect) and one.verdict.label != "not tested" for one in found)
-    return [
-        verdicts.decisive(o.question, o.effect) if test else math.nan for o, test in zip(found, tested, strict=True)
-    ]
+    return [verdicts.decisive(one.question, one.told) if isinstance(one.told, Effect) else math.nan for one in found]
 
 
 def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
@@ -300,10 +301,10 @@ def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
     rule, p_values = claims().rule, decisive(found)
 
     def left(entry: Row, level: float) -> Label:
-        if not isinstance(entry.effect, Effect) or entry.verdict.label == "not tested":
+        if not isinstance(entry.told, Effect):
             return entry.verdict.label
         capped = entry.verdict.label == "direction reproduced"
-        return verdicts.labelled(entry.question, entry.effect, 1 - level, capped)
+        return verdicts.labelled(entry.question, entry.told, 1 - level, capped)
 
     kept = verdicts.false_discovery_level(p_values, rule.false_discoveries)
     strict = verdicts.simultaneous_level(p_values, 1 - rule.confidence)
@@ -312,9 +313,9 @@ def corrected(found: Sequence[Row]) -> tuple[list[Label], list[Label]]:
 
 def ours(entry: Row) -> str:
     """What came out, as the board shows it: "6.1 [5.2, 7.1], n = 5"."""
-    if entry.effect is None:
+    if entry.told is None:
         return "–"
-    return entry.effect.text if isinstance(entry.effect, Effect) else f"{entry.effect:,.0f}"
+    return entry.told.text if isinstance(entry.told, Effect) else f"{entry.told:,.0f}"
 
 
 def paper(question: Question) -> str:
@@ -335,7 +336,7 @@ def verdict_board(found: Sequence[Row]) -> pandas.DataFrame:
             entry.question.section,
             paper(entry.question),
             ours(entry),
-            entry.question.unit if entry.effect is not None else "–",
+            entry.question.unit if entry.told is not None else "–",
             entry.label,
             entry.why,
             entry.command,
