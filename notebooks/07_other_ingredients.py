@@ -72,7 +72,8 @@ shown = [board.shown(rows[claim]) for claim in (*ingredients, "lrn-cifar", "ten-
 drawn = [row for row in shown if isinstance(row.told, board.Effect) and row.question.unit == "percentage points"]
 first = [rows[row.question.claim][0] for row in shown]  # of each claim the row that decides
 labels = tables.by_label((row.question.title, row.label) for row in first)
-say(f"{labels} Of what waits, the picture shows a first look.")
+look = " Of what waits, the picture shows a first look where there is one." * any(row.waits for row in first)
+say(f"{labels}{look}")
 less = {"crops and flips": "aug-crop-flip", "colour noise": "aug-colour"}
 say(
     ablations.doubt({what: board.shown(rows[claim]).question for what, claim in less.items()}, runs)

@@ -33,14 +33,7 @@ from alexnet.figures.display import show_if_any
 from alexnet.figures.tables import say
 from alexnet.records.store import Store
 from alexnet.statistics import board
-from alexnet.training.evaluation import (
-    NEIGHBOURS,
-    QUERIES,
-    colour_separation,
-    first_kernels,
-    nearer_in_pixels,
-    tower_means,
-)
+from alexnet.training.evaluation import NEIGHBOURS, colour_separation, first_kernels, nearer_in_pixels, tower_means
 from alexnet.training.prepared import dataset_of, prepare
 
 store = Store(paths.runs_folder(PROFILE, FRESH))
@@ -181,9 +174,10 @@ shares = [
     for _, record in shown("neighbours")
     if record.learned is not None
 ]
+first = f", over the first {len(learned[seed]['feature_neighbours']):,}" if seed else ""
 tables.show(
     pd.DataFrame(shares, columns=["seed", "nearest in features", "nearest in pixels", "test accuracy"]),
-    f"Share of the {NEIGHBOURS} nearest training images that have the class of a test image, first {QUERIES:,}",
+    f"Share of the {NEIGHBOURS} nearest training images that have the class of a test image{first}",
     dict.fromkeys(("nearest in features", "nearest in pixels", "test accuracy"), ".1%"),
 )
 

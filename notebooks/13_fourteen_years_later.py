@@ -70,7 +70,7 @@ say("What each step changes of the one before it, as a line of code:\n\n" + "\n"
 
 # %%
 if none := since_2012.untrained(runs):
-    say(f"No rate was best for one step: {none}.")
+    say(f"Where no rate trains, none is best: {none}.")
 
 # %% [markdown]
 # ## What each step buys
